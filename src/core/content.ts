@@ -1,0 +1,71 @@
+import type { Digest } from "./digest.ts";
+
+/**
+ * The content store: immutable blobs, addressed by digest.
+ *
+ * Content enters by an *ingest*, named by a ref that its writer chooses (`layer-sha256:…`). An ingest survives a crash and
+ * can be taken up at the byte it reached. `commit` verifies size and digest and makes the blob appear at once, or not at
+ * all. Content that nothing refers to is removed by garbage collection; whoever works on some holds a lease.
+ */
+export interface ContentStore {
+  /** @throws not_found. */
+  info(digest: Digest): Promise<ContentInfo>;
+  /** Streams a blob, or a part of it. @throws not_found before the first byte. */
+  read(
+    digest: Digest,
+    range?: { readonly offset?: number; readonly length?: number },
+  ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>>;
+  /**
+   * Reads a whole small blob and verifies its digest.
+   * @param limitBytes the largest size that the caller wants in memory.
+   * @throws not_found; resource_exhausted over the limit; data_loss when the bytes do not match the digest.
+   */
+  bytes(digest: Digest, limitBytes: number): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Opens an ingest, at the byte that an earlier one of the same ref reached.
+   * @throws unavailable when another writer holds the ref; already_exists when `expected.digest` is in the store.
+   */
+  writer(ref: string, expected?: ExpectedContent): Promise<Ingest>;
+  /** Every blob, in no order. */
+  list(): AsyncIterable<ContentInfo>;
+  /** Every ingest that is not committed. */
+  ingests(): Promise<readonly IngestInfo[]>;
+  /** Drops an ingest. @throws not_found. */
+  abort(ref: string): Promise<void>;
+  /** Removes a blob. For garbage collection; nobody else. @throws not_found. */
+  delete(digest: Digest): Promise<void>;
+}
+
+export interface ContentInfo {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly createdAt: Date;
+}
+
+export interface ExpectedContent {
+  readonly digest?: Digest;
+  readonly size?: number;
+}
+
+export interface IngestInfo {
+  readonly ref: string;
+  /** Bytes written so far. */
+  readonly offset: number;
+  readonly startedAt: Date;
+}
+
+/** One writer's hold on an ingest. Disposing without `commit` closes it and keeps its bytes for a later resume. */
+export interface Ingest extends AsyncDisposable {
+  readonly ref: string;
+  /** Bytes written so far, those of an earlier writer included. */
+  readonly offset: number;
+  /** @throws resource_exhausted past the expected size; the disk's own errors. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Throws the bytes away and starts again at offset 0. */
+  truncate(): Promise<void>;
+  /**
+   * Verifies and publishes. A blob that is there already is no error.
+   * @throws failed_precondition when size or digest differ from what was expected; the ingest is dropped then.
+   */
+  commit(): Promise<ContentInfo>;
+}

@@ -1,0 +1,84 @@
+import * as v from "valibot";
+
+const name = v.pipe(
+  v.string(),
+  v.regex(
+    /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    "a name has 1 to 63 lower-case letters, digits and dashes, and begins and ends with a letter or digit",
+  ),
+);
+
+/** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
+export const NameSchema = name;
+
+const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+const noNul = v.check((text: string) => !text.includes("\0"), "no NUL byte may be in it");
+const MiB = 1024 * 1024;
+
+/** What a caller says of a function (`PUT /v1/functions/{name}`). Every field but `image` has a default. */
+export const FunctionInputSchema = v.strictObject({
+  /** An image that is there, or a reference that is pulled first. */
+  image: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
+  /** In place of the image's Entrypoint and Cmd. */
+  command: v.optional(v.pipe(v.array(v.pipe(v.string(), noNul)), v.minLength(1), v.maxLength(1024))),
+  /** In place of the image's Cmd, behind its Entrypoint. */
+  args: v.optional(v.pipe(v.array(v.pipe(v.string(), noNul)), v.maxLength(1024))),
+  env: v.optional(
+    v.record(
+      v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/)),
+      v.pipe(v.string(), noNul, v.maxLength(128 * 1024)),
+    ),
+    {},
+  ),
+  /** `uid`, `uid:gid`, `user` or `user:group` as the image's passwd and group files know them. */
+  user: v.optional(v.pipe(v.string(), v.maxLength(256))),
+  workdir: v.optional(v.pipe(v.string(), v.startsWith("/"), v.maxLength(4096), noNul)),
+  /** Limit of the container's memory, its scratch layer and page cache included. Default 256 MiB. */
+  memoryBytes: v.optional(count(4 * MiB, 2 ** 50), 256 * MiB),
+  /** How many processors' time it may use; 0.5 is half of one. Default 1. */
+  cpus: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(4096)), 1),
+  /** How many processes and threads it may have. Default 512. */
+  pids: v.optional(count(1, 4_194_304), 512),
+  /** Time from the start of its process to its end. Default 60 s. */
+  timeoutMs: v.optional(count(1, 24 * 3600_000), 60_000),
+  /** How many invocations may run at once; one more is answered with 429. Default 64. */
+  concurrency: v.optional(count(1, 100_000), 64),
+  /** Limit of a request's body. Default 64 MiB; 0 is no limit. */
+  maxBodyBytes: v.optional(count(0, 2 ** 50), 64 * MiB),
+  /** Limit of what it may write to its root filesystem, in memory. Default 64 MiB. */
+  scratchBytes: v.optional(count(0, 2 ** 40), 64 * MiB),
+  readonlyRootfs: v.optional(v.boolean(), false),
+  /** `none`: an own network namespace with loopback. `host`: the machine's network. */
+  network: v.optional(v.picklist(["none", "host"]), "none"),
+  /** Plugin ids; by default the daemon's. */
+  runtime: v.optional(v.pipe(v.string(), v.maxLength(64))),
+  snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),
+  /** The Content-Type of its answers. */
+  contentType: v.optional(v.pipe(v.string(), v.maxLength(256), v.regex(/^[\x20-\x7e]+$/)), "application/octet-stream"),
+  labels: v.optional(v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))), {}),
+});
+export type FunctionInput = v.InferInput<typeof FunctionInputSchema>;
+export type FunctionSettings = v.InferOutput<typeof FunctionInputSchema>;
+
+/** A deployed function. */
+export interface FunctionRecord extends FunctionSettings {
+  readonly namespace: string;
+  readonly name: string;
+  /** The manifest that its image named when it was deployed; invocations use this one. */
+  readonly digest: string;
+  /** Counts deployments of this name, from 1. */
+  readonly revision: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface FunctionStore {
+  get(namespace: string, name: string): Promise<FunctionRecord | undefined>;
+  list(namespace: string): Promise<readonly FunctionRecord[]>;
+  /** Every namespace's functions, for garbage collection. */
+  all(): Promise<readonly FunctionRecord[]>;
+  /** Creates it with revision 1, or replaces it with the next. */
+  put(record: Omit<FunctionRecord, "revision" | "createdAt" | "updatedAt">): Promise<FunctionRecord>;
+  /** @returns whether it was there. */
+  delete(namespace: string, name: string): Promise<boolean>;
+}

@@ -1,0 +1,81 @@
+/**
+ * What the process needs from the JavaScript runtime it runs on and that web standards do not give.
+ *
+ * There is one implementation each for Deno, Bun and Node (`src/host`). Nothing else in the tree may ask which one it is.
+ */
+
+export type HostName = "deno" | "bun" | "node";
+
+/** Pages of this process, seen from JavaScript. They are never moved, and are given back only by `release`. */
+export interface Memory {
+  /** Address of the first byte. User addresses are below 2^47, so a number holds them exactly. */
+  readonly address: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  release(): void;
+}
+
+export interface ListenOptions {
+  /** Address to listen on, with `port` (0 lets the kernel choose). */
+  readonly hostname?: string;
+  readonly port?: number;
+  /** Path of a Unix socket, in place of `hostname` and `port`. A stale file there is the caller's to remove. */
+  readonly path?: string;
+}
+
+export interface Listener {
+  /** The port in use; undefined for a Unix socket. */
+  readonly port: number | undefined;
+  /**
+   * Stops accepting connections and resolves when the running requests have ended; with `force`, their connections
+   * are cut.
+   */
+  close(options?: { readonly force?: boolean }): Promise<void>;
+}
+
+/**
+ * Answers one request. `request.signal` aborts when the client goes away before the response is complete. An error in
+ * the response's body stream cuts the connection, so that the client sees a broken answer and never a short one.
+ */
+export type FetchHandler = (request: Request) => Response | Promise<Response>;
+
+/** The duties of an adapter. */
+export interface Host {
+  readonly name: HostName;
+  /** The runtime's own version, for example `2.9.6`. */
+  readonly version: string;
+  /** The processor, in Node's words. */
+  readonly arch: "x64" | "arm64";
+  /** This process's id. */
+  readonly pid: number;
+
+  /** Maps zeroed, private, writable pages. @param byteLength rounded up to whole pages. */
+  map(byteLength: number): Memory;
+  /**
+   * Loads machine code and returns a function that calls it on this thread, blocking.
+   *
+   * @param code position-independent code that keeps to the C calling convention `int64_t f(void *)`.
+   * @returns the callable; its result is the low 53 bits, signed.
+   */
+  code(code: Uint8Array): (address: number) => number;
+
+  /**
+   * Reads a pipe or stream socket until its end. The stream owns the descriptor and closes it at the end, on error, and
+   * on cancel. Reads happen only as the consumer pulls, in chunks of up to 64 KiB or more.
+   */
+  readable(fd: number): ReadableStream<Uint8Array<ArrayBuffer>>;
+  /**
+   * Writes to a pipe or stream socket. The stream owns the descriptor and closes it on close and on abort. Writing to a
+   * reader that is gone errors the stream with `EPIPE` in the message.
+   */
+  writable(fd: number): WritableStream<Uint8Array>;
+
+  /** Calls back after SIGCHLD, at least once after each child's end. Returns the way to stop. */
+  onChild(listener: () => void): () => void;
+  /** Calls back on a signal in place of its default action. Returns the way to stop. */
+  onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2" | "SIGWINCH", listener: () => void): () => void;
+
+  /** Serves HTTP/1.1. @throws unavailable when the address is in use; permission_denied when it is not allowed. */
+  serve(options: ListenOptions, handler: FetchHandler): Promise<Listener>;
+  /** `fetch` over a Unix socket: the URL's host is sent as the Host header and not looked up. */
+  fetchUnix(path: string, request: Request): Promise<Response>;
+}

@@ -1,0 +1,23 @@
+import type { Descriptor } from "./descriptor.ts";
+
+/** A name that points at a descriptor (an index or a manifest). */
+export interface Image {
+  readonly namespace: string;
+  /** A full reference, as `formatReference` writes it: `docker.io/library/busybox:1.36`. */
+  readonly name: string;
+  readonly target: Descriptor;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export interface ImageStore {
+  get(namespace: string, name: string): Promise<Image | undefined>;
+  list(namespace: string): Promise<readonly Image[]>;
+  /** Every namespace's images, for garbage collection. */
+  all(): Promise<readonly Image[]>;
+  /** Creates the name or points it at a new target. */
+  put(image: Pick<Image, "namespace" | "name" | "target"> & Partial<Pick<Image, "labels">>): Promise<Image>;
+  /** @returns whether it was there. */
+  delete(namespace: string, name: string): Promise<boolean>;
+}

@@ -1,0 +1,50 @@
+/** One step of an invocation: `prepare`, `create`, `start`, `first_byte`, `run`, `exit`, `cleanup`. */
+export interface Phase {
+  readonly name: string;
+  /** Milliseconds, with fraction, after the invocation's start. */
+  readonly startMs: number;
+  readonly durationMs: number;
+}
+
+export type InvocationStatus = "running" | "succeeded" | "failed" | "timeout" | "oom" | "cancelled" | "error";
+
+/** The record of one request to a function. */
+export interface Invocation {
+  /** Unique and sortable by time. */
+  readonly id: string;
+  readonly namespace: string;
+  readonly function: string;
+  readonly revision: number;
+  readonly status: InvocationStatus;
+  readonly startedAt: Date;
+  readonly durationMs: number | undefined;
+  readonly exitCode: number | undefined;
+  /** What went wrong, in a sentence. */
+  readonly error: string | undefined;
+  /** The end of what it wrote to stderr. */
+  readonly stderr: string | undefined;
+  readonly cpuMicros: number | undefined;
+  readonly memoryPeakBytes: number | undefined;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly traceId: string | undefined;
+  readonly phases: readonly Phase[];
+}
+
+/**
+ * Records of invocations. `put` only hands the record over: it is written in batches behind the request, and is visible to
+ * `get` at once.
+ */
+export interface InvocationStore {
+  put(invocation: Invocation): void;
+  get(namespace: string, id: string): Promise<Invocation | undefined>;
+  /** The newest first. */
+  list(
+    namespace: string,
+    options?: { readonly function?: string; readonly limit?: number },
+  ): Promise<readonly Invocation[]>;
+  /** Writes what is waiting. */
+  flush(): Promise<void>;
+  /** Keeps the newest `keep` records and removes the others. */
+  prune(keep: number): Promise<number>;
+}

@@ -1,0 +1,54 @@
+/** What the daemon tells the outside about itself. Nothing is paid for a part that is off. */
+export interface Monitor {
+  /**
+   * Starts a span.
+   * @param options.parent a span, or W3C trace context headers from outside.
+   * @param options.startMs epoch milliseconds with fraction, where the phase began before this call.
+   */
+  span(name: string, options?: SpanOptions): Span;
+  /** Counts and times one ended invocation. */
+  invocation(record: InvocationMeasure): void;
+  /** The metrics in Prometheus' text format 0.0.4. */
+  prometheus(): Promise<string>;
+  /** Sends what is waiting and stops. */
+  shutdown(): Promise<void>;
+}
+
+export type Attributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
+
+export interface SpanOptions {
+  readonly kind?: "internal" | "server" | "client";
+  readonly parent?: Span | TraceContext | undefined;
+  readonly attributes?: Attributes;
+  readonly startMs?: number;
+}
+
+/** W3C Trace Context. @see https://www.w3.org/TR/trace-context/ */
+export interface TraceContext {
+  readonly traceparent: string;
+  readonly tracestate?: string | undefined;
+}
+
+export interface Span {
+  /** The context to hand on; undefined where nothing is traced and none came from outside. */
+  readonly context: TraceContext | undefined;
+  set(attributes: Attributes): void;
+  /** @param error marks the span as failed. @param endMs epoch milliseconds; default now. */
+  end(error?: unknown, endMs?: number): void;
+}
+
+export interface InvocationMeasure {
+  readonly namespace: string;
+  readonly function: string;
+  readonly outcome: "ok" | "failed" | "timeout" | "oom" | "rejected" | "cancelled" | "error";
+  readonly durationMs: number;
+  /** Time until the container's process was executed. */
+  readonly startMs: number | undefined;
+  readonly cold: boolean;
+  readonly cpuMicros: number | undefined;
+  readonly memoryPeakBytes: number | undefined;
+  readonly ioReadBytes: number | undefined;
+  readonly ioWriteBytes: number | undefined;
+  readonly networkReceivedBytes: number | undefined;
+  readonly networkSentBytes: number | undefined;
+}
