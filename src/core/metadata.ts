@@ -1,0 +1,39 @@
+import type { ContainerStore } from "./container.ts";
+import type { FunctionStore } from "./function.ts";
+import type { ImageStore } from "./image.ts";
+import type { InvocationStore } from "./invocation.ts";
+import type { LeaseStore } from "./lease.ts";
+import type { SnapshotStore } from "./snapshotter.ts";
+
+/** The metadata of one root folder: a store for each noun. */
+export interface Metadata {
+  /** The id of the root folder this belongs to; garbage collection refuses to run where they differ. */
+  readonly rootId: string;
+  readonly namespaces: NamespaceStore;
+  readonly images: ImageStore;
+  readonly containers: ContainerStore;
+  readonly functions: FunctionStore;
+  readonly invocations: InvocationStore;
+  readonly leases: LeaseStore;
+  /** The rows of one snapshotter. */
+  snapshots(snapshotter: string): SnapshotStore;
+  /** The snapshotters that have rows. */
+  snapshotters(): Promise<readonly string[]>;
+  /** Writes what is waiting and closes the database. */
+  close(): Promise<void>;
+}
+
+/** A namespace is a tenant's partition of all metadata. `default` is always there. */
+export interface NamespaceStore {
+  list(): Promise<readonly Namespace[]>;
+  /** Creates it where it is missing. */
+  ensure(name: string, labels?: Readonly<Record<string, string>>): Promise<Namespace>;
+  /** @throws failed_precondition while something is in it. @returns whether it was there. */
+  delete(name: string): Promise<boolean>;
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: Date;
+}
