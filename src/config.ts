@@ -1,0 +1,199 @@
+import * as v from "valibot";
+import { Failure, messageOf } from "./core/errors.ts";
+
+/** How a text from a flag or an environment variable becomes a value. */
+type Form = "text" | "number" | "boolean" | "list" | "json";
+
+interface Option<Schema extends v.GenericSchema = v.GenericSchema> {
+  readonly schema: Schema;
+  readonly form: Form;
+  /** One sentence for `--help`, with unit and default. */
+  readonly help: string;
+}
+
+const path = v.pipe(
+  v.string(),
+  v.startsWith("/", "an absolute path"),
+  v.maxLength(90, "at most 90 bytes, for socket paths"),
+);
+const address = v.pipe(
+  v.string(),
+  v.regex(/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, "an address and a port, as 127.0.0.1:8080 or [::1]:8080"),
+);
+const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+
+function option<Schema extends v.GenericSchema>(form: Form, schema: Schema, help: string): Option<Schema> {
+  return { schema, form, help };
+}
+
+/**
+ * Every option of the daemon. Each can stand in the configuration file under its name, in the environment as `MAYFLY_` and
+ * its name in capitals (`MAYFLY_MAX_CONCURRENCY`), and on the command line in dashes (`--max-concurrency`). The command
+ * line wins over the environment, that over the file, that over the default.
+ */
+export const options = {
+  root: option("text", v.optional(path, "/var/lib/mayfly"), "folder for what must last: content, snapshots, database"),
+  run: option(
+    "text",
+    v.optional(path, "/run/mayfly"),
+    "folder for what may vanish at a reboot: socket, root mount point",
+  ),
+  listen: option(
+    "text",
+    v.optional(v.union([address, v.literal("off")]), "127.0.0.1:8080"),
+    "TCP address that serves /fn; off for none",
+  ),
+  adminTcp: option("boolean", v.optional(v.boolean(), false), "also serve /v1 and /metrics over TCP; needs adminToken"),
+  adminToken: option(
+    "text",
+    v.optional(v.pipe(v.string(), v.minLength(16, "at least 16 characters"))),
+    "bearer token for /v1 over TCP",
+  ),
+  allowedHosts: option(
+    "list",
+    v.optional(v.array(v.pipe(v.string(), v.toLowerCase())), []),
+    "names that requests over TCP may carry as Host, beside loopback and the listening address",
+  ),
+  runtime: option("text", v.optional(v.string(), "native"), "the runtime of functions that name none"),
+  snapshotter: option(
+    "text",
+    v.optional(v.string()),
+    "the snapshotter of functions that name none; default: overlay where the kernel has it, else native",
+  ),
+  database: option(
+    "text",
+    v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),
+    "libSQL URL for definitions (images, functions); default: the file in root",
+  ),
+  databaseToken: option("text", v.optional(v.string()), "auth token for the database"),
+  plainHttp: option(
+    "list",
+    v.optional(v.array(v.string()), []),
+    "registries spoken to over http; loopback ones always are",
+  ),
+  maxConcurrency: option(
+    "number",
+    v.optional(count(1, 100_000), 256),
+    "invocations that may run at once over all functions; one more gets 429",
+  ),
+  keepInvocations: option("number", v.optional(count(0, 1e9), 100_000), "records of ended invocations that are kept"),
+  drainMs: option(
+    "number",
+    v.optional(count(0, 24 * 3600_000), 60_000),
+    "milliseconds that SIGTERM waits for running invocations",
+  ),
+  logLevel: option(
+    "text",
+    v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
+    "least level that is logged",
+  ),
+  plugins: option(
+    "json",
+    v.optional(v.record(v.string(), v.record(v.string(), v.unknown())), {}),
+    'settings of plugins by "kind/id"',
+  ),
+} as const;
+
+type Options = typeof options;
+type OptionName = keyof Options;
+
+const names = Object.keys(options) as OptionName[];
+
+export const ConfigSchema = v.strictObject(
+  Object.fromEntries(names.map((name) => [name, options[name].schema])) as {
+    [Name in OptionName]: Options[Name]["schema"];
+  },
+);
+export type Config = v.InferOutput<typeof ConfigSchema>;
+
+/** `maxConcurrency` → `max-concurrency`, the option's name on the command line. */
+export function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `maxConcurrency` → `MAYFLY_MAX_CONCURRENCY`. */
+export function environmentOf(name: string): string {
+  return `MAYFLY_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+}
+
+function parseText(form: Form, text: string, where: string): unknown {
+  switch (form) {
+    case "text":
+      return text;
+    case "number": {
+      const value = Number(text);
+      if (text.trim() === "" || Number.isNaN(value)) throw wrong(where, `is ${JSON.stringify(text)}, wanted a number`);
+      return value;
+    }
+    case "boolean":
+      if (["true", "1", "yes", "on"].includes(text)) return true;
+      if (["false", "0", "no", "off"].includes(text)) return false;
+      throw wrong(where, `is ${JSON.stringify(text)}, wanted true or false`);
+    case "list":
+      return text.split(",").map((item) => item.trim()).filter((item) => item !== "");
+    case "json":
+      try {
+        return JSON.parse(text);
+      } catch (cause) {
+        throw wrong(where, `is no JSON: ${messageOf(cause)}`);
+      }
+  }
+}
+
+function wrong(where: string, what: string): Failure {
+  return new Failure("invalid_argument", `cannot read the configuration: ${where} ${what}`);
+}
+
+export interface ConfigSources {
+  /** The configuration file's name and text. */
+  readonly file?: { readonly name: string; readonly text: string } | undefined;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Flags by their dashed names, as they were given. */
+  readonly flags?: Readonly<Record<string, string | boolean | undefined>>;
+}
+
+/** Merges file, environment and flags into one configuration. @throws invalid_argument naming source, option and cure. */
+export function readConfig(sources: ConfigSources = {}): Config {
+  const merged: Record<string, unknown> = {};
+  const origin = new Map<string, string>();
+  if (sources.file !== undefined) {
+    const { name, text } = sources.file;
+    const value = parseText("json", text, name);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong(name, "is no JSON object");
+    for (const [key, entry] of Object.entries(value)) {
+      if (!(key in options)) {
+        throw wrong(name, `has an unknown key ${JSON.stringify(key)}: known are ${names.join(", ")}`);
+      }
+      merged[key] = entry;
+      origin.set(key, `${JSON.stringify(key)} in ${name}`);
+    }
+  }
+  for (const name of names) {
+    const variable = environmentOf(name);
+    const fromEnvironment = sources.env?.[variable];
+    if (fromEnvironment !== undefined && fromEnvironment !== "") {
+      merged[name] = parseText(options[name].form, fromEnvironment, variable);
+      origin.set(name, variable);
+    }
+    const flag = flagOf(name);
+    const fromFlag = sources.flags?.[flag];
+    if (fromFlag !== undefined) {
+      merged[name] = typeof fromFlag === "boolean" ? fromFlag : parseText(options[name].form, fromFlag, `--${flag}`);
+      origin.set(name, `--${flag}`);
+    }
+  }
+  const result = v.safeParse(ConfigSchema, merged, { abortEarly: true });
+  if (!result.success) {
+    const [issue] = result.issues;
+    const key = String(issue.path?.[0]?.key ?? "");
+    const secret = /token/i.test(key) ? "" : ` is ${JSON.stringify(merged[key])},`;
+    throw wrong(origin.get(key) ?? key, `${secret.trim()} wanted ${issue.message}`.trim());
+  }
+  if (result.output.adminTcp && result.output.adminToken === undefined) {
+    throw wrong(
+      "adminTcp",
+      `wants a token: set ${environmentOf("adminToken")}, for example to the output of: openssl rand -hex 24`,
+    );
+  }
+  return result.output;
+}
