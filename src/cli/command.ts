@@ -1,0 +1,71 @@
+import type { Host } from "../core/host.ts";
+import type { Config } from "../config.ts";
+import type { Connection } from "./connection.ts";
+import type { Output } from "./output.ts";
+
+/** One command of the command line. */
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What follows `mayfly`, for example `pull [options] <reference>`. */
+  readonly usage: string;
+  /** Lines of an example or two, for `--help`. */
+  readonly examples?: readonly string[];
+  readonly flags?: Readonly<Record<string, Flag>>;
+  /** How many words it takes; default none. Words behind the last one are refused. */
+  readonly words?: { readonly min: number; readonly max: number };
+  /**
+   * Where true, flags end at the first word, so that `mayfly run image ls -l` gives `-l` to the container.
+   */
+  readonly passesRest?: boolean;
+  /** @returns the exit status. */
+  run(context: CommandContext): Promise<number>;
+}
+
+export interface Flag {
+  readonly type: "string" | "boolean";
+  readonly short?: string;
+  readonly multiple?: boolean;
+  /** The value's name in `--help`. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+export type FlagValues = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
+
+export interface CommandContext {
+  readonly host: Host;
+  readonly config: Config;
+  readonly words: readonly string[];
+  readonly flags: FlagValues;
+  readonly output: Output;
+  /** Reaches the running daemon, or opens one in this process. */
+  connect(): Promise<Connection>;
+  /** Starts a daemon that listens; for `serve`. */
+  readonly openDaemon: OpenDaemon;
+}
+
+/** What the command line needs of a daemon; `src/daemon.ts` has it. */
+export type OpenDaemon = (host: Host, config: Config) => Promise<DaemonHandle>;
+
+export interface DaemonHandle extends AsyncDisposable {
+  /** Answers a request with the rights of the admin socket. */
+  fetch(request: Request): Promise<Response>;
+  /** Opens the Unix socket and the TCP listener; returns what they are reached by. */
+  listen(): Promise<readonly string[]>;
+  /** Ends what runs: takes nothing new, waits for running invocations up to `drainMs`, then closes. */
+  drain(): Promise<void>;
+}
+
+/** A flag's text. */
+export function text(flags: FlagValues, name: string): string | undefined {
+  const value = flags[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** A flag that may be given more than once. */
+export function texts(flags: FlagValues, name: string): readonly string[] {
+  const value = flags[name];
+  return typeof value === "object" ? value : [];
+}
