@@ -1,0 +1,50 @@
+import { CFunction, dlopen, FFIType, toArrayBuffer } from "bun:ffi";
+import process from "node:process";
+import type { Host } from "../core/host.ts";
+import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
+import { fetchUnix, readable, serve } from "./bun_io.ts";
+import { onChild, onSignal } from "./process_signals.ts";
+import { socketWritable } from "./socket_streams.ts";
+
+type Pointer = number & { readonly __pointer__: null };
+
+function libc(): Libc {
+  const { i32, u64, i64_fast } = FFIType;
+  const { symbols } = openLibc((name) =>
+    dlopen(name, {
+      mmap: { args: [u64, u64, i32, i32, i32, i64_fast], returns: i64_fast },
+      munmap: { args: [u64, u64], returns: i32 },
+      mprotect: { args: [u64, u64, i32], returns: i32 },
+      close: { args: [i32], returns: i32 },
+    })
+  );
+  return {
+    mmap: (byteLength) => Number(symbols.mmap(0, byteLength, mapping.protection, mapping.flags, -1, 0)),
+    munmap: (address, byteLength) => symbols.munmap(address, byteLength),
+    mprotect: (address, byteLength, protection) => symbols.mprotect(address, byteLength, protection),
+    close: (fd) => symbols.close(fd),
+    view: (address, byteLength) => toArrayBuffer(address as Pointer, 0, byteLength),
+    callable(address) {
+      const entry: unknown = CFunction({ ptr: address as Pointer, args: [u64], returns: i64_fast });
+      return entry as (argument: number) => number;
+    },
+  };
+}
+
+const c = libc();
+
+/** Bun's adapter: `bun:ffi`, `Bun.serve`, `Bun.file` to read descriptors and `node:net` to write them. */
+export const host: Host = {
+  name: "bun",
+  version: process.versions.bun ?? "unknown",
+  arch: process.arch === "arm64" ? "arm64" : "x64",
+  pid: process.pid,
+  map: (byteLength) => map(c, byteLength),
+  code: (code) => loadCode(c, code),
+  readable,
+  writable: (fd) => socketWritable(c, fd),
+  onChild,
+  onSignal,
+  serve,
+  fetchUnix,
+};

@@ -1,0 +1,53 @@
+import process from "node:process";
+import type { Host } from "../core/host.ts";
+import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
+import { serve } from "./deno_serve.ts";
+import { Deno } from "./deno_shapes.ts";
+import { fetchUnix } from "./node_fetch.ts";
+import { onChild, onSignal } from "./process_signals.ts";
+import { socketReadable, socketWritable } from "./socket_streams.ts";
+
+function libc(): Libc {
+  const { symbols } = openLibc((name) =>
+    Deno.dlopen(name, {
+      mmap: { parameters: ["usize", "usize", "i32", "i32", "i32", "i64"], result: "isize" },
+      munmap: { parameters: ["usize", "usize"], result: "i32" },
+      mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
+      close: { parameters: ["i32"], result: "i32" },
+    })
+  );
+  const pointer = (address: number) => {
+    const value = Deno.UnsafePointer.create(BigInt(address));
+    if (value === null) throw new TypeError("address 0 points at nothing");
+    return value;
+  };
+  return {
+    mmap: (byteLength) => Number(symbols.mmap(0, byteLength, mapping.protection, mapping.flags, -1, 0)),
+    munmap: (address, byteLength) => Number(symbols.munmap(address, byteLength)),
+    mprotect: (address, byteLength, protection) => Number(symbols.mprotect(address, byteLength, protection)),
+    close: (fd) => Number(symbols.close(fd)),
+    view: (address, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer(address), byteLength),
+    callable(address) {
+      const entry = new Deno.UnsafeFnPointer(pointer(address), { parameters: ["usize"], result: "i64" });
+      return (argument) => Number(entry.call(argument));
+    },
+  };
+}
+
+const c = libc();
+
+/** Deno's adapter: its own FFI and HTTP server, and `node:net` for descriptors. */
+export const host: Host = {
+  name: "deno",
+  version: Deno.version.deno,
+  arch: Deno.build.arch === "aarch64" ? "arm64" : "x64",
+  pid: process.pid,
+  map: (byteLength) => map(c, byteLength),
+  code: (code) => loadCode(c, code),
+  readable: (fd) => socketReadable(c, fd),
+  writable: (fd) => socketWritable(c, fd),
+  onChild,
+  onSignal,
+  serve,
+  fetchUnix,
+};

@@ -1,0 +1,49 @@
+/**
+ * The part of Deno's API that its adapter uses. `tsc` does not know the global; it is named here once, with its shapes.
+ */
+
+type Integer = "i32" | "i64" | "usize" | "isize";
+
+interface Signature {
+  readonly parameters: readonly Integer[];
+  readonly result: Integer;
+}
+
+/** An opaque address. */
+export interface Pointer {
+  readonly kind: unique symbol;
+}
+
+export interface HttpServer {
+  readonly addr: { readonly transport: string; readonly port?: number };
+  readonly finished: Promise<void>;
+  shutdown(): Promise<void>;
+}
+
+export interface ServeOptions {
+  readonly hostname?: string;
+  readonly port?: number;
+  readonly path?: string;
+  readonly signal?: AbortSignal;
+  readonly automaticCompression?: boolean;
+  onListen?(): void;
+  onError?(error: unknown): Response | Promise<Response>;
+}
+
+interface Api {
+  readonly version: { readonly deno: string };
+  readonly build: { readonly arch: "x86_64" | "aarch64" };
+  dlopen<Symbols extends Readonly<Record<string, Signature>>>(
+    name: string,
+    symbols: Symbols,
+  ): { readonly symbols: { readonly [Name in keyof Symbols]: (...values: number[]) => number | bigint } };
+  readonly UnsafePointer: { create(address: bigint): Pointer | null };
+  readonly UnsafePointerView: { getArrayBuffer(pointer: Pointer, byteLength: number): ArrayBuffer };
+  readonly UnsafeFnPointer: new (pointer: Pointer, signature: Signature) => {
+    call(argument: number): number | bigint;
+  };
+  serve(options: ServeOptions, handler: (request: Request) => Response | Promise<Response>): HttpServer;
+}
+
+/** The global `Deno`. */
+export const Deno: Api = (globalThis as unknown as { readonly Deno: Api }).Deno;

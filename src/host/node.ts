@@ -1,0 +1,43 @@
+import koffi from "koffi";
+import process from "node:process";
+import type { Host } from "../core/host.ts";
+import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
+import { fetchUnix } from "./node_fetch.ts";
+import { serve } from "./node_serve.ts";
+import { onChild, onSignal } from "./process_signals.ts";
+import { socketReadable, socketWritable } from "./socket_streams.ts";
+
+function libc(): Libc {
+  const library = openLibc((name) => koffi.load(name));
+  const mmap = library.func("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]);
+  const munmap = library.func("munmap", "int", ["uintptr_t", "size_t"]);
+  const mprotect = library.func("mprotect", "int", ["uintptr_t", "size_t", "int"]);
+  const close = library.func("close", "int", ["int"]);
+  const entry = koffi.proto("int64_t", ["uintptr_t"]);
+  return {
+    mmap: (byteLength) => mmap(0, byteLength, mapping.protection, mapping.flags, -1, 0),
+    munmap: (address, byteLength) => munmap(address, byteLength),
+    mprotect: (address, byteLength, protection) => mprotect(address, byteLength, protection),
+    close: (fd) => close(fd),
+    view: (address, byteLength) => koffi.view(BigInt(address), byteLength),
+    callable: (address) => koffi.decode(BigInt(address), entry),
+  };
+}
+
+const c = libc();
+
+/** Node's adapter: koffi for memory and machine code, `node:net` for descriptors, @hono/node-server for HTTP. */
+export const host: Host = {
+  name: "node",
+  version: process.versions.node,
+  arch: process.arch === "arm64" ? "arm64" : "x64",
+  pid: process.pid,
+  map: (byteLength) => map(c, byteLength),
+  code: (code) => loadCode(c, code),
+  readable: (fd) => socketReadable(c, fd),
+  writable: (fd) => socketWritable(c, fd),
+  onChild,
+  onSignal,
+  serve,
+  fetchUnix,
+};
