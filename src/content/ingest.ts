@@ -1,0 +1,227 @@
+import { createHash, type Hash } from "node:crypto";
+import { type FileHandle, open, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ContentInfo, ExpectedContent, Ingest } from "../core/content.ts";
+import { type Digest, splitDigest } from "../core/digest.ts";
+import { Failure } from "../core/errors.ts";
+import { diskFailure } from "./disk_failure.ts";
+
+/** Chunks are gathered up to this size: one write and one hash call per MiB, however small the network's packets are. */
+const bufferBytes = 1024 * 1024;
+
+/** Where a verified ingest goes. */
+export interface Publisher {
+  /** The blob's file. */
+  path(digest: Digest): string;
+  /** The blob, where it is there already. */
+  find(digest: Digest): Promise<ContentInfo | undefined>;
+  /** Makes the blob's name durable. */
+  sync(digest: Digest): Promise<void>;
+}
+
+export interface IngestOptions {
+  readonly ref: string;
+  /** The ingest's folder; it exists. */
+  readonly folder: string;
+  readonly expected: ExpectedContent;
+  /** The largest blob that is accepted. */
+  readonly limitBytes: number;
+  readonly publisher: Publisher;
+  /** Called once, when the ref is free again. */
+  readonly release: () => void;
+}
+
+/** An ingest in a folder: its bytes are in `data`, and are hashed as they are written. */
+export class LocalIngest implements Ingest {
+  readonly ref: string;
+  readonly #options: IngestOptions;
+  readonly #file: FileHandle;
+  readonly #algorithm: "sha256" | "sha512";
+  #hash: Hash;
+  #offset: number;
+  #buffer: Uint8Array | undefined;
+  #filled = 0;
+  #flushing: Promise<void> | undefined;
+  #state: "open" | "broken" | "closed" = "open";
+
+  private constructor(options: IngestOptions, file: FileHandle, hash: Hash, offset: number) {
+    this.ref = options.ref;
+    this.#options = options;
+    this.#file = file;
+    this.#algorithm = algorithmOf(options.expected);
+    this.#hash = hash;
+    this.#offset = offset;
+  }
+
+  /** Opens the ingest at the byte that it reached before, and hashes what is there. */
+  static async open(options: IngestOptions): Promise<LocalIngest> {
+    const file = await open(join(options.folder, "data"), "a+", 0o600);
+    try {
+      const hash = createHash(algorithmOf(options.expected));
+      const { size } = await file.stat();
+      const most = Math.min(options.expected.size ?? Infinity, options.limitBytes);
+      if (size > most) {
+        await file.truncate(0);
+        return new LocalIngest(options, file, hash, 0);
+      }
+      const buffer = new Uint8Array(Math.min(bufferBytes, size));
+      let offset = 0;
+      while (offset < size) {
+        const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
+        if (bytesRead === 0) break;
+        hash.update(buffer.subarray(0, bytesRead));
+        offset += bytesRead;
+      }
+      return new LocalIngest(options, file, hash, offset);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  get offset(): number {
+    return this.#offset;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#use();
+    const { expected, limitBytes } = this.#options;
+    const most = Math.min(expected.size ?? Infinity, limitBytes);
+    if (this.#offset + chunk.length > most) {
+      throw new Failure(
+        "resource_exhausted",
+        `cannot write ingest ${JSON.stringify(this.ref)}: it has more than ${
+          most === expected.size ? `the ${most} bytes that were expected` : `${most} bytes, the limit of a blob`
+        }`,
+        { details: { limitBytes: most } },
+      );
+    }
+    this.#offset += chunk.length;
+    this.#buffer ??= new Uint8Array(Math.min(bufferBytes, expected.size ?? bufferBytes));
+    for (let rest = chunk; rest.length > 0;) {
+      const part = rest.subarray(0, this.#buffer.length - this.#filled);
+      this.#buffer.set(part, this.#filled);
+      this.#filled += part.length;
+      rest = rest.subarray(part.length);
+      if (this.#filled === this.#buffer.length) await this.#flush();
+    }
+  }
+
+  async truncate(): Promise<void> {
+    this.#use();
+    await this.#disk("truncate", () => this.#file.truncate(0));
+    this.#hash = createHash(this.#algorithm);
+    this.#offset = 0;
+    this.#filled = 0;
+  }
+
+  async commit(): Promise<ContentInfo> {
+    this.#use();
+    const { expected, folder, publisher } = this.#options;
+    try {
+      await this.#flush();
+      const digest: Digest = `${this.#algorithm}:${this.#hash.digest("hex")}`;
+      await this.#verify(digest, expected);
+      const there = await publisher.find(digest);
+      if (there === undefined) {
+        await this.#disk("commit", async () => {
+          await this.#file.datasync();
+          await rename(join(folder, "data"), publisher.path(digest));
+          await publisher.sync(digest);
+        });
+      }
+      await this.#disk("remove", () => rm(folder, { recursive: true, force: true }));
+      return there ?? { digest, size: this.#offset, createdAt: new Date() };
+    } finally {
+      await this.#close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === "closed") return;
+    try {
+      await this.#flushing;
+      if (this.#state === "open") await this.#flush();
+    } finally {
+      await this.#close();
+    }
+  }
+
+  async #verify(digest: Digest, expected: ExpectedContent): Promise<void> {
+    const wrong = expected.size !== undefined && expected.size !== this.#offset
+      ? `it has ${this.#offset} bytes, expected were ${expected.size}`
+      : expected.digest !== undefined && expected.digest !== digest
+      ? `its digest is ${digest}, expected was ${expected.digest}`
+      : undefined;
+    if (wrong === undefined) return;
+    await rm(this.#options.folder, { recursive: true, force: true });
+    throw new Failure("failed_precondition", `cannot commit ingest ${JSON.stringify(this.ref)}: ${wrong}`, {
+      details: { digest, size: this.#offset },
+    });
+  }
+
+  /** Writes and hashes what was gathered, both at once: the write runs in another thread. */
+  async #flush(): Promise<void> {
+    if (this.#buffer === undefined || this.#filled === 0) return;
+    const bytes = this.#buffer.subarray(0, this.#filled);
+    this.#filled = 0;
+    this.#flushing = this.#disk("write", async () => {
+      for (let done = 0; done < bytes.length;) {
+        done += (await this.#file.write(bytes, done, bytes.length - done)).bytesWritten;
+      }
+    });
+    this.#hash.update(bytes);
+    try {
+      await this.#flushing;
+    } catch (error) {
+      // Hash and file differ from here on: nothing of this writer may be published.
+      this.#state = "broken";
+      throw error;
+    } finally {
+      this.#flushing = undefined;
+    }
+  }
+
+  async #disk<T>(act: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      throw diskFailure(`cannot ${act} ingest ${JSON.stringify(this.ref)}`, error);
+    }
+  }
+
+  #use(): void {
+    const why = this.#state === "closed"
+      ? "it is closed"
+      : this.#state === "broken"
+      ? "an earlier write failed: open it again to go on"
+      : this.#flushing !== undefined
+      ? "an earlier write is not finished: await it"
+      : undefined;
+    if (why === undefined) return;
+    throw new Failure("failed_precondition", `cannot use ingest ${JSON.stringify(this.ref)}: ${why}`);
+  }
+
+  async #close(): Promise<void> {
+    this.#state = "closed";
+    this.#buffer = undefined;
+    try {
+      await this.#file.close();
+    } finally {
+      this.#options.release();
+    }
+  }
+}
+
+function algorithmOf(expected: ExpectedContent): "sha256" | "sha512" {
+  return expected.digest === undefined ? "sha256" : splitDigest(expected.digest).algorithm;
+}
+
+/** Writes what identifies an ingest, beside its data. */
+export async function describeIngest(folder: string, ref: string, expected: ExpectedContent): Promise<void> {
+  const write = (name: string, text: string) => writeFile(join(folder, name), text, { mode: 0o600 });
+  await write("startedat", new Date().toISOString());
+  if (expected.size !== undefined) await write("total", String(expected.size));
+  // Last: an ingest without a ref is the rest of a crash, and nobody's.
+  await write("ref", ref);
+}

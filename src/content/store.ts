@@ -1,0 +1,224 @@
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rm, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import type { ContentInfo, ContentStore, ExpectedContent, Ingest, IngestInfo } from "../core/content.ts";
+import { type Digest, isDigest, parseDigest, splitDigest } from "../core/digest.ts";
+import { Failure } from "../core/errors.ts";
+import { blobStream } from "./blob_stream.ts";
+import { diskFailure, errnoOf } from "./disk_failure.ts";
+import { FolderSync, syncFolder } from "./folder_sync.ts";
+import { describeIngest, LocalIngest } from "./ingest.ts";
+
+const algorithms = ["sha256", "sha512"] as const;
+const maxRefLength = 1024;
+
+export interface LocalContentOptions {
+  /** The largest blob that is accepted. Default 64 GiB. */
+  readonly limitBytes?: number;
+}
+
+/**
+ * The content store on a local disk.
+ *
+ * ```text
+ * blobs/<algorithm>/<hex>   one file per blob, complete and verified
+ * ingest/<id>/              one folder per ingest: data, ref, startedat, total; the id is a hash of the ref
+ * ```
+ *
+ * One process uses a folder at a time: who holds a ref is known in memory only.
+ */
+export class LocalContent implements ContentStore {
+  readonly #folder: string;
+  readonly #limitBytes: number;
+  readonly #held = new Set<string>();
+  readonly #syncs: Readonly<Record<(typeof algorithms)[number], FolderSync>>;
+
+  private constructor(folder: string, options: LocalContentOptions) {
+    this.#folder = folder;
+    this.#limitBytes = options.limitBytes ?? 64 * 2 ** 30;
+    const sync = (algorithm: string) => new FolderSync(join(folder, "blobs", algorithm));
+    this.#syncs = { sha256: sync("sha256"), sha512: sync("sha512") };
+  }
+
+  /** Opens the store in a folder, which is made where it is missing. @throws the disk's own errors. */
+  static async open(folder: string, options: LocalContentOptions = {}): Promise<LocalContent> {
+    try {
+      for (const path of [...algorithms.map((algorithm) => join(folder, "blobs", algorithm)), join(folder, "ingest")]) {
+        await mkdir(path, { recursive: true, mode: 0o700 });
+      }
+      await syncFolder(join(folder, "blobs"));
+      await syncFolder(folder);
+    } catch (error) {
+      throw diskFailure(`cannot open the content store ${JSON.stringify(folder)}`, error);
+    }
+    return new LocalContent(folder, options);
+  }
+
+  async info(digest: Digest): Promise<ContentInfo> {
+    const found = await this.#find(digest);
+    if (found !== undefined) return found;
+    throw missing(digest);
+  }
+
+  async read(
+    digest: Digest,
+    range: { readonly offset?: number; readonly length?: number } = {},
+  ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+    const file = await this.#blob(digest, "read", () => open(this.#path(digest), "r"));
+    try {
+      const { size } = await file.stat();
+      const { offset = 0, length = size - offset } = range;
+      if (!(offset >= 0 && offset <= size && length >= 0)) {
+        throw new Failure(
+          "invalid_argument",
+          `cannot read blob ${digest}: offset ${offset} and length ${length} are not within its ${size} bytes`,
+        );
+      }
+      return blobStream(file, digest, offset, Math.min(offset + length, size));
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async bytes(digest: Digest, limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { size } = await this.info(digest);
+    if (size > limitBytes) {
+      throw new Failure(
+        "resource_exhausted",
+        `cannot read blob ${digest}: it has ${size} bytes, the limit is ${limitBytes}`,
+      );
+    }
+    const bytes = new Uint8Array(await this.#blob(digest, "read", () => readFile(this.#path(digest))));
+    const { algorithm, hex } = splitDigest(digest);
+    if (createHash(algorithm).update(bytes).digest("hex") === hex) return bytes;
+    throw new Failure(
+      "data_loss",
+      `cannot read blob ${digest}: its bytes on disk do not match its digest: remove the image and pull it again`,
+    );
+  }
+
+  async writer(ref: string, expected: ExpectedContent = {}): Promise<Ingest> {
+    const quoted = JSON.stringify(ref.slice(0, 200));
+    if (ref === "" || ref.length > maxRefLength) {
+      throw new Failure("invalid_argument", `cannot open ingest ${quoted}: a ref has 1 to ${maxRefLength} characters`);
+    }
+    if (expected.size !== undefined && expected.size > this.#limitBytes) {
+      throw new Failure(
+        "resource_exhausted",
+        `cannot open ingest ${quoted}: ${expected.size} bytes are more than a blob may have, ${this.#limitBytes}`,
+      );
+    }
+    if (this.#held.has(ref)) {
+      throw new Failure("unavailable", `cannot open ingest ${quoted}: another writer has it`);
+    }
+    this.#held.add(ref);
+    const release = () => void this.#held.delete(ref);
+    try {
+      const folder = this.#ingestFolder(ref);
+      if (expected.digest !== undefined && await this.#find(expected.digest) !== undefined) {
+        await rm(folder, { recursive: true, force: true });
+        throw new Failure(
+          "already_exists",
+          `cannot open ingest ${quoted}: the blob ${expected.digest} is in the store`,
+        );
+      }
+      if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined || !await hasRef(folder, ref)) {
+        await describeIngest(folder, ref, expected);
+      }
+      const { limitBytes, publisher } = { limitBytes: this.#limitBytes, publisher: this.#publisher };
+      return await LocalIngest.open({ ref, folder, expected, limitBytes, publisher, release });
+    } catch (error) {
+      release();
+      throw diskFailure(`cannot open ingest ${quoted}`, error);
+    }
+  }
+
+  async *list(): AsyncIterable<ContentInfo> {
+    for (const algorithm of algorithms) {
+      for (const name of await readdir(join(this.#folder, "blobs", algorithm))) {
+        const digest = `${algorithm}:${name}`;
+        const info = isDigest(digest) ? await this.#find(digest) : undefined;
+        if (info !== undefined) yield info;
+      }
+    }
+  }
+
+  async ingests(): Promise<readonly IngestInfo[]> {
+    const found: IngestInfo[] = [];
+    for (const id of await readdir(join(this.#folder, "ingest"))) {
+      const folder = join(this.#folder, "ingest", id);
+      const [ref, startedAt, data] = await Promise.all([
+        readFile(join(folder, "ref"), "utf8").catch(() => undefined),
+        readFile(join(folder, "startedat"), "utf8").catch(() => undefined),
+        stat(join(folder, "data")).catch(() => undefined),
+      ]);
+      if (ref === undefined) continue;
+      found.push({ ref, offset: data?.size ?? 0, startedAt: dateOf(startedAt) });
+    }
+    return found;
+  }
+
+  async abort(ref: string): Promise<void> {
+    const quoted = JSON.stringify(ref.slice(0, 200));
+    if (this.#held.has(ref)) {
+      throw new Failure("unavailable", `cannot abort ingest ${quoted}: a writer has it`);
+    }
+    try {
+      await rm(this.#ingestFolder(ref), { recursive: true });
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") throw new Failure("not_found", `cannot abort ingest ${quoted}: there is none`);
+      throw diskFailure(`cannot abort ingest ${quoted}`, error);
+    }
+  }
+
+  delete(digest: Digest): Promise<void> {
+    return this.#blob(digest, "delete", () => unlink(this.#path(digest)));
+  }
+
+  readonly #publisher = {
+    path: (digest: Digest) => this.#path(digest),
+    find: (digest: Digest) => this.#find(digest),
+    sync: (digest: Digest) => this.#syncs[splitDigest(digest).algorithm].sync(),
+  };
+
+  #path(digest: Digest): string {
+    const { algorithm, hex } = splitDigest(parseDigest(digest));
+    return join(this.#folder, "blobs", algorithm, hex);
+  }
+
+  #ingestFolder(ref: string): string {
+    return join(this.#folder, "ingest", createHash("sha256").update(ref).digest("hex"));
+  }
+
+  async #find(digest: Digest): Promise<ContentInfo | undefined> {
+    try {
+      const found = await stat(this.#path(digest));
+      return found.isFile() ? { digest, size: found.size, createdAt: found.mtime } : undefined;
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined;
+      throw diskFailure(`cannot look up blob ${digest}`, error);
+    }
+  }
+
+  async #blob<T>(digest: Digest, act: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      throw errnoOf(error) === "ENOENT" ? missing(digest) : diskFailure(`cannot ${act} blob ${digest}`, error);
+    }
+  }
+}
+
+function missing(digest: Digest): Failure {
+  return new Failure("not_found", `cannot find blob ${digest} in the content store`);
+}
+
+async function hasRef(folder: string, ref: string): Promise<boolean> {
+  return await readFile(join(folder, "ref"), "utf8").catch(() => undefined) === ref;
+}
+
+function dateOf(text: string | undefined): Date {
+  const date = new Date(text ?? 0);
+  return Number.isNaN(date.getTime()) ? new Date(0) : date;
+}
