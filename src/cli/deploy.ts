@@ -1,0 +1,93 @@
+import type { FunctionRecord } from "../core/function.ts";
+import { callJson } from "./call.ts";
+import { type Command, type Flag, text, texts } from "./command.ts";
+import { Failure } from "../core/errors.ts";
+import { byteCount, milliseconds, namespaceFlag, number, pairs } from "./flags.ts";
+
+/** What `deploy` and `run` say of a container. */
+export const settingsFlags: Readonly<Record<string, Flag>> = {
+  env: { type: "string", short: "e", multiple: true, value: "NAME=value", help: "environment; may be given often" },
+  user: { type: "string", value: "user", help: "uid, uid:gid or a name that the image knows" },
+  workdir: { type: "string", short: "w", value: "path", help: "in place of the image's" },
+  entrypoint: { type: "boolean", help: "the words behind the image replace its entrypoint too" },
+  memory: { type: "string", short: "m", value: "size", help: "limit of memory, as 256m (the default)" },
+  cpus: { type: "string", value: "number", help: "processors it may use, as 0.5 (default 1)" },
+  pids: { type: "string", value: "number", help: "processes and threads it may have (default 512)" },
+  timeout: { type: "string", value: "time", help: "limit from start to end, as 500ms, 30s, 5m (default 60s)" },
+  scratch: { type: "string", value: "size", help: "limit of what it may write, in memory (default 64m)" },
+  "read-only": { type: "boolean", help: "its root filesystem cannot be written" },
+  network: { type: "string", value: "none|host", help: "none (default) has only loopback" },
+  "function-runtime": { type: "string", value: "id", help: "the runtime plugin" },
+  "function-snapshotter": { type: "string", value: "id", help: "the snapshotter plugin" },
+};
+
+export const deploy: Command = {
+  name: "deploy",
+  summary: "make a function of an image; again, to replace it",
+  usage: "deploy [options] <name> --image <reference> [--] [argument…]",
+  examples: [
+    "mayfly deploy upper --image busybox -- tr a-z A-Z",
+    "mayfly deploy resize --image team/resize:3 -m 1g --timeout 20s -e QUALITY=80",
+  ],
+  words: { min: 1, max: Infinity },
+  flags: {
+    ...namespaceFlag,
+    image: { type: "string", value: "reference", help: "an image that is here, or one that is pulled first" },
+    ...settingsFlags,
+    concurrency: { type: "string", value: "number", help: "invocations at once; one more gets 429 (default 64)" },
+    "max-body": { type: "string", value: "size", help: "limit of a request's body (default 64m; 0 for none)" },
+    "content-type": { type: "string", value: "type", help: "of its answers (default application/octet-stream)" },
+    label: { type: "string", multiple: true, value: "NAME=value", help: "a label; may be given often" },
+  },
+  async run({ connect, words: [name = "", ...args], flags, output }) {
+    const image = text(flags, "image");
+    if (image === undefined) {
+      throw new Failure(
+        "invalid_argument",
+        `mayfly deploy: it wants --image <reference>\nusage: mayfly ${deploy.usage}`,
+      );
+    }
+    const body = defined({
+      image,
+      ...settings(flags, args),
+      concurrency: number("concurrency", text(flags, "concurrency")),
+      maxBodyBytes: byteCount("max-body", text(flags, "max-body")),
+      contentType: text(flags, "content-type"),
+      labels: pairs("label", texts(flags, "label")),
+    });
+    await using connection = await connect();
+    const record = await callJson<FunctionRecord>(connection, "PUT", `/v1/functions/${encodeURIComponent(name)}`, {
+      query: { namespace: text(flags, "namespace") },
+      body,
+    });
+    output.line(
+      output.json
+        ? JSON.stringify(record, undefined, 2)
+        : `${record.name} revision ${record.revision}, POST /fn/${record.name}`,
+    );
+    return 0;
+  },
+};
+
+/** The part of a function's input that `settingsFlags` describe. */
+export function settings(flags: Parameters<typeof text>[0], args: readonly string[]): Record<string, unknown> {
+  return defined({
+    ...(args.length === 0 ? {} : flags["entrypoint"] === true ? { command: args } : { args }),
+    env: pairs("env", texts(flags, "env")),
+    user: text(flags, "user"),
+    workdir: text(flags, "workdir"),
+    memoryBytes: byteCount("memory", text(flags, "memory")),
+    cpus: number("cpus", text(flags, "cpus")),
+    pids: number("pids", text(flags, "pids")),
+    timeoutMs: milliseconds("timeout", text(flags, "timeout")),
+    scratchBytes: byteCount("scratch", text(flags, "scratch")),
+    readonlyRootfs: flags["read-only"] === true ? true : undefined,
+    network: text(flags, "network"),
+    runtime: text(flags, "function-runtime"),
+    snapshotter: text(flags, "function-snapshotter"),
+  });
+}
+
+function defined(record: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,32 @@
+import type { Command } from "./command.ts";
+import { type Check, checkMachine } from "./machine.ts";
+
+export const doctor: Command = {
+  name: "doctor",
+  summary: "say what this machine can do, and how to get what it cannot",
+  usage: "doctor [options]",
+  run({ host, config, output }) {
+    const checks: Check[] = [
+      { name: "host", state: "ok", says: `${host.name} ${host.version} on ${host.arch}` },
+      ...checkMachine(config.root),
+    ];
+    if (host.arch !== "x64") {
+      checks.push({
+        name: "processor",
+        state: "bad",
+        says: `${host.arch} is not supported yet`,
+        cure: "use an x86-64 machine",
+      });
+    }
+    if (output.json) output.line(JSON.stringify(checks, undefined, 2));
+    else {
+      const marks = { ok: "ok  ", warn: "warn", bad: "BAD " };
+      const width = Math.max(...checks.map((check) => check.name.length));
+      for (const { name, state, says, cure } of checks) {
+        output.line(`${marks[state]}  ${name.padEnd(width)}  ${says}`);
+        if (cure !== undefined) output.line(`${" ".repeat(width + 8)}→ ${cure}`);
+      }
+    }
+    return Promise.resolve(checks.some((check) => check.state === "bad") ? 1 : 0);
+  },
+};

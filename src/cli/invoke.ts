@@ -1,0 +1,59 @@
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { Failure } from "../core/errors.ts";
+import { type Command, text, texts } from "./command.ts";
+import { problem } from "./connection.ts";
+import { namespaceFlag, pairs } from "./flags.ts";
+import { standardInput } from "./stdin.ts";
+
+export const invoke: Command = {
+  name: "invoke",
+  summary: "send a function a request and print its answer",
+  usage: "invoke [options] <name>[/path]",
+  examples: ["echo hello | mayfly invoke upper", "mayfly invoke upper --data hello"],
+  words: { min: 1, max: 1 },
+  flags: {
+    ...namespaceFlag,
+    data: {
+      type: "string",
+      short: "d",
+      value: "text|@file",
+      help: "the body; default: standard input, where it is no terminal",
+    },
+    method: { type: "string", short: "X", value: "method", help: "default POST" },
+    header: { type: "string", short: "H", multiple: true, value: "name=value", help: "a header; may be given often" },
+  },
+  async run({ connect, words: [target = ""], flags, output }) {
+    const data = text(flags, "data");
+    const method = text(flags, "method") ?? "POST";
+    const body = method === "GET" || method === "HEAD"
+      ? undefined
+      : data !== undefined
+      ? data.startsWith("@") ? readFileSync(data.slice(1)) : data
+      : process.stdin.isTTY === true
+      ? undefined
+      : standardInput();
+    const [name = "", ...rest] = target.split("/");
+    const namespace = text(flags, "namespace");
+    const path = `/fn/${encodeURIComponent(name)}${namespace === undefined ? "" : `.${namespace}`}${
+      rest.map((part) => `/${part}`).join("")
+    }`;
+    await using connection = await connect();
+    const answer = await connection.fetch(
+      new Request(new URL(path, "http://mayfly"), {
+        method,
+        headers: pairs("header", texts(flags, "header")),
+        ...(body === undefined ? {} : { body, duplex: "half" }),
+      } as RequestInit),
+    );
+    if (!answer.ok) throw await problem(answer);
+    try {
+      for await (const chunk of answer.body ?? []) await output.bytes(chunk);
+    } catch (cause) {
+      throw new Failure("aborted", `the function failed after its answer had begun; see: mayfly logs ${name}`, {
+        cause,
+      });
+    }
+    return 0;
+  },
+};

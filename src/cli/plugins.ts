@@ -1,0 +1,21 @@
+import type { PluginInfo } from "../core/plugin.ts";
+import { callList } from "./call.ts";
+import type { Command } from "./command.ts";
+import { table } from "./output.ts";
+
+export const plugins: Command = {
+  name: "plugins",
+  summary: "list the plugins, their state, and why one does not run",
+  usage: "plugins [options]",
+  async run({ connect, output }) {
+    await using connection = await connect();
+    const items = await callList<PluginInfo>(connection, "/v1/plugins");
+    table(
+      output,
+      ["kind", "id", "state", "reason"],
+      items.map((item) => [item.kind, item.id, item.state, item.reason ?? ""]),
+      items,
+    );
+    return 0;
+  },
+};

@@ -1,0 +1,71 @@
+import { codeOf, Failure } from "../core/errors.ts";
+import { decodeFrames } from "../core/stdio_frames.ts";
+import { callList } from "./call.ts";
+import { type Command, text } from "./command.ts";
+import { problem } from "./connection.ts";
+import { settings, settingsFlags } from "./deploy.ts";
+import { namespaceFlag } from "./flags.ts";
+import { pullImage } from "./pull.ts";
+import { standardInput } from "./stdin.ts";
+import type { Image } from "../core/image.ts";
+import { formatReference, parseReference } from "../core/reference.ts";
+
+export const run: Command = {
+  name: "run",
+  summary: "run a container from an image; its exit code becomes this command's",
+  usage: "run [options] <reference> [argument…]",
+  examples: ["mayfly run busybox ls -l /", "tar c . | mayfly run -i busybox tar t"],
+  words: { min: 1, max: Infinity },
+  passesRest: true,
+  flags: {
+    ...namespaceFlag,
+    interactive: { type: "boolean", short: "i", help: "give it this command's standard input" },
+    ...settingsFlags,
+  },
+  async run({ connect, host, words: [reference = "", ...args], flags, output }) {
+    const namespace = text(flags, "namespace");
+    const image = formatReference(parseReference(reference));
+    await using connection = await connect();
+    const here = await callList<Image>(connection, "/v1/images", { query: { namespace } });
+    if (!here.some((candidate) => candidate.name === image)) {
+      output.note(`${image} is not here: pulling it`);
+      await pullImage(connection, output, { reference: image, namespace });
+    }
+    const url = new URL("/v1/run", "http://mayfly");
+    url.searchParams.set("settings", JSON.stringify({ image, ...settings(flags, args) }));
+    if (namespace !== undefined) url.searchParams.set("namespace", namespace);
+    const interrupted = new AbortController();
+    const off = (["SIGINT", "SIGTERM"] as const).map((signal) => host.onSignal(signal, () => interrupted.abort()));
+    try {
+      const answer = await connection.fetch(
+        new Request(url, {
+          method: "POST",
+          signal: interrupted.signal,
+          ...(flags["interactive"] === true ? { body: standardInput(), duplex: "half" } : {}),
+        } as RequestInit),
+      );
+      if (!answer.ok || answer.body === null) throw await problem(answer);
+      for await (const { channel, payload } of decodeFrames(answer.body)) {
+        if (channel === "stdout") await output.bytes(payload);
+        else if (channel === "stderr") await output.errorBytes(payload);
+        else return outcome(JSON.parse(new TextDecoder().decode(payload)));
+      }
+      throw new Failure("unavailable", "the container's outcome is not known: the daemon's answer broke off");
+    } catch (error) {
+      if (interrupted.signal.aborted) return 130;
+      throw error;
+    } finally {
+      for (const end of off) end();
+    }
+  },
+};
+
+function outcome(
+  result: { exit?: { code: number; oomKilled: boolean }; error?: { code: string; message: string } },
+): number {
+  if (result.error !== undefined) throw new Failure(codeOf(result.error), messageOf(result.error.message));
+  if (result.exit?.oomKilled === true) {
+    console.error("mayfly: out of memory: a process was killed at the container's memory limit; raise --memory");
+  }
+  return result.exit?.code ?? 1;
+}
