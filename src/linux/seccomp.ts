@@ -2,7 +2,7 @@ import { Failure } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Seccomp } from "../core/spec.ts";
 import { bpf, BpfAssembler, type Label } from "./bpf.ts";
-import { syscallTable } from "./syscall_table.ts";
+import { type SyscallName, type SyscallTable, syscallTable } from "./syscalls.ts";
 
 /*
  * Compiles the seccomp section of an OCI configuration to the classic BPF that the kernel loads.
@@ -66,7 +66,7 @@ const maxInstructions = 4096;
  */
 export function compileSeccomp(seccomp: Seccomp, arch: Host["arch"]): Uint8Array<ArrayBuffer> {
   const otherwise = returnValue(seccomp.defaultAction, seccomp.defaultErrnoRet);
-  const decisions = decide(seccomp, otherwise, syscallTable[arch]);
+  const decisions = decide(seccomp, otherwise, syscallTable(arch));
   const assembler = new BpfAssembler();
   assembler.enter(search(assembler, ranges(decisions, otherwise, arch), otherwise));
   assembler.prepend(bpf.load, data.number);
@@ -111,14 +111,14 @@ export function seccompFlags(seccomp: Seccomp): number {
 }
 
 /** Collects what the rules say of each system call that this processor has. */
-function decide(seccomp: Seccomp, otherwise: number, table: ReadonlyMap<string, number>): Map<number, Decision> {
+function decide(seccomp: Seccomp, otherwise: number, table: SyscallTable): Map<number, Decision> {
   const decisions = new Map<number, Decision>();
   for (const rule of seccomp.syscalls ?? []) {
     const value = returnValue(rule.action, rule.errnoRet ?? undefined);
     const alternatives = alternativesOf(rule, value);
     for (const name of rule.names) {
-      const number = table.get(name);
-      if (number === undefined) continue;
+      if (!Object.hasOwn(table, name)) continue;
+      const number = table[name as SyscallName];
       const known = decisions.get(number) ?? [];
       if (typeof known === "number") continue;
       if (value === otherwise) decisions.set(number, known);
