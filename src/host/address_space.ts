@@ -8,6 +8,11 @@ export interface Libc {
   munmap(address: number, byteLength: number): number;
   mprotect(address: number, byteLength: number, protection: number): number;
   close(fd: number): number;
+  /** @param argument the third one, an `int`. */
+  fcntl(fd: number, operation: number, argument: number): number;
+  /** Fills the bytes from their beginning. */
+  read(fd: number, bytes: Uint8Array): number;
+  write(fd: number, bytes: Uint8Array): number;
   /** The memory at an address, as JavaScript sees it. */
   view(address: number, byteLength: number): ArrayBuffer;
   /** A JavaScript function that calls `int64_t f(void *)` at an address. */

@@ -2,20 +2,23 @@ import { CFunction, dlopen, FFIType, toArrayBuffer } from "bun:ffi";
 import process from "node:process";
 import type { Host } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
-import { fetchUnix, readable, serve } from "./bun_io.ts";
+import { fetchUnix, fileReader, fileWriter, serve } from "./bun_io.ts";
+import { readable, writable } from "./descriptor_streams.ts";
 import { onChild, onSignal } from "./process_signals.ts";
-import { socketWritable } from "./socket_streams.ts";
 
 type Pointer = number & { readonly __pointer__: null };
 
 function libc(): Libc {
-  const { i32, u64, i64_fast } = FFIType;
+  const { i32, u64, i64_fast, ptr } = FFIType;
   const { symbols } = openLibc((name) =>
     dlopen(name, {
       mmap: { args: [u64, u64, i32, i32, i32, i64_fast], returns: i64_fast },
       munmap: { args: [u64, u64], returns: i32 },
       mprotect: { args: [u64, u64, i32], returns: i32 },
       close: { args: [i32], returns: i32 },
+      fcntl: { args: [i32, i32, i32], returns: i32 },
+      read: { args: [i32, ptr, u64], returns: i64_fast },
+      write: { args: [i32, ptr, u64], returns: i64_fast },
     })
   );
   return {
@@ -23,6 +26,9 @@ function libc(): Libc {
     munmap: (address, byteLength) => symbols.munmap(address, byteLength),
     mprotect: (address, byteLength, protection) => symbols.mprotect(address, byteLength, protection),
     close: (fd) => symbols.close(fd),
+    fcntl: (fd, operation, argument) => symbols.fcntl(fd, operation, argument),
+    read: (fd, bytes) => Number(symbols.read(fd, bytes, bytes.byteLength)),
+    write: (fd, bytes) => Number(symbols.write(fd, bytes, bytes.byteLength)),
     view: (address, byteLength) => toArrayBuffer(address as Pointer, 0, byteLength),
     callable(address) {
       const entry: unknown = CFunction({ ptr: address as Pointer, args: [u64], returns: i64_fast });
@@ -41,8 +47,8 @@ export const host: Host = {
   pid: process.pid,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
-  readable,
-  writable: (fd) => socketWritable(c, fd),
+  readable: (fd) => readable(c, fd, (own) => fileReader(c, own)),
+  writable: (fd) => writable(c, fd, (own) => fileWriter(c, own)),
   onChild,
   onSignal,
   serve,

@@ -1,8 +1,46 @@
 import type { Host } from "../core/host.ts";
+import type { Libc } from "./address_space.ts";
+import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
 import { Bun, bunFetch } from "./bun_shapes.ts";
 
-/** @see Host.readable */
-export const readable: Host["readable"] = (fd) => Bun.file(fd).stream();
+/**
+ * Reads a descriptor through `Bun.file`: Bun's `node:net` never reads a pipe. Bun makes a descriptor of its own as the
+ * reader is taken, so that the given one is closed at once.
+ */
+export function fileReader(libc: Libc, fd: number): DescriptorReader {
+  const reader = Bun.file(fd).stream().getReader();
+  libc.close(fd);
+  return {
+    async read() {
+      return (await reader.read()).value;
+    },
+    cancel: () => reader.cancel(),
+  };
+}
+
+/**
+ * Writes a descriptor through `Bun.file`: Bun's `node:net` blocks the thread on a full pipe. Here too Bun makes a
+ * descriptor of its own.
+ */
+export function fileWriter(libc: Libc, fd: number): DescriptorWriter {
+  const sink = Bun.file(fd).writer();
+  libc.close(fd);
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {});
+  return {
+    async write(chunk) {
+      await Promise.race([sink.write(chunk), aborted.promise]);
+      await Promise.race([sink.flush(), aborted.promise]);
+    },
+    async close() {
+      await sink.end();
+    },
+    async abort() {
+      aborted.reject(new Error("the stream was aborted"));
+      sink.close();
+    },
+  };
+}
 
 /** @see Host.fetchUnix */
 export const fetchUnix: Host["fetchUnix"] = (path, request) => bunFetch(request, { unix: path });

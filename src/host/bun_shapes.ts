@@ -20,8 +20,15 @@ export interface BunServeOptions {
   error?(error: unknown): Response | Promise<Response>;
 }
 
+interface FileSink {
+  write(chunk: Uint8Array): number | Promise<number>;
+  flush(): number | Promise<number>;
+  end(): number | Promise<number>;
+  close(): void;
+}
+
 interface Api {
-  file(fd: number): { stream(): ReadableStream<Uint8Array<ArrayBuffer>> };
+  file(fd: number): { stream(): ReadableStream<Uint8Array<ArrayBuffer>>; writer(): FileSink };
   serve(options: BunServeOptions): BunServer;
 }
 

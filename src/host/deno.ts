@@ -4,8 +4,9 @@ import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts"
 import { serve } from "./deno_serve.ts";
 import { Deno } from "./deno_shapes.ts";
 import { fetchUnix } from "./node_fetch.ts";
+import { readable, writable } from "./descriptor_streams.ts";
 import { onChild, onSignal } from "./process_signals.ts";
-import { socketReadable, socketWritable } from "./socket_streams.ts";
+import { socketReader, socketWriter } from "./socket_streams.ts";
 
 function libc(): Libc {
   const { symbols } = openLibc((name) =>
@@ -14,6 +15,9 @@ function libc(): Libc {
       munmap: { parameters: ["usize", "usize"], result: "i32" },
       mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
       close: { parameters: ["i32"], result: "i32" },
+      fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+      read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+      write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
     })
   );
   const pointer = (address: number) => {
@@ -26,6 +30,9 @@ function libc(): Libc {
     munmap: (address, byteLength) => Number(symbols.munmap(address, byteLength)),
     mprotect: (address, byteLength, protection) => Number(symbols.mprotect(address, byteLength, protection)),
     close: (fd) => Number(symbols.close(fd)),
+    fcntl: (fd, operation, argument) => Number(symbols.fcntl(fd, operation, argument)),
+    read: (fd, bytes) => Number(symbols.read(fd, bytes, bytes.byteLength)),
+    write: (fd, bytes) => Number(symbols.write(fd, bytes, bytes.byteLength)),
     view: (address, byteLength) => Deno.UnsafePointerView.getArrayBuffer(pointer(address), byteLength),
     callable(address) {
       const entry = new Deno.UnsafeFnPointer(pointer(address), { parameters: ["usize"], result: "i64" });
@@ -44,8 +51,8 @@ export const host: Host = {
   pid: process.pid,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
-  readable: (fd) => socketReadable(c, fd),
-  writable: (fd) => socketWritable(c, fd),
+  readable: (fd) => readable(c, fd, socketReader),
+  writable: (fd) => writable(c, fd, socketWriter),
   onChild,
   onSignal,
   serve,

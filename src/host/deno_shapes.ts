@@ -5,7 +5,7 @@
 type Integer = "i32" | "i64" | "usize" | "isize";
 
 interface Signature {
-  readonly parameters: readonly Integer[];
+  readonly parameters: readonly (Integer | "buffer")[];
   readonly result: Integer;
 }
 
@@ -36,7 +36,9 @@ interface Api {
   dlopen<Symbols extends Readonly<Record<string, Signature>>>(
     name: string,
     symbols: Symbols,
-  ): { readonly symbols: { readonly [Name in keyof Symbols]: (...values: number[]) => number | bigint } };
+  ): {
+    readonly symbols: { readonly [Name in keyof Symbols]: (...values: (number | Uint8Array)[]) => number | bigint };
+  };
   readonly UnsafePointer: { create(address: bigint): Pointer | null };
   readonly UnsafePointerView: { getArrayBuffer(pointer: Pointer, byteLength: number): ArrayBuffer };
   readonly UnsafeFnPointer: new (pointer: Pointer, signature: Signature) => {

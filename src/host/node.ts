@@ -4,8 +4,9 @@ import type { Host } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
 import { fetchUnix } from "./node_fetch.ts";
 import { serve } from "./node_serve.ts";
+import { readable, writable } from "./descriptor_streams.ts";
 import { onChild, onSignal } from "./process_signals.ts";
-import { socketReadable, socketWritable } from "./socket_streams.ts";
+import { socketReader, socketWriter } from "./socket_streams.ts";
 
 function libc(): Libc {
   const library = openLibc((name) => koffi.load(name));
@@ -13,12 +14,18 @@ function libc(): Libc {
   const munmap = library.func("munmap", "int", ["uintptr_t", "size_t"]);
   const mprotect = library.func("mprotect", "int", ["uintptr_t", "size_t", "int"]);
   const close = library.func("close", "int", ["int"]);
+  const fcntl = library.func("fcntl", "int", ["int", "int", "int"]);
+  const read = library.func("read", "intptr_t", ["int", "void *", "size_t"]);
+  const write = library.func("write", "intptr_t", ["int", "void *", "size_t"]);
   const entry = koffi.proto("int64_t", ["uintptr_t"]);
   return {
     mmap: (byteLength) => mmap(0, byteLength, mapping.protection, mapping.flags, -1, 0),
     munmap: (address, byteLength) => munmap(address, byteLength),
     mprotect: (address, byteLength, protection) => mprotect(address, byteLength, protection),
     close: (fd) => close(fd),
+    fcntl: (fd, operation, argument) => fcntl(fd, operation, argument),
+    read: (fd, bytes) => read(fd, bytes, bytes.byteLength),
+    write: (fd, bytes) => write(fd, bytes, bytes.byteLength),
     view: (address, byteLength) => koffi.view(BigInt(address), byteLength),
     callable: (address) => koffi.decode(BigInt(address), entry),
   };
@@ -34,8 +41,8 @@ export const host: Host = {
   pid: process.pid,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
-  readable: (fd) => socketReadable(c, fd),
-  writable: (fd) => socketWritable(c, fd),
+  readable: (fd) => readable(c, fd, socketReader),
+  writable: (fd) => writable(c, fd, socketWriter),
   onChild,
   onSignal,
   serve,

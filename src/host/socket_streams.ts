@@ -1,13 +1,55 @@
 import { Socket } from "node:net";
-import { Readable, Writable } from "node:stream";
-import type { Libc } from "./address_space.ts";
+import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
 
-export function socketReadable(_c: Libc, fd: number): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return Readable.toWeb(new Socket({ fd, readable: true, writable: false })) as unknown as ReadableStream<
-    Uint8Array<ArrayBuffer>
-  >;
+/** Reads a descriptor through `node:net`, which flows only while somebody waits. */
+export function socketReader(fd: number): DescriptorReader {
+  const socket = new Socket({ fd, readable: true, writable: false });
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  let failure: unknown;
+  let ended = false;
+  let waiting: PromiseWithResolvers<Uint8Array<ArrayBuffer> | undefined> | undefined;
+  socket.on("data", (chunk: Uint8Array<ArrayBuffer>) => {
+    socket.pause();
+    waiting?.resolve(chunk);
+    waiting = undefined;
+  });
+  socket.once("error", (error) => failure = error);
+  socket.once("end", () => {
+    ended = true;
+    socket.destroy();
+  });
+  socket.once("close", () => {
+    if (ended) waiting?.resolve(undefined);
+    else waiting?.reject(failure ?? new Error(`descriptor ${fd} was closed while it was read`));
+  });
+  return {
+    read() {
+      waiting = Promise.withResolvers();
+      if (socket.closed) socket.emit("close");
+      else socket.resume();
+      return waiting.promise;
+    },
+    cancel() {
+      socket.destroy();
+      return closed;
+    },
+  };
 }
 
-export function socketWritable(_c: Libc, fd: number): WritableStream<Uint8Array> {
-  return Writable.toWeb(new Socket({ fd, readable: false, writable: true })) as WritableStream<Uint8Array>;
+/** Writes a descriptor through `node:net`. */
+export function socketWriter(fd: number): DescriptorWriter {
+  const socket = new Socket({ fd, readable: false, writable: true });
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  // The failing write rejects with it; without a listener it would end the process.
+  socket.on("error", () => {});
+  const destroy = () => {
+    socket.destroy();
+    return closed;
+  };
+  return {
+    write: (chunk) =>
+      new Promise((resolve, reject) => socket.write(chunk, (error) => error ? reject(error) : resolve())),
+    close: destroy,
+    abort: destroy,
+  };
 }
