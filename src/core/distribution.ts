@@ -23,4 +23,6 @@ export interface DistributionOptions {
   readonly signal?: AbortSignal;
   /** In place of what Docker's `config.json` says. */
   readonly credentials?: { readonly username: string; readonly password: string };
+  /** http (true) or https (false). Default: http for this machine and for the registries configured so, https for others. */
+  readonly plainHttp?: boolean;
 }

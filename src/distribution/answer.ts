@@ -1,0 +1,110 @@
+import { Failure } from "../core/errors.ts";
+
+/** A deadline that is moved on, and the caller's signal, as one AbortController for a request and its body. */
+export class Patience {
+  readonly #controller = new AbortController();
+  readonly #signal: AbortSignal | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+    if (signal?.aborted) this.#give();
+    else signal?.addEventListener("abort", this.#give, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Runs one step that has to end within a time. @throws deadline_exceeded, or the caller's reason. */
+  async within<T>(ms: number, what: string, step: () => Promise<T>): Promise<T> {
+    this.#timer = setTimeout(() => {
+      this.#controller.abort(new Failure("deadline_exceeded", `${what} within ${ms / 1000} s`));
+    }, ms);
+    try {
+      return await step();
+    } catch (error) {
+      throw this.signal.aborted ? this.signal.reason : error;
+    } finally {
+      clearTimeout(this.#timer);
+    }
+  }
+
+  /** Forgets the caller's signal. */
+  end(): void {
+    this.#signal?.removeEventListener("abort", this.#give);
+  }
+
+  readonly #give = () => this.#controller.abort(this.#signal?.reason);
+}
+
+/** The answer to one request, whose body is read on demand and cannot stall. One of its readers has to be used. */
+export class Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
+  readonly #patience: Patience;
+  readonly #stallMs: number;
+
+  constructor(response: Response, url: URL, patience: Patience, stallMs: number) {
+    this.status = response.status;
+    this.headers = response.headers;
+    this.url = url;
+    this.#reader = response.body?.getReader();
+    this.#patience = patience;
+    this.#stallMs = stallMs;
+  }
+
+  get ok(): boolean {
+    return this.status >= 200 && this.status < 300;
+  }
+
+  /** The next chunk of the body; undefined at its end. @throws deadline_exceeded when none comes; what cut the body. */
+  async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const reader = this.#reader;
+    if (reader === undefined) {
+      this.#patience.end();
+      return undefined;
+    }
+    try {
+      const late = `${this.url.host} sent nothing more`;
+      const { done, value } = await this.#patience.within(this.#stallMs, late, () => reader.read());
+      if (!done) return value;
+    } catch (error) {
+      this.#patience.end();
+      throw error;
+    }
+    this.#patience.end();
+    return undefined;
+  }
+
+  /** Reads the whole body. @throws resource_exhausted when it has more than `limitBytes`. */
+  async bytes(limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for (let chunk = await this.read(); chunk !== undefined; chunk = await this.read()) {
+      length += chunk.length;
+      if (length > limitBytes) {
+        await this.discard();
+        throw new Failure("resource_exhausted", `${this.url.host} sent more than ${limitBytes} bytes`);
+      }
+      chunks.push(chunk);
+    }
+    const whole = new Uint8Array(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  }
+
+  /** Drops the rest of the body and its connection. */
+  async discard(): Promise<void> {
+    this.#patience.end();
+    // What was already cut cannot be cut again.
+    await this.#reader?.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,23 @@
+import type { ImageReference } from "../core/reference.ts";
+
+/** Tells whether a URL's host is this machine: its traffic passes no wire. */
+export function isLoopback(url: URL): boolean {
+  const host = url.hostname;
+  return host === "localhost" || host === "[::1]" || /^127(?:\.[0-9]{1,3}){3}$/.test(host);
+}
+
+/** Tells whether nobody between here and there can read or change what is sent. */
+export function isPrivate(url: URL): boolean {
+  return url.protocol === "https:" || isLoopback(url);
+}
+
+/**
+ * The address of a registry's API. `docker.io` is served by another host than its name says.
+ * @param plainHttp http or https; where it is not said, http for this machine, https for all others.
+ */
+export function endpointOf(reference: ImageReference, plainHttp: boolean | undefined): URL {
+  const host = reference.registry === "docker.io" ? "registry-1.docker.io" : reference.registry;
+  const url = new URL(`http://${host}/v2/`);
+  if (plainHttp ?? isLoopback(url)) return url;
+  return new URL(`https://${host}/v2/`);
+}

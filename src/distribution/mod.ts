@@ -1,0 +1,41 @@
+import * as v from "valibot";
+import type { Distribution } from "../core/distribution.ts";
+import type { Plugin } from "../core/plugin.ts";
+import { dockerConfigPath, dockerCredentials } from "./credentials.ts";
+import { Registry } from "./registry.ts";
+
+const milliseconds = (fallback: number) =>
+  v.optional(v.pipe(v.number(), v.minValue(1), v.maxValue(3600_000)), fallback);
+
+const Config = v.strictObject({
+  /** Registries spoken to over http, by host or host:port. Those on this machine always are. */
+  plainHttp: v.optional(v.array(v.pipe(v.string(), v.toLowerCase())), []),
+  /** Docker's configuration file, for credentials. Default: config.json in $DOCKER_CONFIG or ~/.docker. */
+  dockerConfig: v.optional(v.string()),
+  /** How long an answer's head may take. Default 30 s. */
+  headerTimeoutMs: milliseconds(30_000),
+  /** How long a body may pause. Default 30 s. */
+  stallTimeoutMs: milliseconds(30_000),
+  /** How often a request is tried. Default 4. */
+  attempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(20)), 4),
+  /** Wait before the second try, doubled for each after it. Default 250 ms. */
+  retryBaseMs: milliseconds(250),
+});
+
+/** The client of container registries. */
+export const distribution: Plugin<Distribution, typeof Config> = {
+  kind: "distribution",
+  id: "registry",
+  contract: 1,
+  config: Config,
+  create({ config }) {
+    const path = config.dockerConfig ?? dockerConfigPath(process.env);
+    return new Registry({
+      plainHttp: config.plainHttp,
+      credentials: (reference) => dockerCredentials(path, reference),
+      headerTimeoutMs: config.headerTimeoutMs,
+      stallTimeoutMs: config.stallTimeoutMs,
+      retry: { attempts: config.attempts, baseMs: config.retryBaseMs, maxMs: 10_000 },
+    });
+  },
+};

@@ -1,0 +1,166 @@
+import type { Descriptor } from "../core/descriptor.ts";
+import type { Distribution, DistributionOptions } from "../core/distribution.ts";
+import { codeOf, Failure } from "../core/errors.ts";
+import { formatReference, type ImageReference } from "../core/reference.ts";
+import type { Answer } from "./answer.ts";
+import { type Access, Authorizer } from "./authorizer.ts";
+import { blobBody } from "./blob_body.ts";
+import { pause, untilAborted } from "./cancel.ts";
+import type { Credentials } from "./credentials.ts";
+import { endpointOf } from "./endpoint.ts";
+import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
+import { registryFailure } from "./registry_error.ts";
+import { retryDelay } from "./retry.ts";
+import { interrupted, Transport, type TransportOptions } from "./transport.ts";
+
+export interface RegistryOptions extends TransportOptions {
+  /** Registries spoken to over http, by host or host:port. */
+  readonly plainHttp: readonly string[];
+  /** Finds the credentials of a caller who brings none. */
+  readonly credentials: (reference: ImageReference) => Promise<Credentials | undefined>;
+}
+
+interface Ask {
+  readonly action: string;
+  readonly method: "GET" | "HEAD";
+  /** Below the repository: `manifests/latest`. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * A client of container registries.
+ * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+ */
+export class Registry implements Distribution {
+  readonly #options: RegistryOptions;
+  readonly #transport: Transport;
+  readonly #authorizer: Authorizer;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+    this.#transport = new Transport(options);
+    this.#authorizer = new Authorizer(this.#transport, options.credentials);
+  }
+
+  async resolve(reference: ImageReference, options: DistributionOptions = {}): Promise<Descriptor> {
+    const action = `cannot resolve ${formatReference(reference)}`;
+    const path = `manifests/${reference.digest ?? reference.tag ?? "latest"}`;
+    const headers = { accept: manifestTypes.join(", ") };
+    const head = await this.#ask(reference, options, { action, method: "HEAD", path, headers });
+    await head.discard();
+    if (head.ok) {
+      const described = describeHeaders(action, head, reference.digest);
+      if (described !== undefined) return described;
+    } else if (head.status === 429 || head.status >= 500) {
+      throw await registryFailure(action, head);
+    }
+    // The reason of a refusal is in a body, and some registries do not answer HEAD as they should.
+    const answer = await this.#ask(reference, options, { action, method: "GET", path, headers });
+    if (!answer.ok) throw await this.#refusal(action, reference, options, answer);
+    return await named(action, () => describeBody(action, answer, reference.digest));
+  }
+
+  async fetch(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    options: DistributionOptions & { readonly offset?: number } = {},
+  ): Promise<{ readonly offset: number; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }> {
+    const { mediaType, digest, size } = descriptor;
+    const manifest = manifestTypes.includes(mediaType);
+    const action = `cannot fetch ${digest} of ${formatReference(reference)}`;
+    const offset = manifest ? 0 : options.offset ?? 0;
+    if (!(offset >= 0 && offset <= size)) {
+      throw new Failure("invalid_argument", `${action}: offset ${offset} is not within its ${size} bytes`);
+    }
+    if (manifest && size > maxManifestBytes) {
+      throw new Failure(
+        "resource_exhausted",
+        `${action}: it has ${size} bytes, a manifest may have ${maxManifestBytes}`,
+      );
+    }
+    if (offset === size && size > 0) return { offset, body: new Blob().stream() };
+
+    const path = `${manifest ? "manifests" : "blobs"}/${digest}`;
+    const open = async (from: number): Promise<{ answer: Answer; offset: number }> => {
+      const headers = { accept: manifest ? mediaType : "*/*", ...(from > 0 ? { range: `bytes=${from}-` } : {}) };
+      const answer = await this.#ask(reference, options, { action, method: "GET", path, headers });
+      if (from > 0 && answer.status === 416) {
+        await answer.discard();
+        return await open(0);
+      }
+      if (!answer.ok) throw await this.#refusal(action, reference, options, answer);
+      if (answer.status !== 206) return { answer, offset: 0 };
+      if (continues(answer, from, size)) return { answer, offset: from };
+      await answer.discard();
+      throw new Failure("data_loss", `${action}: the registry sent another part than byte ${from} to ${size}`);
+    };
+    const resume = async (from: number, failures: number): Promise<Answer | undefined> => {
+      const delay = manifest || from === 0 ? undefined : retryDelay(this.#options.retry, failures);
+      if (delay === undefined) return undefined;
+      await pause(delay, options.signal).catch((reason: unknown) => {
+        throw interrupted({ url: this.#endpoint(reference, options) }, reason);
+      });
+      const opened = await open(from);
+      if (opened.offset === from) return opened.answer;
+      await opened.answer.discard();
+      return undefined;
+    };
+    const first = await open(offset);
+    return { offset: first.offset, body: blobBody({ action, ...first, size, resume }) };
+  }
+
+  /** Sends a request, and once more with the answer to the registry's challenge. */
+  async #ask(reference: ImageReference, options: DistributionOptions, ask: Ask): Promise<Answer> {
+    const registry = this.#endpoint(reference, options);
+    const access: Access = { registry, reference, credentials: options.credentials };
+    const url = new URL(`${reference.repository}/${ask.path}`, registry);
+    const { signal } = options;
+    return await named(ask.action, async () => {
+      const authorization = this.#authorizer.remembered(access);
+      const answer = await this.#transport.send({ ...ask, url, authorization, signal });
+      if (answer.status !== 401) return answer;
+      const granting = this.#authorizer.answer(access, answer, authorization);
+      const granted = await untilAborted(granting, signal).catch(async (error: unknown) => {
+        await answer.discard();
+        throw signal?.aborted ? interrupted({ url }, error) : error;
+      });
+      if (granted === undefined) return answer;
+      await answer.discard();
+      return await this.#transport.send({ ...ask, url, authorization: granted, signal });
+    });
+  }
+
+  async #refusal(
+    action: string,
+    reference: ImageReference,
+    options: DistributionOptions,
+    answer: Answer,
+  ): Promise<Failure> {
+    const refused = answer.status === 401 || answer.status === 403;
+    const access = { registry: this.#endpoint(reference, options), reference, credentials: options.credentials };
+    return await registryFailure(action, answer, refused ? await this.#authorizer.advice(access) : undefined);
+  }
+
+  #endpoint(reference: ImageReference, { plainHttp }: DistributionOptions): URL {
+    return endpointOf(reference, plainHttp ?? (this.#options.plainHttp.includes(reference.registry) || undefined));
+  }
+}
+
+/** Tells whether a 206 is the rest that was asked for. @see https://www.rfc-editor.org/rfc/rfc9110#field.content-range */
+function continues(answer: Answer, from: number, size: number): boolean {
+  const match = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15}|\*)$/.exec(answer.headers.get("content-range") ?? "");
+  if (match === null) return false;
+  const [, start, end, total] = match;
+  return Number(start) === from && Number(end) === size - 1 && (total === "*" || Number(total) === size);
+}
+
+/** Puts what was to be done in front of an error that only says what happened on the way. */
+async function named<T>(action: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof Failure) || error.message.startsWith(action)) throw error;
+    throw new Failure(codeOf(error), `${action}: ${error.message}`, { cause: error, details: error.details ?? {} });
+  }
+}
