@@ -2,8 +2,8 @@ import type { Host } from "../core/host.ts";
 import { Failure } from "../core/errors.ts";
 
 /**
- * The system calls of x86-64 and their numbers, in the kernel's words and order, up to Linux 6.18.
- * @see https://github.com/torvalds/linux/blob/v6.18/arch/x86/entry/syscalls/syscall_64.tbl
+ * The system calls of x86-64 and their numbers, in the kernel's words and order, up to Linux 6.19.
+ * @see https://github.com/torvalds/linux/blob/v6.19/arch/x86/entry/syscalls/syscall_64.tbl
  */
 export const x64 = {
   read: 0,
@@ -341,6 +341,7 @@ export const x64 = {
   statx: 332,
   io_pgetevents: 333,
   rseq: 334,
+  uretprobe: 335,
   pidfd_send_signal: 424,
   io_uring_setup: 425,
   io_uring_enter: 426,

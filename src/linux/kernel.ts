@@ -1,0 +1,191 @@
+import { Failure } from "../core/errors.ts";
+import type { Host, Memory } from "../core/host.ts";
+import { type Arena, ArenaFull } from "./arena.ts";
+import { callFlags, writeValue } from "./encode.ts";
+import { errno, errnoCode, errnoName, errnoText } from "./errno.ts";
+import { explainCall } from "./explain.ts";
+import { CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM } from "./flags.ts";
+import { P_PIDFD, SIGCHLD, WEXITED } from "./flags.ts";
+import { frame } from "./frame.ts";
+import type { Argument, Program } from "./program.ts";
+import { Results } from "./results.ts";
+import { stub } from "./stub/mod.ts";
+import { cloneArgs, context, operation } from "./stub/layout.ts";
+import { type SyscallName, type SyscallTable, syscallTable } from "./syscalls.ts";
+import { enlarge, load, type Loaded, Template } from "./template.ts";
+
+export interface SpawnOptions {
+  /** `CLONE_NEW*` bits: the namespaces that the child gets for itself. */
+  readonly flags?: number;
+  /** A cgroup v2 folder's descriptor: the child begins its life there. */
+  readonly cgroupFd?: number;
+}
+
+/** A child process. The pidfd is close-on-exec and the caller's to close. */
+export interface Spawned {
+  readonly pid: number;
+  readonly pidfd: number;
+}
+
+/**
+ * The Linux kernel, called without the C library in between. Every method blocks this thread until the kernel answers, and
+ * returns with nothing left behind in memory that the next call would not overwrite.
+ */
+export class Kernel {
+  readonly host: Host;
+  readonly #table: SyscallTable;
+  readonly #stub: (address: number) => number;
+  #arena: Arena;
+  #buffers: Memory | undefined;
+  #buffersUsed = 0;
+
+  /** @throws unimplemented on a processor that has no stub; failed_precondition where machine code cannot be loaded. */
+  constructor(host: Host) {
+    this.host = host;
+    this.#table = syscallTable(host.arch);
+    this.#stub = host.code(stub(host.arch));
+    this.#arena = enlarge(host, undefined);
+  }
+
+  /**
+   * Makes a system call. Strings and bytes are copied in; to get bytes out, pass the address of a `buffer`.
+   * @throws any code that an errno stands for, with `syscall` and `errno`.
+   * @example
+   * const fd = kernel.call("openat", AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
+   */
+  call(name: SyscallName, ...args: Argument[]): number {
+    const result = this.attempt(name, ...args);
+    if (result < 0 && result >= -4095) throw failure(explainCall(name, args), name, -result);
+    return result;
+  }
+
+  /** Makes a system call that may fail. @returns its result, or -errno. */
+  attempt(name: SyscallName, ...args: Argument[]): number {
+    for (;;) {
+      try {
+        const arena = this.#arena;
+        arena.cursor = frame.size;
+        arena.int32(frame.singleOperation + operation.number, this.#table[name]);
+        arena.int32(frame.singleOperation + operation.flags, callFlags(name));
+        for (let i = 0; i < 6; i++) {
+          const word = frame.singleOperation + operation.args + i * 8;
+          if (i < args.length) writeValue(arena, word, args[i] as Argument);
+          else arena.word(word, 0);
+        }
+        return this.#stub(arena.address(frame.single));
+      } catch (error) {
+        if (!(error instanceof ArenaFull)) throw error;
+        this.#arena = enlarge(this.host, this.#arena);
+      }
+    }
+  }
+
+  /**
+   * Runs a program in this thread.
+   * @throws what the failing step's errno stands for: the message begins with its `why`, `details.step` is its index.
+   */
+  run(program: Program | Template): Results {
+    const loaded = this.#load(program);
+    return new Results(loaded, this.#enter(loaded));
+  }
+
+  /**
+   * Makes a child that runs a program, which is to end in execve. The child has no signal handlers, every signal at its
+   * default, none blocked, copies of all descriptors, and shares this process's memory until it executes; this thread
+   * sleeps that long. A program that ends otherwise is the child's end, with status 0.
+   * @throws as `run`; the child is gone then.
+   */
+  spawn(program: Program | Template, options: SpawnOptions = {}): Spawned {
+    const loaded = this.#load(program);
+    const { arena } = loaded;
+    const { flags = 0, cgroupFd } = options;
+    const clone = frame.clone;
+    arena.int32(clone + cloneArgs.flags, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags);
+    const wide = cgroupFd === undefined ? CLONE_CLEAR_SIGHAND : CLONE_CLEAR_SIGHAND + CLONE_INTO_CGROUP;
+    arena.int32(clone + cloneArgs.flags + 4, wide / 0x1_0000_0000);
+    arena.int32(clone + cloneArgs.exitSignal, SIGCHLD);
+    arena.word(clone + cloneArgs.cgroup, cgroupFd ?? 0);
+    arena.pointer(frame.context + context.clone, clone);
+    try {
+      const pid = this.#enter(loaded, (pidfd) => {
+        this.attempt("waitid", P_PIDFD, pidfd, 0, WEXITED, 0);
+        this.attempt("close", pidfd);
+      });
+      if (pid < 0) throw cloneFailure(-pid);
+      return { pid, pidfd: arena.readInt32(frame.pidfd) };
+    } finally {
+      arena.word(frame.context + context.clone, 0);
+    }
+  }
+
+  /**
+   * Lays a program out once, for many runs. The same rules as for a program apply; arguments that change are
+   * `{ hole: name }`.
+   * @example
+   * const plan = kernel.compile([{ syscall: "chdir", args: [{ hole: "folder" }], why: "enter the folder" }]);
+   * kernel.run(plan.fill({ folder: "/tmp" }));
+   */
+  compile(program: Program): Template {
+    return new Template(this.host, this.#table, program);
+  }
+
+  /**
+   * Takes memory for the kernel to fill, for the life of this object: a caller takes it once and uses it often.
+   * @example
+   * const ends = kernel.buffer(8);
+   * kernel.call("pipe2", ends.address, O_CLOEXEC);
+   */
+  buffer(byteLength: number): Pick<Memory, "address" | "bytes"> {
+    const taken = (byteLength + 15) & ~15;
+    if (this.#buffers === undefined || this.#buffersUsed + taken > this.#buffers.bytes.length) {
+      this.#buffers = this.host.map(Math.max(taken, 4096));
+      this.#buffersUsed = 0;
+    }
+    const start = this.#buffersUsed;
+    this.#buffersUsed += taken;
+    return { address: this.#buffers.address + start, bytes: this.#buffers.bytes.subarray(start, start + byteLength) };
+  }
+
+  #load(program: Program | Template): Loaded {
+    if (program instanceof Template) return program;
+    for (;;) {
+      try {
+        return load(program, this.#arena, this.#table);
+      } catch (error) {
+        if (!(error instanceof ArenaFull)) throw error;
+        this.#arena = enlarge(this.host, this.#arena);
+      }
+    }
+  }
+
+  /** @param bury removes a child whose program has failed. */
+  #enter({ program, arena }: Loaded, bury?: (pidfd: number) => void): number {
+    arena.word(frame.context + context.error, 0);
+    const result = this.#stub(arena.address(frame.context));
+    const error = arena.readInt32(frame.context + context.error);
+    if (error === 0) return result;
+    const at = arena.read(frame.context + context.current) - arena.address(0);
+    const index = arena.readInt32(at + operation.index);
+    bury?.(arena.readInt32(frame.pidfd));
+    const step = program[index];
+    throw failure(step?.why ?? "run a program", step?.syscall, -error, { step: index });
+  }
+}
+
+function failure(
+  action: string,
+  syscall: SyscallName | undefined,
+  number: number,
+  details?: Readonly<Record<string, unknown>>,
+): Failure {
+  return new Failure(errnoCode(number), `${action}: ${errnoText(number)}`, {
+    errno: errnoName(number),
+    ...(syscall === undefined ? {} : { syscall }),
+    ...(details === undefined ? {} : { details }),
+  });
+}
+
+function cloneFailure(number: number): Failure {
+  const cure = number === errno.ENOSYS ? ": want Linux 5.7 or newer" : "";
+  return failure(`make a child process${cure}`, "clone3", number);
+}

@@ -1,0 +1,71 @@
+/*
+ * The memory that the stub and the encoder share. The same on every architecture; offsets are bytes from the start of the
+ * structure. The assembly takes these numbers by name.
+ */
+
+/** What one call of the stub is given: its only argument is the address of this. */
+export const context = {
+  /** Address of the first operation. */
+  operations: 0,
+  /** Address of a `struct clone_args` to run the program in a child; 0 to run it in this thread. */
+  clone: 8,
+  /** Address of the operation begun last. Written by the stub. */
+  current: 16,
+  /** The result that ended the program, below zero; 0 when it came to its end. Written by the stub, cleared by the caller. */
+  error: 24,
+  /** 32 bytes of zero: a `struct sigaction` that means SIG_DFL, and the empty signal set. */
+  none: 32,
+  /** The full signal set. */
+  all: 64,
+  /** The caller's signal mask while the child is made. Written by the stub. */
+  mask: 72,
+  /** The arguments of the current operation after references were followed. Written by the stub. */
+  resolved: 80,
+  size: 128,
+} as const;
+
+/** One operation. The next one lies directly behind it. */
+export const operation = {
+  /** 32 bits: the system call's number, or one of `pseudo`. */
+  number: 0,
+  /** 32 bits, see `flags`. */
+  flags: 4,
+  /** Six words of 64 bits. */
+  args: 8,
+  /** Address where the result goes, 64 bits wide; 0 for nowhere. */
+  store: 56,
+  /** 32 bits each: where to go on, as a signed distance in bytes from this operation. */
+  onError: 64,
+  onZero: 68,
+  onNonZero: 72,
+  /** 32 bits: the operation's place in its program. The stub does not read it. */
+  index: 76,
+  size: 80,
+} as const;
+
+/** `onError` distance that ends the program. */
+export const fail = 0;
+
+export const flags = {
+  /** Shifted left by the argument's number: the argument is the address of 64 bits that hold the value. */
+  indirect: 1,
+  /** The same for a signed value of 32 bits. */
+  indirect32: 1 << 8,
+  /** Bits of any indirect argument. */
+  anyIndirect: 0x3f3f,
+  /** Make the call again after EINTR. */
+  retry: 1 << 16,
+  /** Store 32 bits of the result instead of 64. */
+  store32: 1 << 17,
+} as const;
+
+/** Numbers that are no system calls. */
+export const pseudo = {
+  /** Ends the program. */
+  end: -1,
+  /** Has its first argument as its result. */
+  move: -2,
+} as const;
+
+/** `struct clone_args`, as of Linux 5.7. @see https://man7.org/linux/man-pages/man2/clone.2.html */
+export const cloneArgs = { flags: 0, pidfd: 8, exitSignal: 32, cgroup: 80, size: 88 } as const;
