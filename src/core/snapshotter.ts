@@ -31,10 +31,15 @@ export interface Snapshotter {
   /**
    * The folder into which an active snapshot's own changes are written: the layer as overlayfs wants it (whiteouts are
    * 0:0 character devices, opaque folders carry `trusted.overlay.opaque`) or, where `whole` is true, the full tree.
-   * Layers are unpacked here without a mount.
+   * Layers are unpacked here without a mount. `below` are the layer folders of the parents, nearest first, where the
+   * folder is not whole: a hard link may name a file of theirs.
    * @throws not_found; failed_precondition when the snapshot is not active.
    */
-  folder(key: string): Promise<{ readonly path: string; readonly whole: boolean }>;
+  folder(key: string): Promise<{
+    readonly path: string;
+    readonly whole: boolean;
+    readonly below: readonly string[];
+  }>;
   /** Seals an active snapshot under a new key; the old key is gone. @throws not_found; already_exists; failed_precondition. */
   commit(name: string, key: string): Promise<void>;
   /** @throws not_found; failed_precondition while children exist. */

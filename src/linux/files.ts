@@ -1,0 +1,210 @@
+import type { Memory } from "../core/host.ts";
+import { errno } from "./errno.ts";
+import { argument, type ByteString, fromBytes, toText } from "./byte_string.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  AT_SYMLINK_NOFOLLOW,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+  SEEK_SET,
+} from "./flags.ts";
+import type { Kernel } from "./kernel.ts";
+import { type FileStatus, readStatx, statxMask, type Timestamp } from "./statx.ts";
+import { syscallFailure } from "./syscall_failure.ts";
+import type { SyscallName } from "./syscalls.ts";
+
+/** The most that one `write` takes from JavaScript at a time. */
+export const writeBytes = 1 << 20;
+const pathBytes = 4096;
+const listBytes = 64 << 10;
+
+/** An entry of a directory. */
+export interface DirectoryEntry {
+  readonly name: ByteString;
+  /** Known without asking for its status; undefined where the filesystem does not tell. */
+  readonly directory: boolean | undefined;
+}
+
+/**
+ * System calls on files: every name is one component below an open directory, so that no path is ever walked twice and no
+ * symbolic link is followed. Methods return a descriptor or nothing; those that begin with `try` return the negative errno
+ * instead of throwing.
+ */
+export class Files implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #memory: Memory;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+    this.#memory = kernel.host.map(writeBytes + 4096);
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory.release();
+  }
+
+  /** Opens a folder by its path, in text. @throws not_found; failed_precondition when it is none. */
+  openFolder(path: string): number {
+    const fd = this.#kernel.attempt("openat", AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+    return this.#done(fd, "openat", () => `cannot open the folder ${JSON.stringify(path)}`);
+  }
+
+  /** Opens a directory below another, not through a symbolic link. */
+  openDirectory(parent: number, name: ByteString): number {
+    return this.#done(this.tryOpen(parent, name, O_RDONLY | O_DIRECTORY), "openat", () => `cannot open ${quote(name)}`);
+  }
+
+  tryOpen(parent: number, name: ByteString, flags: number, mode = 0): number {
+    return this.#kernel.attempt("openat", parent, argument(name), flags | O_NOFOLLOW | O_CLOEXEC, mode);
+  }
+
+  /**
+   * Opens a directory by a path that the kernel resolves as if `root` were `/`: symbolic links and `..` lead nowhere else.
+   * @see https://man7.org/linux/man-pages/man2/openat2.2.html
+   */
+  tryOpenInRoot(root: number, path: ByteString): number {
+    const how = [O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS];
+    return this.#kernel.attempt("openat2", root, argument(path === "" ? "." : path), how, how.length * 8);
+  }
+
+  close(fd: number): void {
+    this.#kernel.attempt("close", fd);
+  }
+
+  /** The path of an open directory, as the kernel knows it. */
+  pathOf(fd: number): ByteString {
+    return this.readLink(AT_FDCWD, `/proc/self/fd/${fd}`);
+  }
+
+  /** The status of a file itself, links not followed; undefined where it is not there. An empty name means `parent`. */
+  stat(parent: number, name: ByteString): FileStatus | undefined {
+    const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
+    const result = this.#kernel.attempt("statx", parent, argument(name), flags, statxMask, this.#memory.address);
+    if (result === -errno.ENOENT || result === -errno.ENOTDIR) return undefined;
+    this.#done(result, "statx", () => `cannot look at ${quote(name)}`);
+    return readStatx(this.#memory, 0);
+  }
+
+  readLink(parent: number, name: ByteString): ByteString {
+    const length = this.#kernel.attempt("readlinkat", parent, argument(name), this.#memory.address, pathBytes);
+    this.#done(length, "readlinkat", () => `cannot read the link ${quote(name)}`);
+    return fromBytes(this.#memory.bytes.subarray(0, length));
+  }
+
+  tryMakeDirectory(parent: number, name: ByteString, mode: number): number {
+    return this.#kernel.attempt("mkdirat", parent, argument(name), mode);
+  }
+
+  trySymlink(parent: number, name: ByteString, target: ByteString): number {
+    return this.#kernel.attempt("symlinkat", argument(target), parent, argument(name));
+  }
+
+  tryLink(fromParent: number, from: ByteString, parent: number, name: ByteString): number {
+    return this.#kernel.attempt("linkat", fromParent, argument(from), parent, argument(name), 0);
+  }
+
+  /** Makes a device node, fifo or socket. @param mode type and permission bits; the umask takes from them. */
+  tryMakeNode(parent: number, name: ByteString, mode: number, major: number, minor: number): number {
+    return this.#kernel.attempt("mknodat", parent, argument(name), mode, deviceNumber(major, minor));
+  }
+
+  tryUnlink(parent: number, name: ByteString, directory = false): number {
+    return this.#kernel.attempt("unlinkat", parent, argument(name), directory ? AT_REMOVEDIR : 0);
+  }
+
+  tryRename(fromParent: number, from: ByteString, parent: number, name: ByteString): number {
+    return this.#kernel.attempt("renameat", fromParent, argument(from), parent, argument(name));
+  }
+
+  /** Writes all of it. @param bytes as many as there are. */
+  write(fd: number, bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) {
+      const length = Math.min(bytes.length - at, writeBytes);
+      this.#memory.bytes.set(bytes.subarray(at, at + length));
+      for (let written = 0; written < length;) {
+        const result = this.#kernel.attempt("write", fd, this.#memory.address + written, length - written);
+        written += this.#done(result, "write", () => "cannot write");
+      }
+      at += length;
+    }
+  }
+
+  /** @param name empty for the open file itself. */
+  chown(parent: number, name: ByteString, uid: number, gid: number): void {
+    const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
+    const result = this.#kernel.attempt("fchownat", parent, argument(name), uid, gid, flags);
+    this.#done(result, "fchownat", () => `cannot give ${quote(name)} to ${uid}:${gid}`);
+  }
+
+  /** Sets permission bits. Not for a symbolic link: it has none, and would be followed. @param name empty for the open file itself. */
+  chmod(parent: number, name: ByteString, mode: number): void {
+    const result = name === ""
+      ? this.#kernel.attempt("fchmod", parent, mode)
+      : this.#kernel.attempt("fchmodat", parent, argument(name), mode);
+    this.#done(result, name === "" ? "fchmod" : "fchmodat", () => `cannot set the mode of ${quote(name)}`);
+  }
+
+  /** @param name empty for the open file itself. */
+  setTimes(parent: number, name: ByteString, accessed: Timestamp, modified: Timestamp): void {
+    const times = [
+      BigInt(accessed.seconds),
+      accessed.nanoseconds,
+      BigInt(modified.seconds),
+      modified.nanoseconds,
+    ];
+    // A null path means the descriptor itself, on every kernel.
+    const path = name === "" ? 0 : argument(name);
+    const result = this.#kernel.attempt("utimensat", parent, path, times, name === "" ? 0 : AT_SYMLINK_NOFOLLOW);
+    this.#done(result, "utimensat", () => `cannot set the times of ${quote(name)}`);
+  }
+
+  /**
+   * Reads a part of a directory, in the order of the filesystem, without `.` and `..`.
+   * @returns undefined at the end.
+   */
+  list(fd: number): DirectoryEntry[] | undefined {
+    const { bytes, address } = this.#memory;
+    const length = this.#kernel.attempt("getdents64", fd, address, listBytes);
+    this.#done(length, "getdents64", () => "cannot list a directory");
+    if (length === 0) return undefined;
+    const entries: DirectoryEntry[] = [];
+    const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+    for (let at = 0; at < length;) {
+      const size = view.getUint16(at + 16, true);
+      const type = view.getUint8(at + 18);
+      const end = bytes.indexOf(0, at + 19);
+      const name = fromBytes(bytes.subarray(at + 19, end));
+      if (name !== "." && name !== "..") entries.push({ name, directory: type === 0 ? undefined : type === DT_DIR });
+      at += size;
+    }
+    return entries;
+  }
+
+  /** Begins the listing of a directory again. */
+  rewind(fd: number): void {
+    this.#done(this.#kernel.attempt("lseek", fd, 0, SEEK_SET), "lseek", () => "cannot list a directory again");
+  }
+
+  #done(result: number, syscall: SyscallName, action: () => string): number {
+    if (result < 0) throw syscallFailure(action(), syscall, result);
+    return result;
+  }
+}
+
+const DT_DIR = 4;
+
+/** @see https://man7.org/linux/man-pages/man3/makedev.3.html */
+export function deviceNumber(major: number, minor: number): bigint {
+  const [high, low] = [BigInt(major), BigInt(minor)];
+  return (low & 0xffn) | ((high & 0xfffn) << 8n) | ((low & ~0xffn) << 12n) | ((high & ~0xfffn) << 32n);
+}
+
+function quote(name: ByteString): string {
+  return name === "" ? "an open file" : JSON.stringify(toText(name));
+}
