@@ -21,11 +21,10 @@ export interface ChildExit {
   readonly usage: ChildUsage;
 }
 
+/** No memory: until it executes, a child uses this process's, and the kernel's maximum keeps that. */
 export interface ChildUsage {
   readonly userMicros: number;
   readonly systemMicros: number;
-  /** The largest resident set of any one process of them. */
-  readonly maxRssBytes: number;
 }
 
 interface Waiter {
@@ -34,9 +33,9 @@ interface Waiter {
   readonly reject: (error: Failure) => void;
 }
 
-/** `siginfo_t`, `struct rusage` and `struct epoll_event` of x86-64 (packed) and arm64. */
+/** Offsets in bytes of `siginfo_t` and `struct rusage`. */
 const siginfo = { code: 8, pid: 16, status: 24, size: 128 } as const;
-const rusage = { user: 0, system: 16, maxRss: 32, size: 144 } as const;
+const rusage = { user: 0, system: 16, size: 144 } as const;
 const atOnce = 64;
 
 /**
@@ -153,7 +152,6 @@ export class Children {
       usage: {
         userMicros: micros(status, siginfo.size + rusage.user),
         systemMicros: micros(status, siginfo.size + rusage.system),
-        maxRssBytes: Number(status.getBigInt64(siginfo.size + rusage.maxRss, true)) * 1024,
       },
     });
     return true;
