@@ -1,0 +1,152 @@
+import type { ContainerStore } from "../core/container.ts";
+import type { ImageConfig } from "../core/descriptor.ts";
+import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
+import type { FunctionSettings } from "../core/function.ts";
+import type { Rootfs } from "../core/mount.ts";
+import type { Network } from "../core/network.ts";
+import type { CreateTask, Runtime } from "../core/runtime.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Exit, Task } from "../core/task.ts";
+import type { Accounts } from "./accounts.ts";
+import { Deadline } from "./deadline.ts";
+import { generateSpec, type SpecSettings } from "./spec.ts";
+import type { NewTask } from "./tasks.ts";
+
+/** What the keys of such containers' snapshots begin with. */
+export const containerSnapshotPrefix = "container/";
+
+/** Marks containers that are removed when their task has ended. */
+export const ephemeralLabel = "mayfly/ephemeral";
+
+export interface RunOptions {
+  readonly namespace: string;
+  /** Default: a new one. @see CreateTask.id */
+  readonly id?: string;
+  /** The image's name, as it is shown. */
+  readonly image: string;
+  readonly config: ImageConfig;
+  /** The image's top layer, committed in the snapshotter. */
+  readonly chain: string;
+  readonly runtime: Runtime;
+  readonly snapshotter: Snapshotter;
+  readonly network: Network;
+  readonly settings: SpecSettings & Partial<Pick<FunctionSettings, "scratchBytes" | "timeoutMs">>;
+  /** The image's account files. */
+  readonly accounts?: Accounts;
+  readonly stdio?: CreateTask["stdio"];
+  /** Kills the container. */
+  readonly signal?: AbortSignal;
+}
+
+/** A container that runs. Disposing of it kills what still runs and waits until nothing is left. */
+export interface ContainerRun extends AsyncDisposable {
+  readonly id: string;
+  readonly task: Task;
+  /**
+   * Resolves when the container has ended and nothing is left of it.
+   * @throws deadline_exceeded after `timeoutMs`; aborted by the signal; what removing it throws.
+   */
+  readonly done: Promise<Exit>;
+}
+
+interface Parts {
+  readonly containers: ContainerStore;
+}
+
+/** Codes that tell how the container ended; others tell what could not be removed. */
+const endings: ReadonlySet<ErrorCode> = new Set(["deadline_exceeded", "aborted"]);
+
+const defaultScratchBytes = 64 * 1024 * 1024;
+
+/** A new container's id: 64 random bits. */
+export function newContainerId(): string {
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}
+
+/** Makes and starts a container. What is taken is given back in reverse: when it has ended, or when a step fails. */
+export async function startContainer(
+  options: RunOptions,
+  { containers }: Parts,
+  create: (task: NewTask) => Promise<Task>,
+): Promise<ContainerRun> {
+  const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, signal } = options;
+  signal?.throwIfAborted();
+  const spec = options.network.apply(generateSpec({ ...options, id, image: options.config }));
+  await using undo = new AsyncDisposableStack();
+
+  const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
+  await containers.create({
+    namespace,
+    id,
+    image,
+    runtime: runtime.id,
+    snapshotter: snapshotter.id,
+    snapshotKey,
+    spec,
+    labels: { [ephemeralLabel]: "true" },
+  });
+  undo.defer(async () => {
+    await containers.delete(namespace, id);
+  });
+  const rootfs = await prepareRootfs(snapshotter, snapshotKey, options.chain, settings.scratchBytes);
+  undo.defer(() => snapshotter.remove(snapshotKey));
+  const task = await create({ id, namespace, image, runtime, spec, rootfs, ...(stdio && { stdio }) });
+  undo.defer(async () => {
+    await task.delete();
+  });
+  const onAbort = () => task.kill();
+  signal?.addEventListener("abort", onAbort);
+  undo.defer(() => signal?.removeEventListener("abort", onAbort));
+  await task.start();
+  if (signal?.aborted) task.kill();
+
+  const done = finish(task, undo.move(), settings.timeoutMs, signal);
+  // Who disposes of the run need not look at how it ended.
+  done.catch(() => {});
+  return {
+    id,
+    task,
+    done,
+    async [Symbol.asyncDispose]() {
+      task.kill();
+      await done.catch((error) => {
+        if (!endings.has(codeOf(error))) throw error;
+      });
+    },
+  };
+}
+
+async function finish(
+  task: Task,
+  cleanup: AsyncDisposableStack,
+  timeoutMs: number | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Exit> {
+  await using _cleanup = cleanup;
+  using deadline = timeoutMs === undefined ? undefined : new Deadline(task, timeoutMs);
+  const exit = await task.wait();
+  if (deadline?.passed) {
+    throw new Failure(
+      "deadline_exceeded",
+      `container "${task.id}" did not end within ${timeoutMs} ms, and was killed`,
+      {
+        details: { timeoutMs },
+      },
+    );
+  }
+  if (signal?.aborted) {
+    throw new Failure("aborted", `container "${task.id}" was killed: the caller went away`, { cause: signal.reason });
+  }
+  return exit;
+}
+
+/** Over a view with a writable layer in memory, where the snapshotter's views allow one; else a snapshot of its own. */
+async function prepareRootfs(
+  snapshotter: Snapshotter,
+  key: string,
+  chain: string,
+  scratchBytes = defaultScratchBytes,
+): Promise<Rootfs> {
+  if (!snapshotter.scratch) return { mounts: await snapshotter.prepare(key, chain) };
+  return { mounts: await snapshotter.view(key, chain), scratch: { sizeBytes: scratchBytes } };
+}

@@ -1,0 +1,143 @@
+import { Failure } from "../core/errors.ts";
+import type { Mount } from "../core/mount.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_FLAG,
+  FSCONFIG_SET_STRING,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_RDONLY,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOCTTY,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+} from "../linux/flags.ts";
+import { errno } from "../linux/errno.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { isRegular, readStatx, statxMask } from "../linux/statx.ts";
+import { syscallFailure } from "../linux/syscall_failure.ts";
+
+/** What `open` says where a path leads to nothing. */
+const absent: ReadonlySet<number> = new Set([errno.ENOENT, errno.ENOTDIR, errno.ELOOP]);
+
+const chunkBytes = 64 * 1024;
+
+/**
+ * The root of an image, for looking into it. An overlay is mounted nowhere: it hangs on a descriptor alone, and goes with
+ * it. Paths are resolved by the kernel with this root as `/`, so that what is in an image cannot point out of it.
+ */
+export class ImageRoot implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #fd: number;
+
+  /**
+   * @param mounts one `bind` or `overlay` mount, as `Snapshotter.view` returns it.
+   * @throws unimplemented for mounts of another form; what mounting throws.
+   */
+  constructor(kernel: Kernel, mounts: readonly Mount[]) {
+    this.#kernel = kernel;
+    this.#fd = openRoot(kernel, mounts);
+  }
+
+  [Symbol.dispose](): void {
+    this.#kernel.attempt("close", this.#fd);
+  }
+
+  /**
+   * Reads a regular file as text.
+   * @param path below the root; symbolic links are followed inside it.
+   * @returns undefined where there is none, or something else than a regular file.
+   * @throws resource_exhausted over the limit.
+   */
+  readText(path: string, limitBytes: number): string | undefined {
+    const found = this.#open(path, O_PATH);
+    if (found === undefined) return undefined;
+    const memory = this.#kernel.host.map(chunkBytes);
+    try {
+      this.#kernel.call("statx", found, "", AT_EMPTY_PATH, statxMask, memory.address);
+      // What is a fifo or a device is not even opened.
+      const status = readStatx(memory);
+      if (!isRegular(status)) return undefined;
+      const tooLarge = () =>
+        new Failure("resource_exhausted", `cannot read "${path}" of the image: it is larger than ${limitBytes} bytes`);
+      if (status.size > limitBytes) throw tooLarge();
+      const file = this.#open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+      if (file === undefined) return undefined;
+      try {
+        const decoder = new TextDecoder();
+        let text = "";
+        for (let total = 0;;) {
+          const length = this.#kernel.call("read", file, memory.address, chunkBytes);
+          if (length === 0) return text + decoder.decode();
+          if ((total += length) > limitBytes) throw tooLarge();
+          text += decoder.decode(memory.bytes.subarray(0, length), { stream: true });
+        }
+      } finally {
+        this.#kernel.attempt("close", file);
+      }
+    } finally {
+      memory.release();
+      this.#kernel.attempt("close", found);
+    }
+  }
+
+  #open(path: string, flags: number): number | undefined {
+    const how = [flags | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS];
+    const fd = this.#kernel.attempt("openat2", this.#fd, path, how, how.length * 8);
+    if (fd >= 0) return fd;
+    if (absent.has(-fd)) return undefined;
+    throw syscallFailure(`cannot open "${path}" of the image`, "openat2", fd);
+  }
+}
+
+function openRoot(kernel: Kernel, mounts: readonly Mount[]): number {
+  const [mount] = mounts;
+  if (mounts.length === 1 && mount?.type === "bind") {
+    return kernel.call("openat", AT_FDCWD, mount.source, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  }
+  if (mounts.length === 1 && mount?.type === "overlay") return mountOverlay(kernel, mount);
+  throw new Failure(
+    "unimplemented",
+    `cannot look into the image: its root is made of ${mounts.map(({ type }) => type).join(", ") || "no"} mounts, ` +
+      "want one bind or overlay",
+  );
+}
+
+/** Mounts only the lower layers: nothing of an upper one is the image's. */
+function mountOverlay(kernel: Kernel, { options }: Mount): number {
+  const lowerdir = options.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length) ?? "";
+  const layers = lowerdir.split(/(?<!\\):/).map((layer) => layer.replace(/\\([\\:,])/g, "$1"));
+  const [only] = layers;
+  if (layers.length === 1 && only !== undefined) {
+    return kernel.call("openat", AT_FDCWD, only, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  }
+  const context = kernel.call("fsopen", "overlay", FSOPEN_CLOEXEC);
+  try {
+    kernel.call("fsconfig", context, FSCONFIG_SET_FLAG, "ro", 0, 0);
+    setLayers(kernel, context, layers, lowerdir);
+    kernel.call("fsconfig", context, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    return kernel.call("fsmount", context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+  } finally {
+    kernel.attempt("close", context);
+  }
+}
+
+/** One by one, since a value here is at most 255 bytes long; all at once on kernels before 6.7. */
+function setLayers(kernel: Kernel, context: number, layers: readonly string[], lowerdir: string): void {
+  for (const [index, layer] of layers.entries()) {
+    const result = kernel.attempt("fsconfig", context, FSCONFIG_SET_STRING, "lowerdir+", layer, 0);
+    if (result >= 0) continue;
+    if (index > 0 || result !== -errno.EINVAL) {
+      throw syscallFailure(`cannot mount layer "${layer}" to look into the image`, "fsconfig", result);
+    }
+    kernel.call("fsconfig", context, FSCONFIG_SET_STRING, "lowerdir", lowerdir, 0);
+    return;
+  }
+}

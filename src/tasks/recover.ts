@@ -1,0 +1,70 @@
+import type { ContainerStore } from "../core/container.ts";
+import type { Runtime } from "../core/runtime.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import { containerSnapshotPrefix, ephemeralLabel } from "./container_run.ts";
+
+interface Parts {
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly containers: ContainerStore;
+}
+
+/** What was removed, by name. */
+export interface Recovered {
+  /** `<runtime>/<id>`. */
+  readonly tasks: readonly string[];
+  /** `<namespace>/<id>`. */
+  readonly containers: readonly string[];
+  /** `<snapshotter>/<key>`. */
+  readonly snapshots: readonly string[];
+  /** What could not be removed, and why. It is tried again at the next start. */
+  readonly problems: readonly { readonly what: string; readonly error: unknown }[];
+}
+
+/**
+ * Removes what an earlier process left. Processes go first, since they hold snapshots mounted; a container's row goes last,
+ * since it is what the next attempt would find.
+ */
+export async function recover(parts: Parts, snapshotPrefixes: readonly string[]): Promise<Recovered> {
+  const recovered = {
+    tasks: [] as string[],
+    containers: [] as string[],
+    snapshots: [] as string[],
+    problems: [] as { what: string; error: unknown }[],
+  };
+  const attempt = async (what: string, action: () => Promise<void>) => {
+    try {
+      await action();
+    } catch (error) {
+      recovered.problems.push({ what, error });
+    }
+  };
+
+  for (const runtime of parts.runtimes.values()) {
+    await attempt(`tasks of runtime ${runtime.id}`, async () => {
+      recovered.tasks.push(...(await runtime.recover()).map((id) => `${runtime.id}/${id}`));
+    });
+  }
+  const prefixes = [containerSnapshotPrefix, ...snapshotPrefixes];
+  for (const snapshotter of parts.snapshotters.values()) {
+    await attempt(`snapshots of ${snapshotter.id}`, async () => {
+      for (const { key, kind } of await snapshotter.walk()) {
+        if (kind === "committed" || !prefixes.some((prefix) => key.startsWith(prefix))) continue;
+        await attempt(`snapshot ${snapshotter.id}/${key}`, async () => {
+          await snapshotter.remove(key);
+          recovered.snapshots.push(`${snapshotter.id}/${key}`);
+        });
+      }
+    });
+  }
+  await attempt("containers", async () => {
+    for (const { namespace, id, labels } of await parts.containers.list()) {
+      if (labels[ephemeralLabel] === undefined) continue;
+      await attempt(`container ${namespace}/${id}`, async () => {
+        await parts.containers.delete(namespace, id);
+        recovered.containers.push(`${namespace}/${id}`);
+      });
+    }
+  });
+  return recovered;
+}

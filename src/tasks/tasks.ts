@@ -1,0 +1,108 @@
+import type { ContainerStore } from "../core/container.ts";
+import type { Events } from "../core/event.ts";
+import type { Host } from "../core/host.ts";
+import type { CreateTask, Runtime } from "../core/runtime.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Task, TaskStats, TaskStatus } from "../core/task.ts";
+import type { Accounts } from "./accounts.ts";
+import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
+import { readAccounts } from "./image_accounts.ts";
+import { recover, type Recovered } from "./recover.ts";
+import { type TaskOwner, TrackedTask } from "./tracked_task.ts";
+
+export interface TasksParts {
+  readonly host: Host;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly containers: ContainerStore;
+  readonly events: Events;
+}
+
+/** A task to be made, and whose it is. */
+export interface NewTask extends CreateTask, TaskOwner {
+  readonly runtime: Runtime;
+}
+
+/** What a listing shows of a task. */
+export interface TaskInfo extends TaskOwner {
+  readonly id: string;
+  readonly runtime: string;
+  readonly status: TaskStatus;
+  readonly pid: number | undefined;
+  readonly createdAt: Date;
+  readonly startedAt: Date | undefined;
+  /** Undefined for one that does not run. */
+  readonly stats: TaskStats | undefined;
+}
+
+interface Entry {
+  readonly task: TrackedTask;
+  readonly runtime: Runtime;
+}
+
+/**
+ * The tasks of this process, over all runtimes: creates them, tells what happens to them (`/tasks/create`, `/tasks/start`,
+ * `/tasks/oom`, `/tasks/exit`, `/tasks/delete`), and lists them. Nothing is written to the database for a bare task.
+ */
+export class Tasks implements AsyncDisposable {
+  readonly #parts: TasksParts;
+  readonly #entries = new Set<Entry>();
+
+  constructor(parts: TasksParts) {
+    this.#parts = parts;
+  }
+
+  /** As `Runtime.create`, with events. The caller owns the task: each `create` ends with `Task.delete`. */
+  async create({ runtime, namespace, function: functionName, image, ...options }: NewTask): Promise<Task> {
+    const created = await runtime.create(options);
+    const owner = { namespace, function: functionName, image };
+    const entry: Entry = {
+      runtime,
+      task: new TrackedTask(created, owner, this.#parts.events, () => this.#entries.delete(entry)),
+    };
+    this.#entries.add(entry);
+    return entry.task;
+  }
+
+  /**
+   * Runs a container of an image: makes its snapshot, its metadata and its task, starts it, and removes all of it behind it.
+   * @throws what making or starting it throws; nothing is left then.
+   */
+  run(options: RunOptions): Promise<ContainerRun> {
+    return startContainer(options, this.#parts, (task) => this.create(task));
+  }
+
+  /** The account files of an image, for `generateSpec`. @param chain its top layer, committed in the snapshotter. */
+  accounts(snapshotter: Snapshotter, chain: string): Promise<Accounts> {
+    return readAccounts(this.#parts.host, snapshotter, chain);
+  }
+
+  /** The tasks that are not deleted, the oldest first. @param namespace default all. */
+  list(namespace?: string): Promise<readonly TaskInfo[]> {
+    const entries = [...this.#entries].filter(({ task }) =>
+      namespace === undefined || task.owner.namespace === namespace
+    );
+    return Promise.all(entries.map(describe));
+  }
+
+  /**
+   * Removes what an earlier process left: tasks, containers that were only run, and their snapshots.
+   * Call it once, before the first `create`.
+   * @param snapshotPrefixes what keys of other snapshots begin with that no longer have an owner.
+   */
+  recover(snapshotPrefixes: readonly string[] = []): Promise<Recovered> {
+    return recover(this.#parts, snapshotPrefixes);
+  }
+
+  /** Kills and deletes all tasks. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#entries].map(({ task }) => task.delete()));
+  }
+}
+
+async function describe({ task, runtime }: Entry): Promise<TaskInfo> {
+  const { id, status, pid, createdAt, startedAt, owner } = task;
+  // It may end in between: then there is nothing to tell.
+  const stats = status === "running" ? await task.stats().catch(() => undefined) : undefined;
+  return { id, runtime: runtime.id, status, pid, createdAt, startedAt, stats, ...owner };
+}
