@@ -2,6 +2,7 @@ import { Failure } from "../core/errors.ts";
 import { errno } from "./errno.ts";
 import { AT_FDCWD, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDWR } from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
+import { syscallFailure } from "./syscall_failure.ts";
 
 /** A lock on a file. The kernel drops it with the process, however that ends. */
 export interface FileLock extends Disposable {
@@ -18,8 +19,9 @@ const pidBytes = 20;
 export function lockFile(kernel: Kernel, path: string): FileLock {
   const fd = kernel.call("openat", AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600);
   try {
-    if (kernel.attempt("flock", fd, LOCK_EX | LOCK_NB) === -errno.EAGAIN) throw held(kernel, path, fd);
-    kernel.call("flock", fd, LOCK_EX | LOCK_NB);
+    const locked = kernel.attempt("flock", fd, LOCK_EX | LOCK_NB);
+    if (locked === -errno.EAGAIN) throw held(kernel, path, fd);
+    if (locked < 0) throw syscallFailure(`cannot lock ${JSON.stringify(path)}`, "flock", locked);
     kernel.call("ftruncate", fd, 0);
     const text = `${kernel.host.pid}\n`;
     kernel.call("pwrite64", fd, text, text.length, 0);
