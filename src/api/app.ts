@@ -1,0 +1,76 @@
+import { Hono } from "hono";
+import { Failure } from "../core/errors.ts";
+import { version } from "../version.ts";
+import { type Access, checkHost, requireAdmin } from "./access.ts";
+import { problemResponse, statusOf } from "./errors.ts";
+import { functionRoutes } from "./functions.ts";
+import { imageRoutes } from "./images.ts";
+import { invocationRoutes } from "./invocations.ts";
+import { invokeRoute } from "./fn.ts";
+import type { ApiParts } from "./parts.ts";
+import { runRoutes } from "./run.ts";
+import { systemRoutes } from "./system.ts";
+import { taskRoutes } from "./tasks.ts";
+
+/**
+ * The HTTP API of one listener. Its type is what the typed client is made of.
+ * @param access who may ask what there.
+ */
+export function createApp(parts: ApiParts, access: Access) {
+  const app = new Hono();
+  app.onError((error) => {
+    if (statusOf(error) >= 500 && !(error instanceof Failure)) parts.onError(error, "cannot answer a request");
+    return problemResponse(error);
+  });
+  app.notFound((c) => {
+    const allow = methodsAt(app, c.req.path);
+    const what = `${c.req.method} ${c.req.path}`;
+    return allow.length > 0
+      ? problemResponse(
+        new Failure("unimplemented", `cannot ${what}: the methods here are ${allow.join(", ")}`, {
+          details: { allow: allow.join(", ") },
+        }),
+        { status: 405 },
+      )
+      : problemResponse(new Failure("not_found", `cannot ${what}: nothing is served at this path`));
+  });
+  if (access.listener === "tcp") app.use(checkHost(access));
+  const admin = requireAdmin(access);
+  app.use("/v1/*", admin);
+  app.use("/metrics", admin);
+  app.use("/v1/*", async (c, next) => {
+    await next();
+    c.header("x-mayfly-version", version);
+  });
+
+  const invoke = invokeRoute(parts);
+  app.all("/fn/:target", invoke);
+  app.all("/fn/:target/*", invoke);
+  return app
+    .get("/healthz", (c) => c.json({ status: "ok" }, 200, { "x-mayfly-version": version }))
+    .get("/metrics", async (c) => {
+      return c.text(await parts.monitor.prometheus(), 200, {
+        "content-type": "text/plain; version=0.0.4; charset=utf-8",
+      });
+    })
+    .route("/v1/functions", functionRoutes(parts))
+    .route("/v1/images", imageRoutes(parts))
+    .route("/v1/invocations", invocationRoutes(parts))
+    .route("/v1/tasks", taskRoutes(parts))
+    .route("/v1/run", runRoutes(parts))
+    .route("/v1", systemRoutes(parts));
+}
+
+export type Api = ReturnType<typeof createApp>;
+
+/** The methods that are served at a path. */
+function methodsAt(app: Hono, path: string): readonly string[] {
+  const parts = path.split("/");
+  const fits = (pattern: string) => {
+    const wanted = pattern.split("/");
+    return wanted.length === parts.length && wanted.every((part, i) => part.startsWith(":") || part === parts[i]);
+  };
+  return [
+    ...new Set(app.routes.filter(({ method, path }) => method !== "ALL" && fits(path)).map(({ method }) => method)),
+  ];
+}

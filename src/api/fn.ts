@@ -1,0 +1,48 @@
+import type { Context } from "hono";
+import { NameSchema } from "../core/function.ts";
+import { parse } from "../core/parse.ts";
+import type { InvocationRequest } from "../functions/request.ts";
+import type { ApiParts } from "./parts.ts";
+
+/**
+ * `/fn/{name}`, `/fn/{name}.{namespace}` and what is below: any method is one invocation.
+ */
+export function invokeRoute({ functions }: ApiParts): (c: Context) => Promise<Response> {
+  return (c) => {
+    const request = c.req.raw;
+    const { name, namespace, ...parts } = splitTarget(request.url);
+    const { method, headers, signal } = request;
+    return functions.invoke(namespace, name, { ...parts, method, headers, signal, body: bodyOf(request) });
+  };
+}
+
+/** A body of no bytes is none: the container's stdin is /dev/null then, and no pipe has to be made. */
+function bodyOf(request: Request): InvocationRequest["body"] {
+  return request.body === null || request.headers.get("content-length") === "0" ? null : request.body;
+}
+
+type Target = Pick<InvocationRequest, "scriptName" | "path" | "query"> & {
+  readonly name: string;
+  readonly namespace: string;
+};
+
+/** Takes a URL of a function apart, as it was sent: nothing is decoded that a function should see. */
+export function splitTarget(url: string): Target {
+  const begin = url.indexOf("/", url.indexOf("://") + 3);
+  const fragment = url.indexOf("#", begin);
+  const whole = fragment < 0 ? url.slice(begin) : url.slice(begin, fragment);
+  const mark = whole.indexOf("?");
+  const pathname = mark < 0 ? whole : whole.slice(0, mark);
+  const end = pathname.indexOf("/", "/fn/".length);
+  const scriptName = end < 0 ? pathname : pathname.slice(0, end);
+  const target = scriptName.slice("/fn/".length);
+  const dot = target.indexOf(".");
+  const action = `cannot invoke function ${JSON.stringify(target)}`;
+  return {
+    name: parse(NameSchema, dot < 0 ? target : target.slice(0, dot), action),
+    namespace: dot < 0 ? "default" : parse(NameSchema, target.slice(dot + 1), `${action}: namespace`),
+    scriptName,
+    path: end < 0 ? "" : pathname.slice(end),
+    query: mark < 0 ? "" : whole.slice(mark + 1),
+  };
+}

@@ -1,0 +1,63 @@
+import type { Context, Env, MiddlewareHandler } from "hono";
+import * as v from "valibot";
+import { Failure, messageOf } from "../core/errors.ts";
+import { NameSchema } from "../core/function.ts";
+import { parse } from "../core/parse.ts";
+
+/** The most that a JSON body of the admin API may have. */
+const maxJsonBytes = 1024 * 1024;
+
+/** The namespace that a request is about. */
+export const namespaceField = v.optional(NameSchema, "default");
+
+/** `?limit=` of lists. */
+export const limitField = v.optional(
+  v.pipe(v.string(), v.digits("a whole number"), v.transform(Number), v.minValue(1), v.maxValue(1000)),
+  "100",
+);
+
+/** Parses the query; a field that the schema does not know is refused. */
+export function query<Schema extends v.GenericSchema<object, object>>(
+  schema: Schema,
+): MiddlewareHandler<Env, string, { in: { query: v.InferInput<Schema> }; out: { query: v.InferOutput<Schema> } }> {
+  return (c, next) => {
+    c.req.addValidatedData("query", parse(schema, c.req.query(), "cannot read the query") as object);
+    return next();
+  };
+}
+
+/** Parses a JSON body of up to 1 MiB. */
+export function json<Schema extends v.GenericSchema<object, object>>(
+  schema: Schema,
+): MiddlewareHandler<Env, string, { in: { json: v.InferInput<Schema> }; out: { json: v.InferOutput<Schema> } }> {
+  return async (c, next) => {
+    c.req.addValidatedData("json", parse(schema, await readJson(c), "cannot read the body") as object);
+    return await next();
+  };
+}
+
+/** @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */
+async function readJson(c: Context): Promise<unknown> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of c.req.raw.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > maxJsonBytes) {
+      throw new Failure("resource_exhausted", `cannot read the body: it has more than ${maxJsonBytes} bytes`, {
+        details: { reason: "body_too_large", limitBytes: maxJsonBytes },
+      });
+    }
+    chunks.push(chunk);
+  }
+  const all = new Uint8Array(bytes);
+  let offset = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, offset);
+    offset += chunk.length;
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(all));
+  } catch (cause) {
+    throw new Failure("invalid_argument", `cannot read the body: it is no JSON: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,21 @@
+const encoder = new TextEncoder();
+
+/**
+ * An answer of JSON lines, as they are written.
+ * @param work writes lines and resolves at the end; its signal aborts when the client goes away.
+ */
+export function jsonLines(
+  work: (write: (line: unknown) => void, signal: AbortSignal) => Promise<void>,
+): Response {
+  const gone = new AbortController();
+  const body = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      await work((line) => {
+        if (!gone.signal.aborted) controller.enqueue(encoder.encode(`${JSON.stringify(line)}\n`));
+      }, gone.signal);
+      if (!gone.signal.aborted) controller.close();
+    },
+    cancel: () => gone.abort(),
+  });
+  return new Response(body, { headers: { "content-type": "application/jsonl" } });
+}

@@ -1,0 +1,27 @@
+import type { Host } from "../core/host.ts";
+import type { Monitor } from "../core/monitor.ts";
+import type { PluginInfo } from "../core/plugin.ts";
+import type { Functions } from "../functions/functions.ts";
+import type { Images } from "../images/images.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+
+/** What the API gives access to. */
+export interface ApiParts {
+  readonly functions: Functions;
+  readonly images: Images;
+  readonly tasks: Tasks;
+  readonly monitor: Monitor;
+  readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
+  /** Every plugin with its state. */
+  readonly plugins: () => readonly PluginInfo[];
+  /** What `GET /v1/info` shows of the configuration. */
+  readonly info: {
+    readonly root: string;
+    readonly run: string;
+    readonly runtime: string;
+    readonly snapshotter: string;
+    readonly startedAt: Date;
+  };
+  /** Told of errors that are no caller's fault, so that they are logged. */
+  readonly onError: (error: unknown, what: string) => void;
+}

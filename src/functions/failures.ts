@@ -1,0 +1,115 @@
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
+import type { FunctionSettings } from "../core/function.ts";
+import type { InvocationStatus } from "../core/invocation.ts";
+import type { Exit } from "../core/task.ts";
+
+/**
+ * Ways in which an invocation fails, where the error's code alone does not tell; `details.reason` of its failure.
+ */
+export const failureReasons = [
+  "body_too_large",
+  "headers_too_large",
+  "start_failed",
+  "no_capacity",
+  "exit_code",
+  "out_of_memory",
+  "timeout",
+  "cancelled",
+] as const;
+export type FailureReason = (typeof failureReasons)[number];
+
+/** The reason that a failure carries, if it is one of an invocation. */
+export function reasonOf(error: unknown): FailureReason | undefined {
+  const reason = error instanceof Failure ? error.details?.["reason"] : undefined;
+  return failureReasons.find((known) => known === reason);
+}
+
+/** The caller has gone away, or has broken off its body. */
+export function cancelled(cause?: unknown): Failure {
+  return new Failure("aborted", "the caller went away before the function had ended", {
+    cause,
+    details: { reason: "cancelled" },
+  });
+}
+
+/** The body has more bytes than the function takes. */
+export function bodyTooLarge(limitBytes: number): Failure {
+  return new Failure(
+    "resource_exhausted",
+    `the request's body has more than the ${limitBytes} bytes that are allowed`,
+    {
+      details: { reason: "body_too_large", limitBytes },
+    },
+  );
+}
+
+/** The function did not end in time. */
+export function timedOut(timeoutMs: number): Failure {
+  return new Failure("deadline_exceeded", `the function did not end within ${timeoutMs} ms, and was killed`, {
+    details: { reason: "timeout", timeoutMs },
+  });
+}
+
+/** The container could not be made or started: the deployment's fault, or the machine's, never the caller's. */
+export function startFailed(cause: unknown): Failure {
+  const code = codeOf(cause);
+  const exhausted = code === "resource_exhausted" || code === "unavailable";
+  const exitCode = cause instanceof Failure ? cause.details?.["exitCode"] : undefined;
+  return new Failure(
+    exhausted ? "unavailable" : code === "internal" ? code : "failed_precondition",
+    `cannot start the function's container: ${messageOf(cause)}`,
+    {
+      cause,
+      details: {
+        reason: exhausted ? "no_capacity" : "start_failed",
+        ...(typeof exitCode === "number" ? { exitCode } : {}),
+      },
+    },
+  );
+}
+
+/** What an exit means; undefined where it is a success. */
+export function exitFailure(exit: Exit, settings: Pick<FunctionSettings, "memoryBytes">): Failure | undefined {
+  if (exit.code === 0) return undefined;
+  if (exit.oomKilled) {
+    return new Failure(
+      "failed_precondition",
+      `the function ran out of memory: it reached its limit of ${settings.memoryBytes} bytes and was killed`,
+      { details: { reason: "out_of_memory", exitCode: exit.code, memoryBytes: settings.memoryBytes } },
+    );
+  }
+  const how = exit.signal === undefined ? `exit code ${exit.code}` : `signal ${exit.signal}`;
+  return new Failure("failed_precondition", `the function ended with ${how}`, {
+    details: {
+      reason: "exit_code",
+      exitCode: exit.code,
+      ...(exit.signal === undefined ? {} : { signal: exit.signal }),
+    },
+  });
+}
+
+/** How an invocation that ended with this failure is recorded. */
+export function statusOf(failure: Failure | undefined): InvocationStatus {
+  if (failure === undefined) return "succeeded";
+  switch (reasonOf(failure)) {
+    case "timeout":
+      return "timeout";
+    case "out_of_memory":
+      return "oom";
+    case "cancelled":
+      return "cancelled";
+    case "exit_code":
+      return "failed";
+    default:
+      return "error";
+  }
+}
+
+/** Any thrown value as a failure that names its invocation. */
+export function ofInvocation(error: unknown, id: string): Failure {
+  const known = error instanceof Failure ? error : undefined;
+  return new Failure(codeOf(error), messageOf(error), {
+    cause: known === undefined ? error : known.cause,
+    details: { ...known?.details, invocation: id },
+  });
+}

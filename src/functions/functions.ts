@@ -1,0 +1,279 @@
+import { Failure } from "../core/errors.ts";
+import { FunctionInputSchema, type FunctionRecord, NameSchema } from "../core/function.ts";
+import type { Invocation } from "../core/invocation.ts";
+import type { Metadata } from "../core/metadata.ts";
+import type { Monitor } from "../core/monitor.ts";
+import { parse } from "../core/parse.ts";
+import type { ContainerRun } from "../tasks/container_run.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+import { Admission } from "./admission.ts";
+import { bodyTooLarge } from "./failures.ts";
+import { InvocationIds } from "./invocation_ids.ts";
+import { InvocationRun } from "./invoke.ts";
+import { KeyedLock } from "./keyed_lock.ts";
+import { type Recipe, snapshotPrefix } from "./recipe.ts";
+import { Recipes, type RecipesParts } from "./recipes.ts";
+import type { InvocationRequest } from "./request.ts";
+import { viewPrefix } from "./views.ts";
+
+export interface FunctionsParts extends RecipesParts {
+  readonly metadata: Pick<Metadata, "functions" | "invocations">;
+  readonly tasks: Tasks;
+  readonly monitor: Monitor;
+  /** How many invocations may run at once over all functions. */
+  readonly maxConcurrency: number;
+  /** Told what fails behind an answer, so that it is logged. */
+  readonly onError: (error: unknown, what: string) => void;
+}
+
+interface Deployment {
+  readonly record: FunctionRecord;
+  readonly recipe: Recipe;
+}
+
+/** What keys of snapshots begin with that belong to functions of this process alone: an earlier one's are left over. */
+export const functionSnapshotPrefixes: readonly string[] = [viewPrefix, snapshotPrefix];
+
+/** Functions: named recipes that turn requests into containers. */
+export class Functions {
+  readonly #parts: FunctionsParts;
+  readonly #recipes: Recipes;
+  readonly #admission: Admission;
+  readonly #ids = new InvocationIds();
+  readonly #locks = new KeyedLock();
+  readonly #deployments = new Map<string, Deployment>();
+  readonly #running = new Map<string, InvocationRun>();
+
+  constructor(parts: FunctionsParts) {
+    this.#parts = parts;
+    this.#recipes = new Recipes(parts);
+    this.#admission = new Admission(parts.maxConcurrency);
+  }
+
+  /**
+   * Creates a function, or replaces it; what runs goes on with the revision it began with.
+   * @throws invalid_argument for a wrong name or field; what pulling and unpacking the image throw.
+   */
+  async deploy(namespace: string, name: string, input: unknown): Promise<FunctionRecord> {
+    const action = `cannot deploy function ${JSON.stringify(name)}`;
+    parse(NameSchema, namespace, `${action}: namespace`);
+    parse(NameSchema, name, action);
+    const settings = parse(FunctionInputSchema, input, action);
+    const key = keyOf(namespace, name);
+    return await this.#locks.hold(key, async () => {
+      const digest = await this.#recipes.resolve(namespace, settings.image);
+      const recipe = await this.#recipes.make(digest, settings);
+      let record: FunctionRecord;
+      try {
+        record = await this.#parts.metadata.functions.put({ ...settings, namespace, name, digest });
+      } catch (error) {
+        await recipe.leave();
+        throw error;
+      }
+      await this.#replace(key, { record, recipe });
+      return record;
+    });
+  }
+
+  /** @throws not_found. */
+  async get(namespace: string, name: string): Promise<FunctionRecord> {
+    const record = await this.#parts.metadata.functions.get(namespace, name);
+    if (record === undefined) throw unknown(namespace, name);
+    return record;
+  }
+
+  list(namespace: string): Promise<readonly FunctionRecord[]> {
+    return this.#parts.metadata.functions.list(namespace);
+  }
+
+  /** Removes a function; what runs is finished. @throws not_found. */
+  async delete(namespace: string, name: string): Promise<void> {
+    const key = keyOf(namespace, name);
+    await this.#locks.hold(key, async () => {
+      const there = await this.#parts.metadata.functions.delete(namespace, name);
+      await this.#replace(key, undefined);
+      if (!there) throw unknown(namespace, name);
+    });
+  }
+
+  /**
+   * Runs a request in a fresh container.
+   * @returns the answer, when its head may leave.
+   * @throws not_found; resource_exhausted when too many run; unavailable while draining; what `failures.ts` lists.
+   */
+  async invoke(namespace: string, name: string, request: InvocationRequest): Promise<Response> {
+    this.#admission.requireOpen();
+    const key = keyOf(namespace, name);
+    const { record, recipe } = this.#deployments.get(key) ?? await this.#load(namespace, name);
+    const length = Number(request.headers.get("content-length"));
+    if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
+    try {
+      this.#admission.enter(key, record.concurrency);
+    } catch (error) {
+      this.#parts.monitor.invocation(rejection(record));
+      throw error;
+    }
+    recipe.enter();
+    const id = this.#ids.next();
+    const { tasks, monitor } = this.#parts;
+    const run = new InvocationRun({ id, record, recipe, request, tasks, monitor });
+    this.#running.set(id, run);
+    this.#finish(key, run);
+    return await run.answer;
+  }
+
+  /**
+   * Runs a container once, as a function's would be, with its three streams given to the caller.
+   * @param input as for `deploy`; its concurrency, body limit, content type and labels have no meaning here.
+   * @throws as `deploy`; what making or starting the container throws.
+   */
+  async run(
+    namespace: string,
+    input: unknown,
+    options: { readonly stdin: boolean; readonly signal: AbortSignal },
+  ): Promise<ContainerRun> {
+    this.#admission.requireOpen();
+    const settings = parse(FunctionInputSchema, input, "cannot run a container");
+    const digest = await this.#recipes.resolve(namespace, settings.image);
+    const ingredients = await this.#recipes.gather(digest, settings);
+    return await this.#parts.tasks.run({
+      ...ingredients,
+      namespace,
+      image: settings.image,
+      settings,
+      stdio: { stdin: options.stdin },
+      signal: options.signal,
+    });
+  }
+
+  /** Sees an invocation to its end. It never rejects: `#running` is its owner. */
+  async #finish(key: string, run: InvocationRun): Promise<void> {
+    const { id, recipe } = run.options;
+    try {
+      await run.done;
+    } catch (error) {
+      this.#parts.onError(error, `cannot clean up behind invocation ${id}`);
+    }
+    this.#admission.leave(key);
+    this.#parts.metadata.invocations.put(run.record());
+    this.#running.delete(id);
+    try {
+      await recipe.leave();
+    } catch (error) {
+      this.#parts.onError(error, `cannot remove the view of an image that no function uses any more`);
+    }
+  }
+
+  /** The record of an invocation. One whose outcome is known is waited for, so that its record is whole. @throws not_found. */
+  async invocation(namespace: string, id: string): Promise<Invocation> {
+    const run = this.#running.get(id);
+    if (run !== undefined && run.options.record.namespace === namespace) {
+      if (run.durationMs === undefined) return run.record();
+      await run.done.catch(() => {});
+    }
+    const record = await this.#parts.metadata.invocations.get(namespace, id) ?? run?.record();
+    if (record === undefined) {
+      throw new Failure(
+        "not_found",
+        `no invocation ${JSON.stringify(id)} is known in namespace ${JSON.stringify(namespace)}: ` +
+          "its id may be mistyped, or its record no longer kept",
+      );
+    }
+    return record;
+  }
+
+  /** Invocations, the newest first; those that run now before those that have ended. */
+  async invocations(
+    namespace: string,
+    options: { readonly function?: string; readonly limit: number },
+  ): Promise<readonly Invocation[]> {
+    const now = this.running(namespace)
+      .map((run) => run.record())
+      .filter((record) => options.function === undefined || record.function === options.function);
+    const ended = await this.#parts.metadata.invocations.list(namespace, options);
+    const ids = new Set(ended.map((record) => record.id));
+    return [...now.filter((record) => !ids.has(record.id)).reverse(), ...ended].slice(0, options.limit);
+  }
+
+  /** The invocations that run in a namespace. */
+  running(namespace: string): readonly InvocationRun[] {
+    return [...this.#running.values()].filter((run) => run.options.record.namespace === namespace);
+  }
+
+  /**
+   * Takes nothing new and waits for what runs: each has its own deadline.
+   * @param signal ends the waiting: what still runs is killed, and answered as unavailable.
+   */
+  async drain(signal?: AbortSignal): Promise<void> {
+    this.#admission.close();
+    const kill = () => {
+      for (const run of this.#running.values()) run.stop(shutDown());
+    };
+    if (signal?.aborted) kill();
+    signal?.addEventListener("abort", kill);
+    try {
+      while (this.#running.size > 0) {
+        await Promise.allSettled(Array.from(this.#running.values(), (run) => run.done));
+      }
+    } finally {
+      signal?.removeEventListener("abort", kill);
+    }
+    for (const [key] of [...this.#deployments]) {
+      await this.#locks.hold(key, () => this.#replace(key, undefined));
+    }
+  }
+
+  /** Makes the recipe of a function that this process has not run yet. */
+  #load(namespace: string, name: string): Promise<Deployment> {
+    const key = keyOf(namespace, name);
+    return this.#locks.hold(key, async () => {
+      const there = this.#deployments.get(key);
+      if (there !== undefined) return there;
+      const record = await this.get(namespace, name);
+      const deployment = { record, recipe: await this.#recipes.make(record.digest, record) };
+      await this.#replace(key, deployment);
+      return deployment;
+    });
+  }
+
+  async #replace(key: string, deployment: Deployment | undefined): Promise<void> {
+    const before = this.#deployments.get(key);
+    if (deployment === undefined) this.#deployments.delete(key);
+    else this.#deployments.set(key, deployment);
+    await before?.recipe.leave();
+  }
+}
+
+function keyOf(namespace: string, name: string): string {
+  return `${namespace}/${name}`;
+}
+
+function unknown(namespace: string, name: string): Failure {
+  return new Failure(
+    "not_found",
+    `no function ${JSON.stringify(name)} is deployed in namespace ${JSON.stringify(namespace)}`,
+  );
+}
+
+function shutDown(): Failure {
+  return new Failure("unavailable", "the function was killed: the daemon is shutting down", {
+    details: { retryAfterSeconds: 5 },
+  });
+}
+
+function rejection(record: FunctionRecord): Parameters<Monitor["invocation"]>[0] {
+  return {
+    namespace: record.namespace,
+    function: record.name,
+    outcome: "rejected",
+    durationMs: 0,
+    startMs: undefined,
+    cold: false,
+    cpuMicros: undefined,
+    memoryPeakBytes: undefined,
+    ioReadBytes: undefined,
+    ioWriteBytes: undefined,
+    networkReceivedBytes: undefined,
+    networkSentBytes: undefined,
+  };
+}

@@ -1,0 +1,191 @@
+import type { Failure } from "../core/errors.ts";
+import type { FunctionRecord } from "../core/function.ts";
+import type { Invocation } from "../core/invocation.ts";
+import type { Monitor, Span } from "../core/monitor.ts";
+import type { Exit, Task } from "../core/task.ts";
+import { requestEnvironment } from "./cgi.ts";
+import { cancelled, exitFailure, ofInvocation, startFailed, timedOut } from "./failures.ts";
+import { Input } from "./input.ts";
+import { Output } from "./output.ts";
+import { Phases } from "./phases.ts";
+import type { Recipe } from "./recipe.ts";
+import { describe, measure, type Progress, startSpan } from "./report.ts";
+import type { InvocationRequest } from "./request.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+import { Tail } from "./tail.ts";
+
+/** Up to 64 KiB, and up to 20 ms behind the first byte: as long as that, a failure gets a status of its own. */
+const holdBack = { bytes: 64 * 1024, ms: 20 } as const;
+const stderrTailBytes = 16 * 1024;
+
+export interface InvokeOptions {
+  readonly id: string;
+  readonly record: FunctionRecord;
+  readonly recipe: Recipe;
+  readonly request: InvocationRequest;
+  readonly tasks: Tasks;
+  readonly monitor: Monitor;
+}
+
+/** One invocation: a request becomes a container, and the container's output becomes the answer. */
+export class InvocationRun implements Progress {
+  /** Resolves when the answer's head may leave; rejects with the failure that came before it. */
+  readonly answer: Promise<Response>;
+  /** Resolves when nothing of the container is left; rejects when something could not be removed. */
+  readonly done: Promise<void>;
+
+  readonly options: InvokeOptions;
+  readonly phases = new Phases();
+  readonly stderr = new Tail(stderrTailBytes);
+  readonly span: Span;
+  task: Task | undefined;
+  input: Input | undefined;
+  output: Output | undefined;
+  exit: Exit | undefined;
+  /** Milliseconds until the container's process was executed, and until its outcome was known. */
+  startMs: number | undefined;
+  durationMs: number | undefined;
+  failure: Failure | undefined;
+
+  readonly #head = Promise.withResolvers<Response>();
+  readonly #outcome = Promise.withResolvers<void>();
+  #stopped: Failure | undefined;
+  #launching = false;
+
+  constructor(options: InvokeOptions) {
+    this.options = options;
+    this.span = startSpan(options, this.phases.startedMs);
+    this.answer = this.#head.promise;
+    // An outcome is read only by an answer whose head left before it.
+    this.#outcome.promise.catch(() => {});
+    this.done = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await using undo = new AsyncDisposableStack();
+      undo.defer(() => this.phases.mark("cleanup"));
+      try {
+        await this.#live(undo);
+        this.#settle(this.#stopped ?? (this.exit && exitFailure(this.exit, this.options.recipe.settings)));
+      } catch (error) {
+        this.#settle(this.#stopped ?? (this.#launching ? startFailed(error) : error));
+      }
+    } finally {
+      measure(this);
+    }
+  }
+
+  /** The whole order. What is taken here is given back in reverse when the scope of `undo` ends, on every path. */
+  async #live(undo: AsyncDisposableStack): Promise<void> {
+    const { id, record, recipe, request } = this.options;
+    const env = requestEnvironment(request, id, this.span.context, recipe.env);
+    this.#launching = true;
+    const { rootfs, release } = await recipe.rootfs(id);
+    undo.defer(release);
+    this.phases.mark("prepare");
+
+    const task = await this.options.tasks.create({
+      id,
+      namespace: record.namespace,
+      function: record.name,
+      image: record.image,
+      runtime: recipe.runtime,
+      spec: recipe.spec(id, env),
+      rootfs,
+      stdio: { stdin: request.body !== null },
+    });
+    const streams = this.#connect(task);
+    undo.defer(() => task.delete().then(streams));
+    this.phases.mark("create");
+
+    const onAbort = () => this.stop(cancelled(request.signal.reason));
+    request.signal.addEventListener("abort", onAbort);
+    undo.defer(() => request.signal.removeEventListener("abort", onAbort));
+    if (request.signal.aborted) onAbort();
+    if (this.#stopped !== undefined) return;
+    await task.start();
+    this.#launching = false;
+    this.phases.mark("start");
+    this.startMs = this.phases.elapsedMs;
+    if (this.#stopped !== undefined) task.kill();
+
+    const { timeoutMs } = recipe.settings;
+    const deadline = setTimeout(() => this.stop(timedOut(timeoutMs)), timeoutMs);
+    undo.defer(() => clearTimeout(deadline));
+    this.exit = await task.wait();
+    clearTimeout(deadline);
+    this.phases.mark("run");
+    await streams();
+    this.phases.mark("exit");
+  }
+
+  /** Starts what carries the three streams. @returns what waits for their ends, when the process has ended. */
+  #connect(task: Task): () => Promise<void> {
+    this.task = task;
+    const { recipe, request } = this.options;
+    if (request.body !== null && task.stdin !== undefined) {
+      this.input = new Input(request.body, task.stdin, recipe.settings.maxBodyBytes, (failure) => this.stop(failure));
+    }
+    this.output = task.stdout && new Output(task.stdout, {
+      hold: holdBack,
+      discard: request.method === "HEAD",
+      onFirstByte: () => this.startMs !== undefined && this.phases.mark("first_byte"),
+      onFull: () => this.#head.resolve(this.#streamed()),
+    });
+    const errors = task.stderr && this.#keep(task.stderr);
+    errors?.catch(() => {});
+    return async () => {
+      await Promise.all([this.output?.drain(), errors, this.input?.stop()]);
+    };
+  }
+
+  async #keep(stderr: ReadableStream<Uint8Array>): Promise<void> {
+    for await (const chunk of stderr) this.stderr.push(chunk);
+  }
+
+  /** Ends the container before its time. Without effect once it has ended by itself. */
+  stop(failure: Failure): void {
+    if (this.exit !== undefined || this.#stopped !== undefined) return;
+    this.#stopped = failure;
+    this.task?.kill();
+  }
+
+  /** The outcome is known: the answer leaves, and does not wait for the clean-up. */
+  #settle(failure: unknown): void {
+    this.durationMs = this.phases.elapsedMs;
+    if (failure === undefined) {
+      this.#head.resolve(this.#whole());
+      this.#outcome.resolve();
+    } else {
+      this.failure = ofInvocation(failure, this.options.id);
+      this.#head.reject(this.failure);
+      this.#outcome.reject(this.failure);
+    }
+  }
+
+  #headers(): Record<string, string> {
+    return {
+      "content-type": this.options.record.contentType,
+      "x-mayfly-invocation": this.options.id,
+      "server-timing": this.phases.serverTiming(),
+    };
+  }
+
+  #whole(): Response {
+    const headers = this.#headers();
+    headers["content-length"] = String(this.output?.bytes ?? 0);
+    const body = this.options.request.method === "HEAD" ? null : this.output?.whole() ?? null;
+    return new Response(body, { headers });
+  }
+
+  #streamed(): Response {
+    const body = this.output?.stream(this.#outcome.promise, () => this.stop(cancelled())) ?? null;
+    return new Response(body, { headers: this.#headers() });
+  }
+
+  /** The record, as far as it is known. */
+  record(): Invocation {
+    return describe(this);
+  }
+}

@@ -1,0 +1,111 @@
+import { codeOf, Failure } from "../core/errors.ts";
+import type { FunctionSettings } from "../core/function.ts";
+import type { Host } from "../core/host.ts";
+import type { Network } from "../core/network.ts";
+import { defaultPlatform, formatPlatform, matchPlatform } from "../core/platform.ts";
+import type { ImageConfig } from "../core/descriptor.ts";
+import { parseDigest } from "../core/digest.ts";
+import { formatReference, parseReference } from "../core/reference.ts";
+import type { Runtime } from "../core/runtime.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Image } from "../core/image.ts";
+import type { Images } from "../images/images.ts";
+import type { Accounts } from "../tasks/accounts.ts";
+import { readAccounts } from "../tasks/image_accounts.ts";
+import { generateSpec, specTemplate } from "../tasks/spec.ts";
+import { Recipe } from "./recipe.ts";
+import { Views } from "./views.ts";
+
+export interface RecipesParts {
+  readonly images: Images;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly networks: ReadonlyMap<string, Network>;
+  /** The plugins of functions that name none. */
+  readonly defaults: { readonly runtime: string; readonly snapshotter: string };
+  readonly host: Host;
+}
+
+/** What a container of an image is made of. */
+export interface Ingredients {
+  readonly config: ImageConfig;
+  /** The image's top layer, committed in the snapshotter. */
+  readonly chain: string;
+  readonly accounts: Accounts;
+  readonly runtime: Runtime;
+  readonly snapshotter: Snapshotter;
+  readonly network: Network;
+}
+
+/** Makes recipes: everything that can be wrong with a deployment is found here, before a request comes. */
+export class Recipes {
+  readonly #parts: RecipesParts;
+  readonly #views = new Views();
+
+  constructor(parts: RecipesParts) {
+    this.#parts = parts;
+  }
+
+  /** The manifest that a function's image names on this machine; an image that is not here is pulled. */
+  async resolve(namespace: string, reference: string): Promise<string> {
+    const image = await this.#image(namespace, formatReference(parseReference(reference)));
+    return (await this.#parts.images.config(image.target)).manifestDigest;
+  }
+
+  async #image(namespace: string, name: string): Promise<Image> {
+    try {
+      return await this.#parts.images.get(namespace, name);
+    } catch (error) {
+      if (codeOf(error) !== "not_found") throw error;
+      return await this.#parts.images.pull(namespace, name, {});
+    }
+  }
+
+  /**
+   * Makes what all containers of a function's revision share.
+   * @throws as `gather`; invalid_argument for a user that the image does not know, or where there is no command.
+   */
+  async make(digest: string, settings: FunctionSettings): Promise<Recipe> {
+    const { config, accounts, network, ...parts } = await this.gather(digest, settings);
+    const spec = network.apply(generateSpec({
+      image: config,
+      id: "template",
+      accounts,
+      settings: { ...settings, readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0 },
+    }));
+    return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views });
+  }
+
+  /**
+   * Brings together what containers of an image are made of, and unpacks it where that is not done.
+   * @throws invalid_argument for an unknown plugin; failed_precondition for an image of another platform; what unpacking
+   * throws.
+   */
+  async gather(digest: string, settings: FunctionSettings): Promise<Ingredients> {
+    const { images, runtimes, snapshotters, networks, defaults, host } = this.#parts;
+    const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
+    const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
+    const network = named(networks, settings.network, "network");
+    const platform = defaultPlatform(host.arch);
+    const manifestDigest = parseDigest(digest);
+    const { config } = await images.config(manifestDigest);
+    if (matchPlatform(platform, config) === undefined) {
+      throw new Failure(
+        "failed_precondition",
+        `cannot run image ${JSON.stringify(settings.image)}: it is built for ${formatPlatform(config)}, ` +
+          `this machine is ${formatPlatform(platform)}`,
+      );
+    }
+    const chain = await images.unpack(manifestDigest, snapshotter.id, {});
+    return { config, chain, runtime, snapshotter, network, accounts: await readAccounts(host, snapshotter, chain) };
+  }
+}
+
+function named<T>(plugins: ReadonlyMap<string, T>, id: string, kind: string): T {
+  const plugin = plugins.get(id);
+  if (plugin !== undefined) return plugin;
+  const known = [...plugins.keys()].join(", ") || "none";
+  throw new Failure("invalid_argument", `no ${kind} ${JSON.stringify(id)} is running: there are ${known}`, {
+    details: { field: kind },
+  });
+}

@@ -1,0 +1,110 @@
+import type { Failure } from "../core/errors.ts";
+import type { Invocation } from "../core/invocation.ts";
+import type { InvocationMeasure, Span, TraceContext } from "../core/monitor.ts";
+import type { Exit } from "../core/task.ts";
+import { statusOf } from "./failures.ts";
+import type { InvokeOptions } from "./invoke.ts";
+import type { Phases } from "./phases.ts";
+import type { Tail } from "./tail.ts";
+
+/** What is known of an invocation while it runs and when it has ended. */
+export interface Progress {
+  readonly options: InvokeOptions;
+  readonly phases: Phases;
+  readonly span: Span;
+  readonly stderr: Tail;
+  readonly input: { readonly bytes: number } | undefined;
+  readonly output: { readonly bytes: number } | undefined;
+  readonly exit: Exit | undefined;
+  readonly startMs: number | undefined;
+  /** Undefined until the outcome is known. */
+  readonly durationMs: number | undefined;
+  readonly failure: Failure | undefined;
+}
+
+/** W3C trace context that came with a request. */
+function traceContext(headers: Headers): TraceContext | undefined {
+  const traceparent = headers.get("traceparent");
+  return traceparent === null ? undefined : { traceparent, tracestate: headers.get("tracestate") ?? undefined };
+}
+
+/** @see https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/ */
+export function startSpan({ id, record, request, monitor }: InvokeOptions, startMs: number): Span {
+  return monitor.span(record.name, {
+    kind: "server",
+    parent: traceContext(request.headers),
+    startMs,
+    attributes: {
+      "faas.name": record.name,
+      "faas.version": String(record.revision),
+      "faas.trigger": "http",
+      "faas.invocation_id": id,
+      "faas.coldstart": true,
+      "http.request.method": request.method,
+      "url.path": request.scriptName + request.path,
+    },
+  });
+}
+
+/** The record of an invocation. */
+export function describe(run: Progress): Invocation {
+  const { id, record } = run.options;
+  const { exit, failure } = run;
+  const exitCode = failure?.details?.["exitCode"];
+  return {
+    id,
+    namespace: record.namespace,
+    function: record.name,
+    revision: record.revision,
+    status: run.durationMs === undefined ? "running" : statusOf(failure),
+    startedAt: new Date(run.phases.startedMs),
+    durationMs: run.durationMs,
+    exitCode: exit?.code ?? (typeof exitCode === "number" ? exitCode : undefined),
+    error: failure?.message,
+    stderr: run.stderr.text(),
+    cpuMicros: exit?.usage.cpuMicros,
+    memoryPeakBytes: exit?.usage.memoryPeakBytes,
+    requestBytes: run.input?.bytes ?? 0,
+    responseBytes: run.output?.bytes ?? 0,
+    traceId: run.span.context?.traceparent.split("-")[1],
+    phases: run.phases.list,
+  };
+}
+
+const outcomes = {
+  running: "error",
+  succeeded: "ok",
+  failed: "failed",
+  timeout: "timeout",
+  oom: "oom",
+  cancelled: "cancelled",
+  error: "error",
+} as const satisfies Record<Invocation["status"], InvocationMeasure["outcome"]>;
+
+/** Ends the span, with one below it for each phase, and counts the invocation. */
+export function measure(run: Progress): void {
+  const { monitor, record } = run.options;
+  const { exit, failure, phases, span } = run;
+  if (span.context !== undefined) {
+    for (const { name, startMs, durationMs } of phases.list) {
+      const begin = phases.startedMs + startMs;
+      monitor.span(name, { parent: span, startMs: begin }).end(undefined, begin + durationMs);
+    }
+    span.set({ "process.exit.code": exit?.code, "error.type": failure?.code });
+  }
+  span.end(failure);
+  monitor.invocation({
+    namespace: record.namespace,
+    function: record.name,
+    outcome: outcomes[statusOf(failure)],
+    durationMs: run.durationMs ?? phases.elapsedMs,
+    startMs: run.startMs,
+    cold: true,
+    cpuMicros: exit?.usage.cpuMicros,
+    memoryPeakBytes: exit?.usage.memoryPeakBytes,
+    ioReadBytes: exit?.usage.ioReadBytes,
+    ioWriteBytes: exit?.usage.ioWriteBytes,
+    networkReceivedBytes: exit?.usage.networkReceivedBytes,
+    networkSentBytes: exit?.usage.networkSentBytes,
+  });
+}
