@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Failure } from "../../src/core/errors.ts";
+import { reasonOf } from "../../src/functions/failures.ts";
+import { Input } from "../../src/functions/input.ts";
+
+/** Carries a body into a sink that keeps it. */
+function carry(body: ReadableStream<Uint8Array>, sink: UnderlyingSink<Uint8Array> = {}, limit = 0) {
+  const chunks: Uint8Array[] = [];
+  const ends: string[] = [];
+  const failures: Failure[] = [];
+  const stdin = new WritableStream<Uint8Array>({
+    write: (chunk) => void chunks.push(chunk),
+    close: () => void ends.push("close"),
+    abort: () => void ends.push("abort"),
+    ...sink,
+  });
+  return { chunks, ends, failures, input: new Input(body, stdin, limit, (failure) => failures.push(failure)) };
+}
+
+const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 5));
+const of = (...lengths: number[]) =>
+  new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (const length of lengths) controller.enqueue(new Uint8Array(length));
+      controller.close();
+    },
+  });
+
+describe("Input", () => {
+  it("carries the body and ends it", async () => {
+    const { chunks, ends, failures, input } = carry(of(2, 3));
+    await settled();
+    await input.stop();
+    assert.deepEqual(chunks.map((chunk) => chunk.length), [2, 3]);
+    assert.deepEqual(ends, ["close"]);
+    assert.deepEqual(failures, []);
+    assert.equal(input.bytes, 5);
+  });
+
+  it("refuses a body over the limit, and passes nothing beyond it", async () => {
+    const { chunks, failures } = carry(of(2, 3), {}, 4);
+    await settled();
+    assert.deepEqual(chunks.map((chunk) => chunk.length), [2]);
+    assert.deepEqual(failures.map(reasonOf), ["body_too_large"]);
+  });
+
+  it("takes a body of exactly the limit", async () => {
+    const { ends, failures } = carry(of(2, 2), {}, 4);
+    await settled();
+    assert.deepEqual(failures, []);
+    assert.deepEqual(ends, ["close"]);
+  });
+
+  it("tells of a body that breaks off", async () => {
+    const broken = new ReadableStream<Uint8Array>({ start: (controller) => controller.error(new Error("reset")) });
+    const { ends, failures } = carry(broken);
+    await settled();
+    assert.deepEqual(failures.map(reasonOf), ["cancelled"]);
+    assert.deepEqual(ends, ["abort"]);
+  });
+
+  it("takes a container that stops reading for its right", async () => {
+    const { failures, input } = carry(of(2, 3), { write: () => Promise.reject(new Error("EPIPE")) });
+    await settled();
+    await input.stop();
+    assert.deepEqual(failures, []);
+  });
+
+  it("stop() ends a body that never ends", async () => {
+    let cancelled = 0;
+    const { ends, failures, input } = carry(new ReadableStream({ cancel: () => void cancelled++ }));
+    await input.stop();
+    assert.equal(cancelled, 1);
+    assert.deepEqual(ends, ["abort"]);
+    assert.deepEqual(failures, []);
+  });
+});
