@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { it } from "node:test";
+import * as layout from "../../src/linux/stub/layout.ts";
+import { x64 } from "../../src/linux/stub/x64.ts";
+
+const assembler = spawnSync("as", ["--version"], { encoding: "utf8" });
+const canAssemble = assembler.status === 0 && assembler.stdout.includes("x86_64");
+
+it(
+  "x64 is what the assembly makes",
+  { skip: canAssemble ? false : "there is no assembler for x86-64 (binutils)" },
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), "mayfly-stub-"));
+    try {
+      const source = new URL("../../src/linux/stub/x64.s", import.meta.url).pathname;
+      const object = join(folder, "x64.o");
+      const binary = join(folder, "x64.bin");
+      const tables = {
+        CONTEXT: layout.context,
+        OPERATION: layout.operation,
+        FLAGS: layout.flags,
+        PSEUDO: layout.pseudo,
+        CLONE_ARGS: layout.cloneArgs,
+      };
+      const symbols = Object.entries(tables).flatMap(([prefix, table]) =>
+        Object.entries(table).flatMap(([name, value]) => ["--defsym", `${prefix}_${name}=${value}`])
+      );
+      execFileSync("as", [...symbols, "-o", object, source]);
+      execFileSync("objcopy", ["-O", "binary", "-j", ".text", object, binary]);
+      const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+      assert.equal(hex(x64), hex(readFileSync(binary)));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
