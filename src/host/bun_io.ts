@@ -1,7 +1,8 @@
 import type { Host } from "../core/host.ts";
 import type { Libc } from "./address_space.ts";
 import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
-import { Bun, bunFetch } from "./bun_shapes.ts";
+import { Bun, bunFetch, type BunServer } from "./bun_shapes.ts";
+import { connectFailure, defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 
 /**
  * Reads a descriptor through `Bun.file`: Bun's `node:net` never reads a pipe. Bun makes a descriptor of its own as the
@@ -43,13 +44,34 @@ export function fileWriter(libc: Libc, fd: number): DescriptorWriter {
 }
 
 /** @see Host.fetchUnix */
-export const fetchUnix: Host["fetchUnix"] = (path, request) => bunFetch(request, { unix: path });
+export const fetchUnix: Host["fetchUnix"] = async (path, request) => {
+  try {
+    return await bunFetch(request, { unix: path, decompress: false, redirect: "manual" });
+  } catch (error) {
+    throw connectFailure(path, request, error);
+  }
+};
 
 /** @see Host.serve */
 export const serve: Host["serve"] = async (options, handler) => {
-  const common = { fetch: handler, idleTimeout: 0, maxRequestBodySize: Number.MAX_SAFE_INTEGER };
-  const server = options.path === undefined
-    ? Bun.serve({ ...common, hostname: options.hostname ?? "127.0.0.1", port: options.port ?? 0 })
-    : Bun.serve({ fetch: handler, maxRequestBodySize: common.maxRequestBodySize, unix: options.path });
-  return { port: server.port, close: ({ force } = {}) => server.stop(force ?? false) };
+  const address = options.path === undefined
+    ? { hostname: options.hostname ?? defaultHostname, port: options.port ?? 0 }
+    : { unix: options.path };
+  let server: BunServer;
+  try {
+    server = Bun.serve({
+      ...address,
+      fetch: guarded(handler),
+      // Bun would cut connections after 10 s of silence, and refuse bodies over 128 MiB.
+      idleTimeout: 0,
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      development: false,
+    });
+  } catch (error) {
+    throw listenFailure(options, error);
+  }
+  return {
+    port: options.path === undefined ? server.port : undefined,
+    close: ({ force } = {}) => server.stop(force ?? false),
+  };
 };

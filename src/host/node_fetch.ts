@@ -1,27 +1,45 @@
-import { request as httpRequest } from "node:http";
+import { type IncomingMessage, request as httpRequest } from "node:http";
 import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Host } from "../core/host.ts";
+import { connectFailure } from "./http_failures.ts";
 
 /** @see Host.fetchUnix */
-export async function fetchUnix(path: string, request: Request): Promise<Response> {
+export const fetchUnix: Host["fetchUnix"] = async (path, request) => {
   const url = new URL(request.url);
-  return await new Promise((resolve, reject) => {
-    const out = httpRequest({
-      socketPath: path,
-      method: request.method,
-      path: url.pathname + url.search,
-      headers: { host: url.host, ...Object.fromEntries(request.headers) },
-      signal: request.signal,
-    }, (response) => {
-      const bodiless = response.statusCode === 204 || response.statusCode === 304;
-      resolve(
-        new Response(bodiless ? null : Readable.toWeb(response) as unknown as ReadableStream, {
-          status: response.statusCode ?? 500,
-          headers: Object.entries(response.headers).map(([name, value]) => [name, String(value)]),
-        }),
-      );
-    });
-    out.on("error", reject);
-    if (request.body === null) out.end();
-    else Readable.fromWeb(request.body as unknown as Parameters<typeof Readable.fromWeb>[0]).pipe(out);
+  const outgoing = httpRequest({
+    socketPath: path,
+    method: request.method,
+    path: url.pathname + url.search,
+    headers: { host: url.host, ...Object.fromEntries(request.headers) },
+    signal: request.signal,
   });
+  const answer = new Promise<IncomingMessage>((resolve, reject) => {
+    outgoing.once("response", resolve);
+    outgoing.on("error", reject);
+  });
+  // An answer may come, and be all that matters, before the body has been taken.
+  if (request.body === null) outgoing.end();
+  else pipeline(request.body as unknown as AsyncIterable<Uint8Array>, outgoing).catch(() => {});
+  try {
+    return toResponse(await answer);
+  } catch (error) {
+    throw connectFailure(path, request, error);
+  }
+};
+
+const bodiless = new Set([204, 205, 304]);
+
+function toResponse(incoming: IncomingMessage): Response {
+  const status = incoming.statusCode ?? 500;
+  const headers = new Headers();
+  for (const [name, values] of Object.entries(incoming.headersDistinct)) {
+    for (const value of values ?? []) headers.append(name, value);
+  }
+  if (bodiless.has(status)) {
+    incoming.resume();
+    return new Response(null, { status, headers });
+  }
+  const body = Readable.toWeb(incoming) as unknown as ReadableStream<Uint8Array<ArrayBuffer>>;
+  return new Response(body, { status, statusText: incoming.statusMessage ?? "", headers });
 }

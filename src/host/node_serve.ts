@@ -1,14 +1,24 @@
 import { getRequestListener } from "@hono/node-server";
-import { createServer } from "node:http";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { createServer, type ServerResponse } from "node:http";
 import type { Host } from "../core/host.ts";
+import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 
 /** @see Host.serve */
 export const serve: Host["serve"] = async (options, handler) => {
-  const server = createServer(getRequestListener(handler, { overrideGlobalObjects: false }));
+  const answer = guarded(handler);
+  // The package makes the `Request`. The response is sent here: the package would end a broken body cleanly, with the
+  // error's text, and wait a millisecond for a second chunk.
+  const listener = getRequestListener(async (request, { outgoing }) => {
+    await send(await answer(request), outgoing as ServerResponse);
+    return RESPONSE_ALREADY_SENT;
+  }, { overrideGlobalObjects: false });
+  // No limit on how long a request takes: its handler has one.
+  const server = createServer({ requestTimeout: 0, keepAliveTimeout: 75_000 }, listener);
   await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
+    server.once("error", (error) => reject(listenFailure(options, error)));
     if (options.path !== undefined) server.listen(options.path, resolve);
-    else server.listen(options.port ?? 0, options.hostname ?? "127.0.0.1", resolve);
+    else server.listen(options.port ?? 0, options.hostname ?? defaultHostname, resolve);
   });
   const address = server.address();
   return {
@@ -21,3 +31,29 @@ export const serve: Host["serve"] = async (options, handler) => {
       }),
   };
 };
+
+/** Sends a response as fast as the client takes it. A body that fails cuts the connection. */
+async function send(response: Response, outgoing: ServerResponse): Promise<void> {
+  const body = response.body;
+  if (outgoing.destroyed) return await body?.cancel().catch(() => {});
+  outgoing.writeHead(response.status, response.statusText, [...response.headers].flat());
+  if (body === null) return void outgoing.end();
+  const reader = body.getReader();
+  let wake = () => {};
+  outgoing.on("drain", () => wake());
+  outgoing.once("close", () => {
+    wake();
+    reader.cancel(new Error("the client has gone")).catch(() => {});
+  });
+  outgoing.flushHeaders();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (outgoing.destroyed) return;
+      if (done) return void outgoing.end();
+      if (!outgoing.write(value)) await new Promise<void>((resolve) => wake = resolve);
+    }
+  } catch {
+    outgoing.destroy();
+  }
+}
