@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Hono } from "hono";
+import { type Access, checkHost, requireAdmin } from "../../src/api/access.ts";
+import { problemResponse } from "../../src/api/errors.ts";
+
+const token = "0123456789abcdef-token";
+
+async function ask(access: Access, headers: Record<string, string>): Promise<number> {
+  const app = new Hono().use(checkHost(access)).use("/v1/*", requireAdmin(access)).all("*", (c) => c.text("served"));
+  app.onError((error) => problemResponse(error));
+  return (await app.request("/v1/info", { headers })).status;
+}
+
+describe("checkHost()", () => {
+  const tcp = (change: Partial<Access> = {}): Access => ({ listener: "tcp", adminToken: token, ...change });
+  const authorization = `Bearer ${token}`;
+  for (
+    const [name, access, headers, status] of [
+      ["serves localhost", {}, { host: "localhost:8080" }, 200],
+      ["serves 127.0.0.1", {}, { host: "127.0.0.1:8080" }, 200],
+      ["serves [::1]", {}, { host: "[::1]:8080" }, 200],
+      ["takes names in any case", {}, { host: "LocalHost" }, 200],
+      ["refuses a name that was rebound", {}, { host: "evil.example:8080" }, 403],
+      ["refuses a name that only begins like one of ours", {}, { host: "localhost.evil.example" }, 403],
+      ["refuses no Host at all", {}, { host: "" }, 403],
+      ["refuses an address that is not its own", {}, { host: "10.0.0.1:8080" }, 403],
+      ["serves the listener's own address", { address: "10.0.0.1" }, { host: "10.0.0.1:8080" }, 200],
+      ["serves the listener's own IPv6 address", { address: "fd00::1" }, { host: "[fd00::1]:8080" }, 200],
+      ["serves any address where bound to all", { address: "0.0.0.0" }, { host: "10.0.0.9:8080" }, 200],
+      ["refuses names where bound to all", { address: "0.0.0.0" }, { host: "evil.example" }, 403],
+      ["serves names that are configured", { allowedHosts: ["fn.example"] }, { host: "fn.example" }, 200],
+      ["refuses a page from elsewhere", {}, { host: "localhost", origin: "https://evil.example" }, 403],
+      ["refuses a page of no origin", {}, { host: "localhost", origin: "null" }, 403],
+      ["serves its own pages", {}, { host: "localhost:8080", origin: "http://localhost:8080" }, 200],
+      ["serves pages of configured names", { allowedHosts: ["app.example"] }, {
+        host: "localhost",
+        origin: "https://app.example",
+      }, 200],
+    ] as const
+  ) {
+    it(name, async () => {
+      assert.equal(await ask(tcp(access), { authorization, ...headers }), status);
+    });
+  }
+});
+
+describe("requireAdmin()", () => {
+  const host = "localhost";
+  for (
+    const [name, access, headers, status] of [
+      ["opens everything on the socket", { listener: "socket" }, {}, 200],
+      ["serves nothing over TCP by default", { listener: "tcp" }, { authorization: `Bearer ${token}` }, 403],
+      ["wants the token", { listener: "tcp", adminToken: token }, {}, 401],
+      ["refuses another token", { listener: "tcp", adminToken: token }, { authorization: "Bearer x" }, 401],
+      ["refuses the token's beginning", { listener: "tcp", adminToken: token }, {
+        authorization: `Bearer ${token.slice(0, -1)}`,
+      }, 401],
+      ["refuses another scheme", { listener: "tcp", adminToken: token }, { authorization: `Basic ${token}` }, 401],
+      ["takes the token", { listener: "tcp", adminToken: token }, { authorization: `Bearer ${token}` }, 200],
+      [
+        "takes the scheme in any case",
+        { listener: "tcp", adminToken: token },
+        { authorization: `bearer ${token}` },
+        200,
+      ],
+    ] as const
+  ) {
+    it(name, async () => {
+      assert.equal(await ask(access, { host, ...headers }), status);
+    });
+  }
+});

@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { splitTarget } from "../../src/api/fn.ts";
+import { codeOf } from "../../src/core/errors.ts";
+
+describe("splitTarget()", () => {
+  for (
+    const [url, name, namespace, scriptName, path, query] of [
+      ["/fn/hello", "hello", "default", "/fn/hello", "", ""],
+      ["/fn/hello/", "hello", "default", "/fn/hello", "/", ""],
+      ["/fn/hello?a=1", "hello", "default", "/fn/hello", "", "a=1"],
+      ["/fn/hello/a%20b/c?x=%2F&y#end", "hello", "default", "/fn/hello", "/a%20b/c", "x=%2F&y"],
+      ["/fn/hello.team/x", "hello", "team", "/fn/hello.team", "/x", ""],
+      ["/fn/hello?a=/b.c", "hello", "default", "/fn/hello", "", "a=/b.c"],
+    ] as const
+  ) {
+    it(url, () => {
+      assert.deepEqual(splitTarget(`http://localhost:8080${url}`), { name, namespace, scriptName, path, query });
+    });
+  }
+
+  for (const url of ["/fn/", "/fn/Hello", "/fn/-a", "/fn/a.B", "/fn/a.b.c", "/fn/a%20b", `/fn/${"a".repeat(64)}`]) {
+    it(`refuses ${url.slice(0, 20)}`, () => {
+      assert.throws(() => splitTarget(`http://h${url}`), (error) => codeOf(error) === "invalid_argument");
+    });
+  }
+});
