@@ -1,0 +1,207 @@
+/**
+ * The composition root: host → plugins → images → tasks → functions → api. It only joins what the other folders make;
+ * whatever needs a decision is decided there.
+ */
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import type { Access } from "./api/access.ts";
+import { createApp } from "./api/app.ts";
+import type { ApiParts } from "./api/parts.ts";
+import type { DaemonHandle } from "./cli/command.ts";
+import { socketPath } from "./cli/connection.ts";
+import type { Config } from "./config.ts";
+import type { ContentStore } from "./core/content.ts";
+import type { Distribution } from "./core/distribution.ts";
+import { Failure } from "./core/errors.ts";
+import type { Host, Listener } from "./core/host.ts";
+import type { Metadata } from "./core/metadata.ts";
+import type { Monitor } from "./core/monitor.ts";
+import type { Network } from "./core/network.ts";
+import { defaultPlatform } from "./core/platform.ts";
+import { PluginRegistry } from "./core/plugin_registry.ts";
+import type { Runtime } from "./core/runtime.ts";
+import type { Snapshotter } from "./core/snapshotter.ts";
+import { Functions } from "./functions/functions.ts";
+import { snapshotPrefix } from "./functions/recipe.ts";
+import { viewPrefix } from "./functions/views.ts";
+import { Images } from "./images/images.ts";
+import { setUndumpable } from "./linux/dumpable.ts";
+import { type FileLock, lockFile } from "./linux/flock.ts";
+import { Kernel } from "./linux/kernel.ts";
+import { EventBus } from "./monitoring/events.ts";
+import { Log } from "./monitoring/log.ts";
+import { builtins } from "./plugins.ts";
+import { Tasks } from "./tasks/tasks.ts";
+
+const pruneEveryMs = 60_000;
+
+/**
+ * Opens a root folder and everything on it; removes first what an earlier daemon left there.
+ * @throws failed_precondition when another process has the root open, the user is not root, or no runtime works here.
+ */
+export async function openDaemon(host: Host, config: Config): Promise<DaemonHandle> {
+  await using undo = new AsyncDisposableStack();
+  const log = new Log(config.logLevel);
+  const onError = (error: unknown, what: string) => log.error(what, error);
+
+  const kernel = new Kernel(host);
+  requireRoot(kernel);
+  // First of all: from now on nobody reads secrets out of this process or of a child that has not executed yet.
+  setUndumpable(kernel);
+  for (const folder of [config.root, config.run]) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o700);
+  }
+  undo.use(lockRoot(kernel, config.root));
+
+  const registry = new PluginRegistry(builtins);
+  await registry.start({ host, root: config.root, run: config.run }, pluginSettings(config));
+  const metadata = registry.get<Metadata>("metadata");
+  undo.defer(() => metadata.close());
+  const monitor = registry.get<Monitor>("monitor");
+  undo.defer(() => monitor.shutdown());
+  const runtimes = registry.all<Runtime>("runtime");
+  const snapshotters = registry.all<Snapshotter>("snapshotter");
+  const defaults = { runtime: config.runtime, snapshotter: config.snapshotter ?? [...snapshotters.keys()][0] ?? "" };
+  registry.get("runtime", defaults.runtime);
+  registry.get("snapshotter", defaults.snapshotter || undefined);
+
+  const events = new EventBus(onError);
+  const images = new Images({
+    content: registry.get<ContentStore>("content"),
+    distribution: registry.get<Distribution>("distribution"),
+    metadata,
+    snapshotters,
+    host,
+    events,
+  });
+  const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
+  const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);
+  for (const { what, error } of problems) log.error(`cannot remove what was left: ${what}`, error);
+  if (Object.values(removed).some((ids) => ids.length > 0)) log.info("removed what an earlier process left", removed);
+
+  const functions = new Functions({
+    images,
+    tasks,
+    runtimes,
+    snapshotters,
+    networks: registry.all<Network>("network"),
+    defaults,
+    platform: defaultPlatform(host.arch),
+    metadata,
+    monitor,
+    maxConcurrency: config.maxConcurrency,
+    onError,
+  });
+  const pruning = setInterval(() => {
+    metadata.invocations.prune(config.keepInvocations).catch((error) => onError(error, "cannot prune invocations"));
+  }, pruneEveryMs);
+  undo.defer(() => clearInterval(pruning));
+
+  const api: ApiParts = {
+    functions,
+    images,
+    tasks,
+    monitor,
+    host,
+    plugins: () => registry.list(),
+    info: { root: config.root, run: config.run, ...defaults, startedAt: new Date() },
+    onError,
+  };
+  return new Daemon({ host, config, api, functions, resources: undo.move() });
+}
+
+interface DaemonParts {
+  readonly host: Host;
+  readonly config: Config;
+  readonly api: ApiParts;
+  readonly functions: Functions;
+  /** Closed last, in reverse. */
+  readonly resources: AsyncDisposableStack;
+}
+
+class Daemon implements DaemonHandle {
+  readonly #parts: DaemonParts;
+  readonly #app: ReturnType<typeof createApp>;
+  readonly #listeners: Listener[] = [];
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: DaemonParts) {
+    this.#parts = parts;
+    this.#app = createApp(parts.api, { listener: "socket" });
+  }
+
+  async fetch(request: Request): Promise<Response> {
+    return await this.#app.fetch(request);
+  }
+
+  async listen(): Promise<readonly string[]> {
+    const { host, config, api } = this.#parts;
+    const path = socketPath(config);
+    // The lock on the root is held, so whoever listened there is gone.
+    rmSync(path, { force: true });
+    this.#listeners.push(await host.serve({ path }, (request) => this.#app.fetch(request)));
+    chmodSync(path, 0o600);
+    if (config.listen === "off") return [path];
+
+    const at = config.listen.lastIndexOf(":");
+    const hostname = config.listen.slice(0, at).replace(/^\[|\]$/g, "");
+    const access: Access = {
+      listener: "tcp",
+      address: hostname,
+      allowedHosts: config.allowedHosts,
+      adminToken: config.adminTcp ? config.adminToken : undefined,
+    };
+    const tcp = createApp(api, access);
+    const listener = await host.serve(
+      { hostname, port: Number(config.listen.slice(at + 1)) },
+      (request) => tcp.fetch(request),
+    );
+    this.#listeners.push(listener);
+    return [path, `http://${config.listen.slice(0, at)}:${listener.port}`];
+  }
+
+  async drain(): Promise<void> {
+    await this.#parts.functions.drain(AbortSignal.timeout(this.#parts.config.drainMs));
+    await this[Symbol.asyncDispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
+    await this.#parts.functions.drain(AbortSignal.abort());
+    await Promise.all(this.#listeners.map((listener) => listener.close({ force: true })));
+    if (this.#listeners.length > 0) rmSync(socketPath(this.#parts.config), { force: true });
+    await this.#parts.resources.disposeAsync();
+  }
+}
+
+function requireRoot(kernel: Kernel): void {
+  const uid = kernel.call("geteuid");
+  if (uid !== 0) {
+    throw new Failure(
+      "failed_precondition",
+      `cannot open the daemon as uid ${uid}: containers are made by root, use sudo`,
+    );
+  }
+}
+
+function lockRoot(kernel: Kernel, root: string): FileLock {
+  return lockFile(kernel, `${root}/lock`);
+}
+
+/** Options that have a name of their own belong to a plugin in the end. */
+function pluginSettings(config: Config): Record<string, unknown> {
+  const { database, databaseToken, plainHttp, plugins } = config;
+  return {
+    ...plugins,
+    "metadata/libsql": {
+      ...(database && { url: database }),
+      ...(databaseToken && { authToken: databaseToken }),
+      ...plugins["metadata/libsql"],
+    },
+    "distribution/registry": { plainHttp, ...plugins["distribution/registry"] },
+  };
+}

@@ -1,0 +1,23 @@
+import { native as nativeRuntime } from "../runtimes/native/mod.ts";
+import { native as nativeSnapshotter } from "../snapshotters/native/mod.ts";
+import { overlay } from "../snapshotters/overlay/mod.ts";
+import { content } from "./content/mod.ts";
+import type { Plugin } from "./core/plugin.ts";
+import { distribution } from "./distribution/mod.ts";
+import { metadata } from "./metadata/mod.ts";
+import { monitor } from "./monitoring/mod.ts";
+import { host } from "./network/host.ts";
+import { none } from "./network/none.ts";
+
+/** Every plugin that is built in. */
+export const builtins: readonly Plugin[] = [
+  metadata,
+  content,
+  distribution,
+  overlay,
+  nativeSnapshotter,
+  nativeRuntime,
+  none,
+  host,
+  monitor,
+];
