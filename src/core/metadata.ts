@@ -9,6 +9,8 @@ import type { SnapshotStore } from "./snapshotter.ts";
 export interface Metadata {
   /** The id of the root folder this belongs to; garbage collection refuses to run where they differ. */
   readonly rootId: string;
+  /** Why garbage collection may not run here, and how to go on; undefined where it may. */
+  readonly conflict: string | undefined;
   readonly namespaces: NamespaceStore;
   readonly images: ImageStore;
   readonly containers: ContainerStore;

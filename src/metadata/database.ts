@@ -1,0 +1,126 @@
+import type { Client } from "@libsql/client";
+import { createClient } from "@libsql/client/sqlite3";
+import { drizzle } from "drizzle-orm/libsql/sqlite3";
+import { closeSync, openSync } from "node:fs";
+import { Failure } from "../core/errors.ts";
+import { sqlFailure } from "./sql_failure.ts";
+
+/** The query builder over one connection. */
+export type Queries = ReturnType<typeof drizzle>;
+
+/** How long a statement waits for another process's lock. It waits in this thread, so not long. */
+const busyTimeoutMs = 1000;
+
+/**
+ * One database: a file of this machine, or one at a libSQL URL.
+ *
+ * Every change is one statement or one `batch`, never a transaction over several turns of the event loop: the file's driver
+ * works synchronously, and a second writer would wait for the first in the very thread that the first needs to go on.
+ */
+export class Database implements AsyncDisposable {
+  /** How messages call it. */
+  readonly name: string;
+  readonly #client: Client;
+  readonly #queries: Queries;
+
+  private constructor(name: string, client: Client) {
+    this.name = name;
+    this.#client = client;
+    this.#queries = drizzle(client);
+  }
+
+  /**
+   * Opens a database file, creating it readable by its owner alone.
+   * @param synchronous `FULL` outlives a power cut once a call has returned; `NORMAL` may lose the last calls then, in
+   * order, and is never left half-written.
+   * @throws data_loss for what is no database; unavailable while another process holds it; permission_denied.
+   */
+  static async file(path: string, synchronous: "FULL" | "NORMAL"): Promise<Database> {
+    try {
+      closeSync(openSync(path, "a", 0o600));
+    } catch (cause) {
+      throw new Failure("failed_precondition", `cannot open database ${JSON.stringify(path)}: ${String(cause)}`, {
+        cause,
+      });
+    }
+    try {
+      const url = `file:${encodeURI(path).replaceAll("?", "%3F").replaceAll("#", "%23")}`;
+      const client = createClient({ url, concurrency: 1, timeout: busyTimeoutMs });
+      const database = new Database(path, client);
+      try {
+        await client.execute("PRAGMA journal_mode = WAL");
+        await client.execute(`PRAGMA synchronous = ${synchronous}`);
+        await client.execute("PRAGMA foreign_keys = ON");
+        return database;
+      } catch (error) {
+        client.close();
+        throw error;
+      }
+    } catch (error) {
+      throw sqlFailure(error, path);
+    }
+  }
+
+  /**
+   * Opens a database at a libSQL URL (`libsql:`, `https:`, `http:`, `wss:`, `ws:` or `file:`).
+   * @throws invalid_argument for what is no such URL; unavailable where it cannot be reached; unauthenticated.
+   */
+  static async remote(url: string, authToken: string | undefined): Promise<Database> {
+    // Loaded only where it is used: the network client brings its own HTTP and WebSocket code.
+    const { createClient } = await import("@libsql/client");
+    let client: Client;
+    try {
+      client = createClient({ url, ...(authToken === undefined ? {} : { authToken }), concurrency: 1 });
+    } catch (cause) {
+      throw new Failure("invalid_argument", `cannot use database ${JSON.stringify(url)}: it is no libSQL URL`, {
+        cause,
+      });
+    }
+    const database = new Database(new URL(url).origin === "null" ? url : new URL(url).origin, client);
+    try {
+      await client.execute("SELECT 1");
+      return database;
+    } catch (error) {
+      client.close();
+      throw sqlFailure(error, database.name);
+    }
+  }
+
+  /** Runs queries; whatever fails comes out as a `Failure`, the driver's error as its cause. */
+  async run<T>(query: (queries: Queries) => Promise<T>): Promise<T> {
+    try {
+      return await query(this.#queries);
+    } catch (error) {
+      throw sqlFailure(error, this.name);
+    }
+  }
+
+  /** Runs statements in one transaction. */
+  async apply(
+    statements: readonly { readonly sql: string; readonly args: readonly (string | number)[] }[],
+  ): Promise<void> {
+    try {
+      await this.#client.batch(statements.map(({ sql, args }) => ({ sql, args: [...args] })), "write");
+    } catch (error) {
+      throw sqlFailure(error, this.name);
+    }
+  }
+
+  /** Writes a compact copy of a database file. */
+  async copyTo(path: string): Promise<void> {
+    try {
+      await this.#client.execute({ sql: "VACUUM INTO ?", args: [path] });
+    } catch (error) {
+      throw sqlFailure(error, this.name);
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+}

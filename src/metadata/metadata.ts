@@ -1,0 +1,90 @@
+import { join } from "node:path";
+import type { Metadata } from "../core/metadata.ts";
+import type { SnapshotStore } from "../core/snapshotter.ts";
+import { LibsqlContainerStore } from "./containers.ts";
+import { Database } from "./database.ts";
+import { LibsqlFunctionStore } from "./functions.ts";
+import { LibsqlImageStore } from "./images.ts";
+import { LibsqlInvocationStore } from "./invocations.ts";
+import { LibsqlLeaseStore } from "./leases.ts";
+import { migrate } from "./migrate.ts";
+import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
+import { identifyRoot, type RootIdentity } from "./root_id.ts";
+import { LibsqlSnapshotStore, snapshottersWithRows } from "./snapshots.ts";
+
+export interface OpenMetadataOptions {
+  /** The folder that the database is of; `mayfly.db` is in it. */
+  readonly root: string;
+  /** A libSQL URL for definitions (namespaces, images, functions). Default: the file, too. */
+  readonly url?: string | undefined;
+  readonly authToken?: string | undefined;
+}
+
+/** Opens, and where needed creates or migrates, the metadata of a root folder. */
+export async function openMetadata(options: OpenMetadataOptions): Promise<LibsqlMetadata> {
+  await using opened = new AsyncDisposableStack();
+  const path = join(options.root, "mayfly.db");
+  const durable = opened.use(await Database.file(path, "FULL"));
+  await migrate(durable, { backupOf: path });
+  const relaxed = opened.use(await Database.file(path, "NORMAL"));
+  let definitions = durable;
+  if (options.url !== undefined) {
+    definitions = opened.use(await Database.remote(options.url, options.authToken));
+    await migrate(definitions);
+  }
+  const identity = await identifyRoot(durable, options.root);
+  const metadata = new LibsqlMetadata({ durable, relaxed, definitions, identity, owned: opened.move() });
+  await metadata.namespaces.ensure(defaultNamespace);
+  return metadata;
+}
+
+/** Metadata in a libSQL file, its definitions there or behind a URL. */
+export class LibsqlMetadata implements Metadata, AsyncDisposable {
+  readonly rootId: string;
+  readonly conflict: string | undefined;
+  readonly namespaces: LibsqlNamespaceStore;
+  readonly images: LibsqlImageStore;
+  readonly containers: LibsqlContainerStore;
+  readonly functions: LibsqlFunctionStore;
+  readonly invocations: LibsqlInvocationStore;
+  readonly leases: LibsqlLeaseStore;
+  readonly #durable: Database;
+  readonly #relaxed: Database;
+  readonly #owned: AsyncDisposableStack;
+
+  constructor({ durable, relaxed, definitions, identity, owned }: {
+    readonly durable: Database;
+    readonly relaxed: Database;
+    readonly definitions: Database;
+    readonly identity: RootIdentity;
+    readonly owned: AsyncDisposableStack;
+  }) {
+    this.#durable = durable;
+    this.#relaxed = relaxed;
+    this.#owned = owned;
+    this.rootId = identity.id;
+    this.conflict = identity.conflict;
+    this.namespaces = new LibsqlNamespaceStore({ definitions, local: durable });
+    this.images = new LibsqlImageStore(definitions);
+    this.functions = new LibsqlFunctionStore(definitions);
+    this.containers = new LibsqlContainerStore(durable);
+    this.leases = new LibsqlLeaseStore(relaxed);
+    this.invocations = owned.use(new LibsqlInvocationStore(relaxed));
+  }
+
+  snapshots(snapshotter: string): SnapshotStore {
+    return new LibsqlSnapshotStore(snapshotter, { relaxed: this.#relaxed, durable: this.#durable });
+  }
+
+  snapshotters(): Promise<readonly string[]> {
+    return snapshottersWithRows(this.#relaxed);
+  }
+
+  close(): Promise<void> {
+    return this.#owned.disposeAsync();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * How the schema came about, one entry per version, applied in order. An entry that has been released is never changed: what
+ * is new is a new entry at the end.
+ */
+export const migrations: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE namespaces (
+      name text PRIMARY KEY NOT NULL,
+      labels text NOT NULL,
+      created_at integer NOT NULL
+    )`,
+    `CREATE TABLE images (
+      namespace text NOT NULL REFERENCES namespaces (name),
+      name text NOT NULL,
+      target text NOT NULL,
+      labels text NOT NULL,
+      created_at integer NOT NULL,
+      updated_at integer NOT NULL,
+      PRIMARY KEY (namespace, name)
+    )`,
+    `CREATE TABLE functions (
+      namespace text NOT NULL REFERENCES namespaces (name),
+      name text NOT NULL,
+      digest text NOT NULL,
+      revision integer NOT NULL,
+      settings text NOT NULL,
+      created_at integer NOT NULL,
+      updated_at integer NOT NULL,
+      PRIMARY KEY (namespace, name)
+    )`,
+    `CREATE TABLE containers (
+      namespace text NOT NULL,
+      id text NOT NULL,
+      image text,
+      runtime text NOT NULL,
+      snapshotter text NOT NULL,
+      snapshot_key text,
+      spec text NOT NULL,
+      labels text NOT NULL,
+      created_at integer NOT NULL,
+      PRIMARY KEY (namespace, id)
+    )`,
+    `CREATE TABLE snapshots (
+      id integer PRIMARY KEY AUTOINCREMENT NOT NULL,
+      snapshotter text NOT NULL,
+      key text NOT NULL,
+      kind text NOT NULL,
+      parent_id integer REFERENCES snapshots (id),
+      created_at integer NOT NULL,
+      CONSTRAINT snapshots_key UNIQUE (snapshotter, key)
+    )`,
+    `CREATE INDEX snapshots_parent ON snapshots (parent_id)`,
+    `CREATE TABLE leases (
+      id text PRIMARY KEY NOT NULL,
+      namespace text NOT NULL,
+      expires_at integer NOT NULL,
+      labels text NOT NULL
+    )`,
+    `CREATE TABLE lease_resources (
+      lease_id text NOT NULL REFERENCES leases (id) ON DELETE CASCADE,
+      resource text NOT NULL,
+      PRIMARY KEY (lease_id, resource)
+    )`,
+    `CREATE TABLE invocations (
+      id text PRIMARY KEY NOT NULL,
+      namespace text NOT NULL,
+      function text NOT NULL,
+      revision integer NOT NULL,
+      status text NOT NULL,
+      started_at integer NOT NULL,
+      duration_ms real,
+      exit_code integer,
+      error text,
+      stderr text,
+      cpu_micros integer,
+      memory_peak_bytes integer,
+      request_bytes integer NOT NULL,
+      response_bytes integer NOT NULL,
+      trace_id text,
+      phases text NOT NULL
+    )`,
+    `CREATE INDEX invocations_function ON invocations (namespace, function, id)`,
+  ],
+];

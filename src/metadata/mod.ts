@@ -1,0 +1,22 @@
+/** Metadata: what the daemon knows, in a database file or, for definitions, at a libSQL URL. */
+import * as v from "valibot";
+import type { Metadata } from "../core/metadata.ts";
+import { type Plugin, pluginContract } from "../core/plugin.ts";
+import { openMetadata } from "./metadata.ts";
+
+const ConfigSchema = v.strictObject({
+  /** A libSQL URL for definitions (namespaces, images, functions). Default: the file `mayfly.db` in the root folder. */
+  url: v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),
+  authToken: v.optional(v.string()),
+});
+
+/** The plugin `metadata/libsql`. */
+export const metadata: Plugin<Metadata, typeof ConfigSchema> = {
+  kind: "metadata",
+  id: "libsql",
+  contract: pluginContract,
+  config: ConfigSchema,
+  create: ({ root, config }) => openMetadata({ root, ...config }),
+};
+
+export { openMetadata } from "./metadata.ts";

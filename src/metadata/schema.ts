@@ -1,0 +1,114 @@
+/**
+ * The tables, one per noun. This is the declaration that the stores are typed by; `migrations.ts` holds the SQL that makes
+ * it, and a test compares the two.
+ */
+import {
+  type AnySQLiteColumn,
+  index,
+  integer,
+  primaryKey,
+  real,
+  sqliteTable,
+  text,
+  unique,
+} from "drizzle-orm/sqlite-core";
+import * as v from "valibot";
+import { DescriptorSchema } from "../core/descriptor.ts";
+import { FunctionInputSchema } from "../core/function.ts";
+import { json } from "./json_column.ts";
+
+const LabelsSchema = v.record(v.string(), v.string());
+const SpecSchema = v.record(v.string(), v.unknown());
+const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() }));
+/** Not strict: a row that an older program wrote may lack a field that has a default now. */
+const SettingsSchema = v.object(FunctionInputSchema.entries);
+
+const time = (name: string) => integer(name, { mode: "timestamp_ms" });
+const statuses = ["running", "succeeded", "failed", "timeout", "oom", "cancelled", "error"] as const;
+
+/** Facts about the database itself: its schema's version and its root's id. */
+export const meta = sqliteTable("meta", {
+  key: text("key").primaryKey(),
+  value: text("value").notNull(),
+});
+
+export const namespaces = sqliteTable("namespaces", {
+  name: text("name").primaryKey(),
+  labels: json("labels", LabelsSchema).notNull(),
+  createdAt: time("created_at").notNull(),
+});
+
+export const images = sqliteTable("images", {
+  namespace: text("namespace").notNull().references(() => namespaces.name),
+  name: text("name").notNull(),
+  target: json("target", DescriptorSchema).notNull(),
+  labels: json("labels", LabelsSchema).notNull(),
+  createdAt: time("created_at").notNull(),
+  updatedAt: time("updated_at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
+
+export const functions = sqliteTable("functions", {
+  namespace: text("namespace").notNull().references(() => namespaces.name),
+  name: text("name").notNull(),
+  digest: text("digest").notNull(),
+  revision: integer("revision").notNull(),
+  settings: json("settings", SettingsSchema).notNull(),
+  createdAt: time("created_at").notNull(),
+  updatedAt: time("updated_at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
+
+export const containers = sqliteTable("containers", {
+  namespace: text("namespace").notNull(),
+  id: text("id").notNull(),
+  image: text("image"),
+  runtime: text("runtime").notNull(),
+  snapshotter: text("snapshotter").notNull(),
+  snapshotKey: text("snapshot_key"),
+  spec: json("spec", SpecSchema).notNull(),
+  labels: json("labels", LabelsSchema).notNull(),
+  createdAt: time("created_at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.id] })]);
+
+export const snapshots = sqliteTable("snapshots", {
+  /** Never used again: folders are named after it. */
+  id: integer("id").primaryKey({ autoIncrement: true }),
+  snapshotter: text("snapshotter").notNull(),
+  key: text("key").notNull(),
+  kind: text("kind", { enum: ["committed", "active", "view"] }).notNull(),
+  parentId: integer("parent_id").references((): AnySQLiteColumn => snapshots.id),
+  createdAt: time("created_at").notNull(),
+}, (table) => [
+  unique("snapshots_key").on(table.snapshotter, table.key),
+  index("snapshots_parent").on(table.parentId),
+]);
+
+export const leases = sqliteTable("leases", {
+  id: text("id").primaryKey(),
+  namespace: text("namespace").notNull(),
+  expiresAt: time("expires_at").notNull(),
+  labels: json("labels", LabelsSchema).notNull(),
+});
+
+export const leaseResources = sqliteTable("lease_resources", {
+  leaseId: text("lease_id").notNull().references(() => leases.id, { onDelete: "cascade" }),
+  resource: text("resource").notNull(),
+}, (table) => [primaryKey({ columns: [table.leaseId, table.resource] })]);
+
+export const invocations = sqliteTable("invocations", {
+  id: text("id").primaryKey(),
+  namespace: text("namespace").notNull(),
+  function: text("function").notNull(),
+  revision: integer("revision").notNull(),
+  status: text("status", { enum: statuses }).notNull(),
+  startedAt: time("started_at").notNull(),
+  durationMs: real("duration_ms"),
+  exitCode: integer("exit_code"),
+  error: text("error"),
+  stderr: text("stderr"),
+  cpuMicros: integer("cpu_micros"),
+  memoryPeakBytes: integer("memory_peak_bytes"),
+  requestBytes: integer("request_bytes").notNull(),
+  responseBytes: integer("response_bytes").notNull(),
+  traceId: text("trace_id"),
+  phases: json("phases", PhasesSchema).notNull(),
+}, (table) => [index("invocations_function").on(table.namespace, table.function, table.id)]);

@@ -1,0 +1,145 @@
+import { and, desc, eq, inArray, type SQL, sql } from "drizzle-orm";
+import { alias } from "drizzle-orm/sqlite-core";
+import { Failure } from "../core/errors.ts";
+import type { SnapshotInfo, SnapshotStore } from "../core/snapshotter.ts";
+import type { Database } from "./database.ts";
+import { snapshots } from "./schema.ts";
+import { violatedConstraint } from "./sql_failure.ts";
+
+const parents = alias(snapshots, "parent");
+const columns = {
+  key: snapshots.key,
+  kind: snapshots.kind,
+  parent: parents.key,
+  id: snapshots.id,
+  createdAt: snapshots.createdAt,
+};
+
+/** The rows of one snapshotter. Each call is one transaction. */
+export class LibsqlSnapshotStore implements SnapshotStore {
+  readonly #snapshotter: string;
+  readonly #relaxed: Database;
+  readonly #durable: Database;
+
+  /**
+   * @param databases two connections to one file. Active snapshots and views are on the way of invocations and do not
+   * outlive the daemon, so a power cut may take back their rows; the end of a committed one must be on disk before its
+   * folder is.
+   */
+  constructor(snapshotter: string, databases: { readonly relaxed: Database; readonly durable: Database }) {
+    this.#snapshotter = snapshotter;
+    this.#relaxed = databases.relaxed;
+    this.#durable = databases.durable;
+  }
+
+  async get(key: string): Promise<SnapshotInfo | undefined> {
+    return (await this.#select(eq(snapshots.key, key)))[0];
+  }
+
+  list(): Promise<readonly SnapshotInfo[]> {
+    return this.#select();
+  }
+
+  async parents(key: string): Promise<readonly SnapshotInfo[]> {
+    const { id } = await this.#need(key, `cannot list the parents of snapshot ${quote(key)}`);
+    const chain = sql`(
+      WITH RECURSIVE chain (id) AS (
+        SELECT parent_id FROM snapshots WHERE id = ${id}
+        UNION ALL SELECT snapshots.parent_id FROM chain JOIN snapshots ON snapshots.id = chain.id
+      ) SELECT id FROM chain WHERE id IS NOT NULL)`;
+    // A parent is committed before its child is made, so ids fall from the nearest to the lowest.
+    return await this.#select(inArray(snapshots.id, chain));
+  }
+
+  async create(key: string, kind: "active" | "view", parent?: string): Promise<SnapshotInfo> {
+    const action = `cannot create snapshot ${quote(key)}`;
+    const parentId = parent === undefined ? null : sql`coalesce((
+      SELECT id FROM snapshots WHERE snapshotter = ${this.#snapshotter} AND key = ${parent} AND kind = 'committed'
+    ), -1)`;
+    try {
+      const [row] = await this.#relaxed.run((queries) =>
+        queries.insert(snapshots)
+          .values({ snapshotter: this.#snapshotter, key, kind, parentId, createdAt: new Date() })
+          .returning()
+      );
+      return { key, kind, parent, id: row!.id, createdAt: row!.createdAt };
+    } catch (error) {
+      const violated = violatedConstraint(error);
+      if (violated === "unique") throw taken(action, key);
+      if (violated !== "foreign_key" || parent === undefined) throw error;
+      const { kind } = await this.#need(parent, action);
+      throw new Failure("failed_precondition", `${action}: its parent ${quote(parent)} is ${kind}, not committed`);
+    }
+  }
+
+  async commit(name: string, key: string): Promise<SnapshotInfo> {
+    const action = `cannot commit snapshot ${quote(key)} as ${quote(name)}`;
+    const found = await this.#need(key, action);
+    if (found.kind !== "active") {
+      throw new Failure("failed_precondition", `${action}: it is ${found.kind}, not active`);
+    }
+    try {
+      const [row] = await this.#durable.run((queries) =>
+        queries.update(snapshots)
+          .set({ key: name, kind: "committed", createdAt: new Date() })
+          .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, "active")))
+          .returning()
+      );
+      if (row === undefined) throw new Failure("not_found", `${action}: it was removed or committed meanwhile`);
+      return { key: name, kind: "committed", parent: found.parent, id: row.id, createdAt: row.createdAt };
+    } catch (error) {
+      throw violatedConstraint(error) === "unique" ? taken(action, name) : error;
+    }
+  }
+
+  async remove(key: string): Promise<SnapshotInfo> {
+    const action = `cannot remove snapshot ${quote(key)}`;
+    const found = await this.#need(key, action);
+    const database = found.kind === "committed" ? this.#durable : this.#relaxed;
+    try {
+      const rows = await database.run((queries) =>
+        queries.delete(snapshots)
+          .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, found.kind)))
+          .returning({ id: snapshots.id })
+      );
+      if (rows.length === 0) throw new Failure("not_found", `${action}: it was removed or committed meanwhile`);
+      return found;
+    } catch (error) {
+      if (violatedConstraint(error) !== "foreign_key") throw error;
+      throw new Failure("failed_precondition", `${action}: other snapshots are built on it: remove them first`);
+    }
+  }
+
+  /** The newest first. */
+  #select(condition?: SQL): Promise<SnapshotInfo[]> {
+    return this.#relaxed.run(async (queries) =>
+      (await queries.select(columns).from(snapshots)
+        .leftJoin(parents, eq(parents.id, snapshots.parentId))
+        .where(and(eq(snapshots.snapshotter, this.#snapshotter), condition))
+        .orderBy(desc(snapshots.id)))
+        .map((row) => ({ ...row, parent: row.parent ?? undefined }))
+    );
+  }
+
+  async #need(key: string, action: string): Promise<SnapshotInfo> {
+    const found = await this.get(key);
+    if (found !== undefined) return found;
+    throw new Failure("not_found", `${action}: snapshotter ${quote(this.#snapshotter)} has no snapshot ${quote(key)}`);
+  }
+}
+
+/** The snapshotters that have rows. */
+export async function snapshottersWithRows(database: Database): Promise<readonly string[]> {
+  const rows = await database.run((queries) =>
+    queries.selectDistinct({ snapshotter: snapshots.snapshotter }).from(snapshots).orderBy(snapshots.snapshotter)
+  );
+  return rows.map((row) => row.snapshotter);
+}
+
+function taken(action: string, key: string): Failure {
+  return new Failure("already_exists", `${action}: a snapshot ${quote(key)} is there`);
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text);
+}

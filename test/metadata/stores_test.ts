@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as v from "valibot";
+import { FunctionInputSchema } from "../../src/core/function.ts";
+import { mediaTypes } from "../../src/core/descriptor.ts";
+import { temporaryMetadata } from "./open.ts";
+
+const digest = (digit: string) => `sha256:${digit.repeat(64)}` as const;
+const target = (digit: string) => ({ mediaType: mediaTypes.index, digest: digest(digit), size: 1234 });
+const settings = v.parse(FunctionInputSchema, { image: "busybox", env: { GREETING: "hello" } });
+
+describe("NamespaceStore", () => {
+  it("has default from the start, and ensure() keeps what is there", async () => {
+    await using opened = await temporaryMetadata();
+    const { namespaces } = opened.metadata;
+    const made = await namespaces.ensure("team", { owner: "a" });
+    assert.deepEqual(await namespaces.ensure("team", { owner: "b" }), made);
+    assert.deepEqual((await namespaces.list()).map(({ name }) => name), ["default", "team"]);
+  });
+
+  it("delete() refuses default and what has something in it", async () => {
+    await using opened = await temporaryMetadata();
+    const { namespaces, images, containers } = opened.metadata;
+    await assert.rejects(namespaces.delete("default"), { code: "failed_precondition" });
+    await images.put({ namespace: "a", name: "busybox", target: target("1") });
+    await assert.rejects(namespaces.delete("a"), { code: "failed_precondition" });
+    await images.delete("a", "busybox");
+    await containers.create({
+      namespace: "a",
+      id: "c",
+      image: undefined,
+      runtime: "native",
+      snapshotter: "overlay",
+      snapshotKey: undefined,
+      spec: {},
+      labels: {},
+    });
+    await assert.rejects(namespaces.delete("a"), { code: "failed_precondition" });
+    await containers.delete("a", "c");
+    assert.equal(await namespaces.delete("a"), true);
+    assert.equal(await namespaces.delete("a"), false);
+  });
+});
+
+describe("ImageStore", () => {
+  it("put() creates a name, then points it at a new target and keeps its labels", async () => {
+    await using opened = await temporaryMetadata();
+    const { images } = opened.metadata;
+    const first = await images.put({ namespace: "default", name: "x", target: target("1"), labels: { a: "b" } });
+    const second = await images.put({ namespace: "default", name: "x", target: target("2") });
+    assert.deepEqual(second.labels, { a: "b" });
+    assert.deepEqual(second.createdAt, first.createdAt);
+    assert.deepEqual(await images.get("default", "x"), second);
+    assert.equal(second.target.digest, digest("2"));
+  });
+
+  it("keeps namespaces apart, all() has every one", async () => {
+    await using opened = await temporaryMetadata();
+    const { images } = opened.metadata;
+    await images.put({ namespace: "a", name: "x", target: target("1") });
+    await images.put({ namespace: "b", name: "x", target: target("2") });
+    assert.equal((await images.list("a")).length, 1);
+    assert.equal((await images.all()).length, 2);
+    assert.equal(await images.delete("a", "x"), true);
+    assert.equal(await images.delete("a", "x"), false);
+    assert.equal(await images.get("a", "x"), undefined);
+  });
+});
+
+describe("FunctionStore", () => {
+  it("put() counts revisions and keeps the day of creation", async () => {
+    await using opened = await temporaryMetadata();
+    const { functions } = opened.metadata;
+    const first = await functions.put({ namespace: "default", name: "hello", digest: digest("1"), ...settings });
+    assert.equal(first.revision, 1);
+    const second = await functions.put({ namespace: "default", name: "hello", digest: digest("2"), ...settings });
+    assert.equal(second.revision, 2);
+    assert.deepEqual(second.createdAt, first.createdAt);
+    assert.deepEqual(await functions.get("default", "hello"), second);
+    assert.deepEqual(second.env, { GREETING: "hello" });
+    assert.deepEqual(await functions.list("default"), [second]);
+    assert.deepEqual(await functions.all(), [second]);
+    assert.equal(await functions.delete("default", "hello"), true);
+    assert.equal(await functions.get("default", "hello"), undefined);
+  });
+});
+
+describe("ContainerStore", () => {
+  it("create() refuses a second use of an id in a namespace", async () => {
+    await using opened = await temporaryMetadata();
+    const { containers } = opened.metadata;
+    const container = {
+      namespace: "default",
+      id: "c",
+      image: "busybox",
+      runtime: "native",
+      snapshotter: "overlay",
+      snapshotKey: undefined,
+      spec: { ociVersion: "1.2.0" },
+      labels: {},
+    };
+    const made = await containers.create(container);
+    await assert.rejects(containers.create(container), { code: "already_exists" });
+    await containers.create({ ...container, namespace: "other" });
+    assert.deepEqual(await containers.get("default", "c"), made);
+    assert.equal((await containers.list()).length, 2);
+    assert.deepEqual(await containers.list("default"), [made]);
+  });
+});
+
+describe("LeaseStore", () => {
+  it("holds resources until it is deleted", async () => {
+    await using opened = await temporaryMetadata();
+    const { leases } = opened.metadata;
+    const lease = await leases.create("default", new Date(Date.now() + 1000), { by: "pull" });
+    await leases.add(lease.id, "ingest/x");
+    await leases.add(lease.id, "content/y");
+    await leases.add(lease.id, "content/y");
+    assert.deepEqual(await leases.list(), [{ ...lease, resources: ["content/y", "ingest/x"] }]);
+    await leases.delete(lease.id);
+    assert.deepEqual(await leases.list(), []);
+    await assert.rejects(leases.add(lease.id, "content/z"), { code: "not_found" });
+  });
+});
+
+describe("definitions behind a URL", () => {
+  it("are kept there, and what is local is not", async () => {
+    await using shared = await temporaryMetadata();
+    const url = `file:${shared.root}/definitions.db`;
+    await using here = await temporaryMetadata({ url });
+    await using there = await temporaryMetadata({ url });
+    await here.metadata.images.put({ namespace: "default", name: "x", target: target("1") });
+    await here.metadata.snapshots("overlay").create("a", "active");
+    assert.equal((await there.metadata.images.get("default", "x"))?.target.digest, digest("1"));
+    assert.deepEqual(await there.metadata.snapshotters(), []);
+  });
+});
