@@ -1,0 +1,89 @@
+import { Failure } from "../../core/errors.ts";
+import type { Kernel } from "../kernel.ts";
+import { readText } from "./read.ts";
+
+/** One mounted cgroup hierarchy. */
+export interface Hierarchy {
+  readonly version: 1 | 2;
+  /** Where it is mounted. */
+  readonly path: string;
+  /** Its folder's name, as it is to be shown to containers: `memory`, `cpu,cpuacct`, `unified`. */
+  readonly name: string;
+  /** What it controls. */
+  readonly controllers: readonly string[];
+}
+
+/**
+ * The cgroup hierarchies of this machine. There may be version 2 alone (*unified*), version 1 alone, with a hierarchy for
+ * each controller (*legacy*), or both, with some controllers in either (*hybrid*).
+ * @see https://man7.org/linux/man-pages/man7/cgroups.7.html
+ */
+export interface Layout {
+  readonly hierarchies: readonly Hierarchy[];
+  /** The hierarchy that has a controller. */
+  find(controller: string): Hierarchy | undefined;
+}
+
+/**
+ * Finds out which hierarchies are mounted.
+ * @throws failed_precondition when there are none.
+ */
+export function detectLayout(kernel: Kernel): Layout {
+  const layout = parseLayout(
+    readText(kernel, "/proc/self/mountinfo"),
+    (path) => readText(kernel, `${path}/cgroup.controllers`).trim().split(/\s+/).filter((name) => name !== ""),
+  );
+  if (layout.hierarchies.length === 0) {
+    throw new Failure(
+      "failed_precondition",
+      "cannot use cgroups: none are mounted: mount -t cgroup2 none /sys/fs/cgroup",
+    );
+  }
+  return layout;
+}
+
+/**
+ * Reads a layout out of `/proc/self/mountinfo`.
+ * @param controllersOf reads `cgroup.controllers` of a version 2 hierarchy.
+ */
+export function parseLayout(mountinfo: string, controllersOf: (path: string) => readonly string[]): Layout {
+  const hierarchies: Hierarchy[] = [];
+  for (const line of mountinfo.split("\n")) {
+    const [before = "", after = ""] = line.split(" - ");
+    const path = unescape(before.split(" ")[4] ?? "");
+    const [type, , options = ""] = after.split(" ");
+    if (hierarchies.some((known) => known.path === path)) continue;
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    if (type === "cgroup2") hierarchies.push({ version: 2, path, name, controllers: controllersOf(path) });
+    if (type === "cgroup") {
+      const controllers = options.split(",").filter((option) => known.has(option));
+      if (controllers.length > 0) hierarchies.push({ version: 1, path, name, controllers });
+    }
+  }
+  return {
+    hierarchies,
+    find: (controller) => hierarchies.find(({ controllers }) => controllers.includes(controller)),
+  };
+}
+
+const known: ReadonlySet<string> = new Set([
+  "blkio",
+  "cpu",
+  "cpuacct",
+  "cpuset",
+  "devices",
+  "freezer",
+  "hugetlb",
+  "memory",
+  "net_cls",
+  "net_prio",
+  "perf_event",
+  "pids",
+  "rdma",
+  "misc",
+]);
+
+/** mountinfo writes space, tab, newline and backslash as octal escapes. */
+function unescape(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+}

@@ -1,0 +1,3 @@
+export { type Cgroup, Cgroups } from "./cgroups.ts";
+export { detectLayout, type Hierarchy, type Layout } from "./layout.ts";
+export type { CgroupStats } from "./stats.ts";

@@ -1,0 +1,65 @@
+import { Failure } from "../../core/errors.ts";
+import { errno } from "../errno.ts";
+import * as f from "../flags.ts";
+import type { Kernel } from "../kernel.ts";
+import { syscallFailure } from "../syscall_failure.ts";
+import type { Hierarchy } from "./layout.ts";
+import { readText } from "./read.ts";
+
+/** Controllers of version 2 that are handed down, so that cgroups below can be limited. */
+const handedDown = ["memory", "pids", "cpu", "cpuset", "io"];
+
+/**
+ * Makes the folders down to one in which cgroups are to be made, ready to have limits below it.
+ * @throws failed_precondition where processes in a folder of version 2 keep it from handing its controllers down.
+ */
+export function makeParents(kernel: Kernel, hierarchy: Hierarchy, path: string): void {
+  let folder = hierarchy.path;
+  prepare(kernel, hierarchy, folder);
+  for (const name of path.split("/").filter((part) => part !== "")) {
+    const above = folder;
+    folder += `/${name}`;
+    const result = kernel.attempt("mkdirat", f.AT_FDCWD, folder, 0o755);
+    if (result < 0 && result !== -errno.EEXIST) {
+      throw syscallFailure(`cannot make cgroup ${JSON.stringify(folder)}`, "mkdirat", result);
+    }
+    if (hierarchy.version === 1 && hierarchy.controllers.includes("cpuset")) inheritCpuset(kernel, above, folder);
+    prepare(kernel, hierarchy, folder);
+  }
+}
+
+function prepare(kernel: Kernel, { version }: Hierarchy, folder: string): void {
+  if (version === 1) return;
+  const available = readText(kernel, `${folder}/cgroup.controllers`).trim().split(" ");
+  const enabled = readText(kernel, `${folder}/cgroup.subtree_control`).trim().split(" ");
+  const wanted = handedDown.filter((name) => available.includes(name) && !enabled.includes(name));
+  if (wanted.length === 0) return;
+  const result = write(kernel, `${folder}/cgroup.subtree_control`, wanted.map((name) => `+${name}`).join(" "));
+  if (result === -errno.EBUSY) {
+    throw new Failure(
+      "failed_precondition",
+      `cannot hand cgroup controllers down from ${JSON.stringify(folder)}: processes are in it: ` +
+        "move them into a cgroup below it, or start the daemon with Delegate=yes and DelegateSubgroup=",
+      { syscall: "write", errno: "EBUSY", details: { folder, controllers: wanted } },
+    );
+  }
+  if (result < 0) {
+    throw syscallFailure(`cannot hand cgroup controllers down from ${JSON.stringify(folder)}`, "write", result);
+  }
+}
+
+/** No process can enter a cpuset of version 1 before it has processors and memory nodes. */
+export function inheritCpuset(kernel: Kernel, from: string, to: string): void {
+  for (const file of ["cpuset.cpus", "cpuset.mems"]) {
+    if (readText(kernel, `${to}/${file}`).trim() !== "") continue;
+    write(kernel, `${to}/${file}`, readText(kernel, `${from}/${file}`).trim());
+  }
+}
+
+function write(kernel: Kernel, path: string, text: string): number {
+  const fd = kernel.attempt("openat", f.AT_FDCWD, path, f.O_WRONLY | f.O_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  const result = kernel.attempt("write", fd, text, text.length);
+  kernel.attempt("close", fd);
+  return result;
+}
