@@ -1,0 +1,50 @@
+import * as v from "valibot";
+import type { Plugin } from "../../src/core/plugin.ts";
+import { messageOf } from "../../src/core/errors.ts";
+import type { Runtime } from "../../src/core/runtime.ts";
+import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
+import { Children } from "../../src/linux/children.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
+import { NativeRuntime } from "./runtime.ts";
+
+const Config = v.strictObject({
+  /** The cgroup below which containers get theirs. It belongs to one daemon: what it finds there at start, it removes. */
+  cgroupParent: v.optional(
+    v.pipe(v.string(), v.regex(/^(?:\/[\w.@-]+)+$/, "want an absolute path of names")),
+    "/mayfly",
+  ),
+});
+
+/** The native runtime: containers by system calls alone, with no helper program. */
+export const native: Plugin<Runtime, typeof Config> = {
+  kind: "runtime",
+  id: "native",
+  contract: 1,
+  config: Config,
+  probe({ host }) {
+    try {
+      const kernel = new Kernel(host);
+      if (kernel.call("geteuid") !== 0) {
+        return { available: false, reason: "it makes namespaces and mounts: run the daemon as root" };
+      }
+      // mount_setattr (Linux 5.12) is the newest call that a launch makes.
+      if (kernel.attempt("mount_setattr", -1, "", 0, [0, 0, 0, 0], 32) === -38) {
+        return { available: false, reason: "this kernel is too old: want Linux 5.12 or newer" };
+      }
+      detectLayout(kernel);
+      return { available: true };
+    } catch (error) {
+      return { available: false, reason: messageOf(error) };
+    }
+  },
+  create({ host, run, config }) {
+    const kernel = new Kernel(host);
+    return new NativeRuntime({
+      kernel,
+      children: new Children(kernel),
+      cgroups: new Cgroups(kernel, detectLayout(kernel)),
+      folder: `${run}/rootfs`,
+      cgroupParent: config.cgroupParent,
+    });
+  },
+};

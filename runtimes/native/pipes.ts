@@ -1,0 +1,87 @@
+import type { Host } from "../../src/core/host.ts";
+import type { CreateTask } from "../../src/core/runtime.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
+import { pipe } from "../../src/linux/pipe.ts";
+import type { StdioEnds } from "./stdio.ts";
+
+/**
+ * The pipes of a task. The container's ends are held until it has been started; the daemon's ends become streams when
+ * somebody asks for them, and from then on belong to who reads or writes them.
+ */
+export class Pipes {
+  readonly #kernel: Kernel;
+  readonly #host: Host;
+  /** The container's ends that are still open here. */
+  #ends: StdioEnds = { stdin: undefined, stdout: undefined, stderr: undefined };
+  /** The daemon's ends that are no streams yet. */
+  readonly #own: { stdin?: number; stdout?: number; stderr?: number } = {};
+  #stdin: WritableStream<Uint8Array> | undefined;
+  #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+
+  /** @throws resource_exhausted when there are too many descriptors; none is left open then. */
+  constructor(kernel: Kernel, { stdin = true, stdout = true, stderr = true }: NonNullable<CreateTask["stdio"]> = {}) {
+    this.#kernel = kernel;
+    this.#host = kernel.host;
+    try {
+      for (const [name, wanted] of [["stdin", stdin], ["stdout", stdout], ["stderr", stderr]] as const) {
+        if (!wanted) continue;
+        const { read, write } = pipe(kernel);
+        this.#ends = { ...this.#ends, [name]: name === "stdin" ? read : write };
+        this.#own[name] = name === "stdin" ? write : read;
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** The container's ends. */
+  get ends(): StdioEnds {
+    return this.#ends;
+  }
+
+  get stdin(): WritableStream<Uint8Array> | undefined {
+    const fd = this.#take("stdin");
+    if (fd !== undefined) this.#stdin = this.#host.writable(fd);
+    return this.#stdin;
+  }
+
+  get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+    const fd = this.#take("stdout");
+    if (fd !== undefined) this.#stdout = this.#host.readable(fd);
+    return this.#stdout;
+  }
+
+  get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+    const fd = this.#take("stderr");
+    if (fd !== undefined) this.#stderr = this.#host.readable(fd);
+    return this.#stderr;
+  }
+
+  /** Lets go of the container's ends: only the container holds them then, and their end is its end. */
+  release(): void {
+    const { stdin, stdout, stderr } = this.#ends;
+    this.#ends = { stdin: undefined, stdout: undefined, stderr: undefined };
+    for (const fd of [stdin, stdout, stderr]) if (fd !== undefined) this.#kernel.attempt("close", fd);
+  }
+
+  /** Closes whatever nobody is using. Streams that somebody reads or writes go on to their end. */
+  close(): void {
+    this.release();
+    for (const name of ["stdin", "stdout", "stderr"] as const) {
+      const fd = this.#take(name);
+      if (fd !== undefined) this.#kernel.attempt("close", fd);
+    }
+    const ignore = () => {};
+    if (this.#stdin?.locked === false) this.#stdin.abort().catch(ignore);
+    if (this.#stdout?.locked === false) this.#stdout.cancel().catch(ignore);
+    if (this.#stderr?.locked === false) this.#stderr.cancel().catch(ignore);
+  }
+
+  #take(name: "stdin" | "stdout" | "stderr"): number | undefined {
+    const fd = this.#own[name];
+    delete this.#own[name];
+    return fd;
+  }
+}

@@ -1,0 +1,130 @@
+import type { Rootfs } from "../../src/core/mount.ts";
+import type { Spec } from "../../src/core/spec.ts";
+import * as f from "../../src/linux/flags.ts";
+import type { Operation, Program } from "../../src/linux/program.ts";
+import { makeDevices } from "./devices.ts";
+import { execute } from "./execute.ts";
+import { setHostName } from "./host_name.ts";
+import { assumeIdentity } from "./identity.ts";
+import { raiseLoopback } from "./loopback.ts";
+import { maskPaths, protectPaths } from "./masked_paths.ts";
+import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
+import { joinNamespaces, makeCgroupNamespace } from "./namespaces.ts";
+import { setRlimits } from "./rlimits.ts";
+import { isolateMounts, mountRootfs, pivotRoot, sealRootfs } from "./rootfs.ts";
+import type { Settings } from "./settings.ts";
+import { arrangeStdio, type StdioEnds } from "./stdio.ts";
+import { clean } from "./steps.ts";
+import { setSysctls } from "./sysctl.ts";
+
+/** What a plan needs to know beside the spec. */
+export interface PlanOptions {
+  readonly settings: Settings;
+  readonly rootfs: Rootfs;
+  /** An empty folder on the host, for the root to be mounted on in the child's own mount namespace. */
+  readonly folder: string;
+  readonly stdio: StdioEnds;
+  /** Files that the child writes itself into, to enter its cgroups. */
+  readonly cgroupProcs: readonly string[];
+  /** What a mount of cgroups in the container shows. */
+  readonly cgroupViews: readonly CgroupView[];
+  readonly kinds: SourceKinds;
+  /** The compiled filter, and the flags to load it with. */
+  readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
+}
+
+/**
+ * Plans a launch: everything that the child does, from its first instruction in new namespaces to the execution of the
+ * container's command. It reads and touches nothing.
+ *
+ * The order is the kernel's more than ours: cgroups before their namespace, whose root is where the child is then; sources
+ * before the host's filesystem is gone; sysctls before /proc/sys is read-only; what needs capabilities before they are
+ * given up; the death signal after the change of user, which clears it; the filter last, since it may forbid all of this.
+ *
+ * @throws invalid_argument or resource_exhausted for a root filesystem that cannot be mounted.
+ */
+export function plan(spec: Spec, options: PlanOptions): Program {
+  return [...steps(spec, options)];
+}
+
+function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
+  const { settings: { namespaces, identity, rlimits, mounts }, cgroupViews, kinds } = options;
+  const { process, linux } = spec;
+  const made = new Set<string>(["/"]);
+  const cwd = clean(process.cwd);
+
+  yield* arrangeStdio(options.stdio, identity.uid);
+  yield { syscall: "setsid", args: [], why: "leave the daemon's session" };
+  yield* enterCgroups(options.cgroupProcs);
+  yield* joinNamespaces(namespaces);
+  yield* makeCgroupNamespace(namespaces);
+  yield { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" };
+
+  yield* isolateMounts();
+  yield* holdSources(mounts, cgroupViews);
+  yield* mountRootfs(options.rootfs, options.folder);
+  yield* pivotRoot();
+  yield* attachMounts(mounts, { cgroups: cgroupViews, kinds, made }, () => makeDevices(spec, made));
+  yield* setHostName(spec);
+  yield* raiseLoopback(namespaces);
+  yield* setSysctls(spec);
+  yield* setOomScore(process.oomScoreAdj);
+  yield* maskPaths(linux.maskedPaths ?? []);
+  yield* protectPaths(linux.readonlyPaths ?? []);
+  yield* sealRootfs(spec, cwd, made);
+
+  yield {
+    syscall: "keyctl",
+    args: [joinSessionKeyring, 0],
+    why: "leave the daemon's keyring",
+    onError: "ignore",
+  };
+  yield* setRlimits(rlimits);
+  if (process.noNewPrivileges === true) {
+    yield { syscall: "prctl", args: [f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], why: "set no_new_privs" };
+  }
+  // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
+  if (process.noNewPrivileges !== true) yield* loadFilter(options.seccomp);
+  yield* assumeIdentity(identity);
+  yield { syscall: "chdir", args: [cwd], why: `enter the working folder ${JSON.stringify(cwd)}` };
+  yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
+  yield* execute(spec, () => process.noNewPrivileges === true ? loadFilter(options.seccomp) : []);
+}
+
+/** `KEYCTL_JOIN_SESSION_KEYRING`; without a name it is a new one. */
+const joinSessionKeyring = 1;
+
+const self = new TextEncoder().encode("0");
+
+function* enterCgroups(files: readonly string[]): Generator<Operation> {
+  for (const file of files) {
+    const why = `enter cgroup ${JSON.stringify(file)}`;
+    yield { syscall: "openat", args: [f.AT_FDCWD, file, f.O_WRONLY | f.O_CLOEXEC, 0], store: file, why };
+    yield { syscall: "write", args: [{ ref: file }, self, 1], why };
+    yield { syscall: "close", args: [{ ref: file }], why, onError: "ignore" };
+  }
+}
+
+function* setOomScore(score: number | null | undefined): Generator<Operation> {
+  if (score === undefined || score === null) return;
+  const why = `set oom_score_adj to ${score}`;
+  const text = new TextEncoder().encode(String(score));
+  const path = "/proc/self/oom_score_adj";
+  yield { syscall: "openat", args: [f.AT_FDCWD, path, f.O_WRONLY | f.O_CLOEXEC, 0], store: "oom", why };
+  yield { syscall: "write", args: [{ ref: "oom" }, text, text.length], why };
+  yield { syscall: "close", args: [{ ref: "oom" }], why, onError: "ignore" };
+}
+
+function* loadFilter(seccomp: PlanOptions["seccomp"]): Generator<Operation> {
+  if (seccomp === undefined) return;
+  const { filter, flags } = seccomp;
+  yield {
+    syscall: "seccomp",
+    args: [f.SECCOMP_SET_MODE_FILTER, flags, [filter.length / 8, {
+      out: "filter",
+      size: filter.length,
+      initial: filter,
+    }]],
+    why: "load the seccomp filter",
+  };
+}

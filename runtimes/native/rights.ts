@@ -1,0 +1,82 @@
+import { Failure } from "../../src/core/errors.ts";
+import type { Spec } from "../../src/core/spec.ts";
+import { kernelRead } from "../../src/linux/file.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
+import { capability, type CapabilitySet, has, namesOf } from "./capabilities.ts";
+import type { Identity } from "./identity.ts";
+import { type Rlimit, unlimited } from "./rlimits.ts";
+
+/** What this process may give to a container: nobody gets more from it than it has. */
+export class Rights {
+  readonly #kernel: Kernel;
+  readonly #permitted: CapabilitySet;
+  readonly #bounding: CapabilitySet;
+  readonly #oomScoreAdj: number;
+  readonly #hardLimits = new Map<number, bigint>();
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+    const status = kernelRead(kernel, "/proc/self/status", 16384);
+    const set = (name: string) => BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1] ?? "0"}`);
+    this.#permitted = set("CapPrm");
+    this.#bounding = set("CapBnd");
+    this.#oomScoreAdj = Number(kernelRead(kernel, "/proc/self/oom_score_adj"));
+  }
+
+  /** Whether this process has a right that only some have. */
+  get raisesLimits(): boolean {
+    return has(this.#permitted, capability("CAP_SYS_RESOURCE"));
+  }
+
+  /** @throws permission_denied, naming what a container asks for beyond what this process has. */
+  check(spec: Spec, identity: Identity, rlimits: readonly Rlimit[]): void {
+    this.#checkCapabilities(identity);
+    if (this.raisesLimits) return;
+    for (const limit of rlimits) this.#checkRlimit(limit);
+    const score = spec.process.oomScoreAdj;
+    if (score !== undefined && score !== null && score < this.#oomScoreAdj) {
+      throw denied(
+        "process.oomScoreAdj",
+        `cannot lower oom_score_adj to ${score}: the daemon has ${this.#oomScoreAdj} and no CAP_SYS_RESOURCE`,
+      );
+    }
+  }
+
+  #checkCapabilities({ bounding, permitted, effective, inheritable, ambient }: Identity): void {
+    const asked = permitted | effective | inheritable | ambient;
+    const missing = namesOf((bounding & ~this.#bounding) | (asked & ~this.#permitted));
+    if (missing.length > 0) {
+      throw denied("process.capabilities", `cannot give ${missing.join(", ")}: the daemon does not have it itself`);
+    }
+  }
+
+  #checkRlimit({ type, resource, hard }: Rlimit): void {
+    const own = this.#hardLimit(resource);
+    if (hard > own) {
+      const has = own === unlimited ? "unlimited" : String(own);
+      throw denied(
+        "process.rlimits",
+        `cannot raise ${type} to ${hard}: the daemon's own hard limit is ${has}, and it has no CAP_SYS_RESOURCE`,
+      );
+    }
+  }
+
+  #hardLimit(resource: number): bigint {
+    let limit = this.#hardLimits.get(resource);
+    if (limit === undefined) {
+      const results = this.#kernel.run([{
+        syscall: "prlimit64",
+        args: [0, resource, 0, { out: "limits", size: 16 }],
+        why: "read the daemon's own resource limits",
+      }]);
+      const bytes = results.bytes("limits");
+      limit = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(8, true);
+      this.#hardLimits.set(resource, limit);
+    }
+    return limit;
+  }
+}
+
+function denied(field: string, text: string): Failure {
+  return new Failure("permission_denied", text, { details: { field } });
+}

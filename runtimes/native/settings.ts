@@ -1,0 +1,33 @@
+import type { Spec } from "../../src/core/spec.ts";
+import { type Identity, identityOf } from "./identity.ts";
+import { checkHostName } from "./host_name.ts";
+import { type ContainerMount, mountsOf } from "./mounts.ts";
+import { type Namespaces, namespacesOf } from "./namespaces.ts";
+import { type Rlimit, rlimitsOf } from "./rlimits.ts";
+import { checkSysctls } from "./sysctl.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+/** A spec, read and found possible. */
+export interface Settings {
+  readonly namespaces: Namespaces;
+  readonly identity: Identity;
+  readonly rlimits: readonly Rlimit[];
+  readonly mounts: readonly ContainerMount[];
+}
+
+/**
+ * Reads a spec. What cannot be met is refused here, before anything is made.
+ * @throws invalid_argument for what contradicts itself; unimplemented for what this runtime cannot do.
+ */
+export function settingsOf(spec: Spec): Settings {
+  refuseUnsupported(spec);
+  const namespaces = namespacesOf(spec);
+  checkSysctls(spec, namespaces);
+  checkHostName(spec, namespaces);
+  return {
+    namespaces,
+    identity: identityOf(spec),
+    rlimits: rlimitsOf(spec),
+    mounts: mountsOf(spec, namespaces),
+  };
+}

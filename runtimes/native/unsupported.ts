@@ -1,0 +1,44 @@
+import { Failure } from "../../src/core/errors.ts";
+import type { Spec } from "../../src/core/spec.ts";
+
+/** What a spec can ask for and this runtime cannot do. A spec that asks is refused: nothing is left out silently. */
+const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])[] = [
+  ["process.terminal", ({ process }) => process.terminal],
+  ["process.apparmorProfile", ({ process }) => process.apparmorProfile],
+  ["process.selinuxLabel", ({ process }) => process.selinuxLabel],
+  ["process.scheduler", ({ process }) => process.scheduler],
+  ["process.ioPriority", ({ process }) => process.ioPriority],
+  ["process.execCPUAffinity", ({ process }) => process.execCPUAffinity],
+  ["linux.uidMappings", ({ linux }) => linux.uidMappings],
+  ["linux.gidMappings", ({ linux }) => linux.gidMappings],
+  ["linux.mountLabel", ({ linux }) => linux.mountLabel],
+  ["linux.intelRdt", ({ linux }) => linux.intelRdt],
+  ["linux.personality", ({ linux }) => linux.personality],
+  ["linux.timeOffsets", ({ linux }) => linux.timeOffsets],
+  ["linux.resources.hugepageLimits", ({ linux }) => linux.resources?.hugepageLimits],
+  ["linux.resources.rdma", ({ linux }) => linux.resources?.rdma],
+  ["linux.resources.network", ({ linux }) => linux.resources?.network],
+  ["linux.resources.cpu.realtimeRuntime", ({ linux }) => linux.resources?.cpu?.realtimeRuntime],
+  ["linux.resources.memory.disableOOMKiller", ({ linux }) => linux.resources?.memory?.disableOOMKiller],
+  ["hooks.prestart", ({ hooks }) => hooks?.prestart],
+  ["hooks.createRuntime", ({ hooks }) => hooks?.createRuntime],
+  ["hooks.createContainer", ({ hooks }) => hooks?.createContainer],
+  ["hooks.startContainer", ({ hooks }) => hooks?.startContainer],
+  ["hooks.poststart", ({ hooks }) => hooks?.poststart],
+  ["hooks.poststop", ({ hooks }) => hooks?.poststop],
+];
+
+/** @throws unimplemented, naming the field. */
+export function refuseUnsupported(spec: Spec): void {
+  for (const [field, read] of fields) {
+    if (isEmpty(read(spec))) continue;
+    throw new Failure("unimplemented", `cannot use ${field}: the native runtime does not support it yet`, {
+      details: { field },
+    });
+  }
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === false || value === "" || value === 0) return true;
+  return typeof value === "object" && Object.keys(value).length === 0;
+}
