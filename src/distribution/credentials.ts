@@ -65,7 +65,7 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof ConfigFile
   }
   const parsed = v.safeParse(ConfigFile, value);
   if (parsed.success) return parsed.output;
-  throw unusable(path, `${v.getDotPath(parsed.issues[0])} has another type than Docker writes`);
+  throw unusable(path, `${v.getDotPath(parsed.issues[0]) ?? "it"} has another type than Docker writes`);
 }
 
 function credentialsIn(path: string, entry: v.InferOutput<typeof Entry>): Credentials | undefined {

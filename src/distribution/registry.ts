@@ -143,7 +143,10 @@ export class Registry implements Distribution {
   }
 
   #endpoint(reference: ImageReference, { plainHttp }: DistributionOptions): URL {
-    return endpointOf(reference, plainHttp ?? (this.#options.plainHttp.includes(reference.registry) || undefined));
+    const { registry } = reference;
+    const names = [registry, registry.replace(/:[0-9]+$/, "")];
+    const configured = names.some((name) => this.#options.plainHttp.includes(name));
+    return endpointOf(reference, plainHttp ?? (configured || undefined));
   }
 }
 

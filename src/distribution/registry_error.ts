@@ -48,7 +48,11 @@ export async function registryFailure(action: string, answer: Answer, advice?: s
 
 async function reasonOf(answer: Answer): Promise<string | undefined> {
   try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(await answer.bytes(maxBodyBytes)));
+    const text = new TextDecoder().decode(await answer.bytes(maxBodyBytes));
+    if (answer.headers.get("content-type")?.startsWith("text/plain")) return printable(text) || undefined;
+    // Go's servers say this, without a type, to who speaks http where https is meant.
+    if (text.includes("HTTP request to an HTTPS server")) return "it wants https";
+    const value: unknown = JSON.parse(text);
     const registry = v.safeParse(ErrorBody, value);
     if (registry.success) {
       return registry.output.errors.slice(0, maxErrors)

@@ -133,18 +133,25 @@ function networkFailure(exchange: Exchange, error: unknown): Failure {
 export function connectionFailure(action: string, error: unknown): Failure {
   if (error instanceof Failure) return error;
   const texts: string[] = [];
-  for (let at: unknown = error; at instanceof Error && texts.length < 5; at = at.cause) {
-    const code = "code" in at ? ` ${String(at.code)}` : "";
-    texts.push(`${at.message}${code}`);
+  let innermost = messageOf(error);
+  for (let at: unknown = error; at instanceof Error && texts.length < 10; at = at.cause) {
+    innermost = at.message;
+    texts.push(at.message, "code" in at ? String(at.code) : "");
   }
-  const text = texts.join(": ");
+  const text = texts.join(" ");
+  const reason = innermost.split("\n", 1)[0]?.slice(0, 200) ?? "";
   if (/certificate|CERT_|_CERT|SELF_SIGNED|unknown ?issuer/i.test(text)) {
     return new Failure(
       "failed_precondition",
-      `${action}: its certificate is not trusted (${
-        lastLine(texts)
-      }): name the file of its CA in NODE_EXTRA_CA_CERTS ` +
+      `${action}: its certificate is not trusted (${reason}): name the file of its CA in NODE_EXTRA_CA_CERTS ` +
         `and DENO_CERT when the daemon starts`,
+      { cause: error },
+    );
+  }
+  if (/wrong version number|EPROTO|TLS handshake|InvalidContentType|corrupt message/i.test(text)) {
+    return new Failure(
+      "unavailable",
+      `${action}: it does not speak TLS: if plain http is meant, name it in plainHttp`,
       { cause: error },
     );
   }
@@ -152,12 +159,8 @@ export function connectionFailure(action: string, error: unknown): Failure {
     ? "nobody listens there (connection refused)"
     : /ENOTFOUND|EAI_|dns error/i.test(text)
     ? "its name cannot be resolved"
-    : /ECONNRESET|EPIPE|UND_ERR_SOCKET|closed|reset|reading a body/i.test(text)
+    : /ECONNRESET|EPIPE|UND_ERR_SOCKET|LENGTH_MISMATCH|closed|reset|reading a body/i.test(text)
     ? "the connection was lost"
-    : lastLine(texts) || messageOf(error);
+    : reason;
   return new Failure("unavailable", `${action}: ${why}`, { cause: error });
-}
-
-function lastLine(texts: readonly string[]): string {
-  return (texts.at(-1) ?? "").split("\n", 1)[0]?.slice(0, 200) ?? "";
 }
