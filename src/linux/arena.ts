@@ -20,12 +20,11 @@ export class Arena {
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #base: number;
 
-  /** @param base the address that the bytes will have when they are used, where it is another than now. */
-  constructor(memory: Memory, base: number = memory.address) {
+  constructor(memory: Memory) {
     this.memory = memory;
     this.bytes = memory.bytes;
     this.#words = new Int32Array(memory.bytes.buffer, memory.bytes.byteOffset, memory.bytes.byteLength >> 2);
-    this.#base = base;
+    this.#base = memory.address;
   }
 
   /** The address of an offset. */

@@ -88,6 +88,7 @@ class Encoder {
         const word = at + operation.args + i * 8;
         const argument = i < args.length ? args[i] as Argument : 0;
         if (typeof argument === "number") arena.word(word, argument);
+        else if (typeof argument === "string") arena.pointer(word, arena.string(argument));
         else if (isReference(argument)) bits |= this.#follow(word, argument, index) << i;
         else this.#value(word, argument, index);
       }

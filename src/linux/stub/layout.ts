@@ -55,8 +55,6 @@ export const flags = {
   anyIndirect: 0x3f3f,
   /** Make the call again after EINTR. */
   retry: 1 << 16,
-  /** Store 32 bits of the result instead of 64. */
-  store32: 1 << 17,
 } as const;
 
 /** Numbers that are no system calls. */

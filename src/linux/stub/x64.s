@@ -126,9 +126,6 @@ store:
 	mov rcx, [rbx + OPERATION_store]
 	test rcx, rcx
 	jz branch
-	mov [rcx], eax
-	test r12d, FLAGS_store32
-	jnz branch
 	mov [rcx], rax
 
 branch:
