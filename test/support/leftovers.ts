@@ -1,0 +1,60 @@
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+
+/** What launches could have left on this machine, as lines to compare before and after. */
+export function leftovers(folder: string): readonly string[] {
+  return [...mounts(folder), ...cgroups(), ...snapshots(folder), ...ingests(folder), ...networks()].sort();
+}
+
+function mounts(folder: string): string[] {
+  return readFileSync("/proc/self/mounts", "utf8").split("\n").filter((line) => line.includes(folder)).map((line) =>
+    `mount ${line}`
+  );
+}
+
+/** Cgroups of containers, in every hierarchy. */
+function cgroups(): string[] {
+  const root = "/sys/fs/cgroup";
+  return ["", ...readdirSync(root)]
+    .map((hierarchy) => join(root, hierarchy, "mayfly"))
+    .filter((path) => existsSync(path))
+    .flatMap((path) =>
+      readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) =>
+        `cgroup ${path}/${entry.name}`
+      )
+    );
+}
+
+/** Folders of snapshots, without those of committed layers: the caller compares numbers before and after. */
+function snapshots(folder: string): string[] {
+  const path = join(folder, "root/snapshots");
+  if (!existsSync(path)) return [];
+  return readdirSync(path).flatMap((snapshotter) =>
+    readdirSync(join(path, snapshotter)).map((id) => `snapshot ${snapshotter}/${id}`)
+  );
+}
+
+function ingests(folder: string): string[] {
+  const path = join(folder, "root/content/ingest");
+  return existsSync(path) ? readdirSync(path).map((id) => `ingest ${id}`) : [];
+}
+
+/** Network namespaces that processes are in, other than this process's. */
+function networks(): string[] {
+  const own = namespace("self");
+  const others = new Set<string>();
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    const theirs = namespace(pid);
+    if (theirs !== undefined && theirs !== own) others.add(theirs);
+  }
+  return [...others].map((name) => `network namespace ${name}`);
+}
+
+function namespace(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    // The process ended in between.
+    return undefined;
+  }
+}

@@ -1,0 +1,100 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { currentHost } from "../../src/host/mod.ts";
+
+const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+/** The command that runs the program on the host that runs this test. */
+async function command(): Promise<readonly [string, ...string[]]> {
+  const { name } = await currentHost();
+  return name === "deno" ? [process.execPath, "run", "-A", "--no-check", main] : [process.execPath, main];
+}
+
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command of the command line to its end. */
+export async function mayfly(
+  args: readonly string[],
+  options: { readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<Finished> {
+  const [program, ...first] = await command();
+  const child = spawn(program, [...first, ...args], { env: { ...process.env, ...options.env } });
+  child.stdin.end(options.input ?? "");
+  const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
+  const [code] = await once(child, "close");
+  return { code, stdout: await stdout, stderr: await stderr };
+}
+
+async function text(stream: NodeJS.ReadableStream): Promise<string> {
+  let all = "";
+  for await (const chunk of stream) all += String(chunk);
+  return all;
+}
+
+/** A daemon in a process of its own, with all its state in one folder. */
+export class MayflyProcess {
+  readonly folder: string;
+  readonly url: string;
+  readonly child: ChildProcess;
+  readonly log: () => string;
+
+  private constructor(folder: string, url: string, child: ChildProcess, log: () => string) {
+    this.folder = folder;
+    this.url = url;
+    this.child = child;
+    this.log = log;
+  }
+
+  /** Starts it and resolves when it listens. @param folder has `root` and `run` in it. */
+  static async start(
+    folder: string,
+    flags: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<MayflyProcess> {
+    const [program, ...first] = await command();
+    const args = [...first, "serve", ...stateFlags(folder), "--listen", "127.0.0.1:0", ...flags];
+    const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ["ignore", "inherit", "pipe"] });
+    let log = "";
+    const listening = Promise.withResolvers<string>();
+    child.stderr?.on("data", (chunk) => {
+      log += chunk;
+      const url = /listens on (http:\/\/\S+)/.exec(log)?.[1];
+      if (url !== undefined) listening.resolve(url);
+    });
+    child.on("exit", (code) => listening.reject(new Error(`the daemon ended with ${code}: ${log}`)));
+    return new MayflyProcess(folder, await listening.promise, child, () => log);
+  }
+
+  /** Calls the admin API over the Unix socket. */
+  async admin(method: string, path: string, body?: unknown): Promise<Response> {
+    const host = await currentHost();
+    return await host.fetchUnix(
+      join(this.folder, "run/mayfly.sock"),
+      new Request(`http://mayfly${path}`, {
+        method,
+        ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+      }),
+    );
+  }
+
+  /** Sends a signal and resolves with the exit code when the process has ended. */
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode;
+    const ended = once(this.child, "exit");
+    this.child.kill(signal);
+    const [code] = await ended;
+    return code;
+  }
+}
+
+/** The flags that keep all state of a command in one folder. */
+export function stateFlags(folder: string): readonly string[] {
+  return ["--root", join(folder, "root"), "--run", join(folder, "run")];
+}
