@@ -83,11 +83,15 @@ export function problemOf(error: unknown, status: number = statusOf(error)): Pro
 /** The answer that an error becomes. */
 export function problemResponse(error: unknown, options: { readonly status?: number } = {}): Response {
   const problem = problemOf(error, options.status);
-  const headers = new Headers({ "content-type": "application/problem+json" });
+  const body = new TextEncoder().encode(JSON.stringify(problem));
+  const headers = new Headers({
+    "content-type": "application/problem+json",
+    "content-length": String(body.length),
+  });
   const { invocation, retryAfterSeconds, allow } = problem;
   if (typeof invocation === "string") headers.set("x-mayfly-invocation", invocation);
   if (typeof retryAfterSeconds === "number") headers.set("retry-after", String(retryAfterSeconds));
   if (typeof allow === "string") headers.set("allow", allow);
   if (problem.status === 401) headers.set("www-authenticate", 'Bearer realm="mayfly"');
-  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+  return new Response(body, { status: problem.status, headers });
 }

@@ -25,7 +25,7 @@ function describe(issue: v.BaseIssue<unknown>, field: string | null): string {
   const name = field === null ? "it" : JSON.stringify(field);
   if (issue.expected === "never") return `unknown field ${name}`;
   if (issue.received === "undefined" && issue.kind === "schema") {
-    return `${name} is missing${issue.expected === null ? "" : `: wanted ${issue.expected}`}`;
+    return `${name} is missing`;
   }
   // A schema's own message says what is wanted; Valibot's built-in ones begin with "Invalid".
   const wanted = issue.message.startsWith("Invalid ") ? issue.expected ?? issue.message : issue.message;

@@ -50,20 +50,26 @@ export function timedOut(timeoutMs: number): Failure {
   });
 }
 
-/** The container could not be made or started: the deployment's fault, or the machine's, never the caller's. */
+/**
+ * The container could not be made or started: the deployment's fault, or the machine's, never the caller's. A caller is
+ * told of a command that cannot be executed; what else went wrong may name things of the machine, and stays in the cause.
+ */
 export function startFailed(cause: unknown): Failure {
   const code = codeOf(cause);
-  const exhausted = code === "resource_exhausted" || code === "unavailable";
   const exitCode = cause instanceof Failure ? cause.details?.["exitCode"] : undefined;
+  if (typeof exitCode === "number") {
+    return new Failure("failed_precondition", messageOf(cause), {
+      cause,
+      details: { reason: "start_failed", exitCode },
+    });
+  }
+  const exhausted = code === "resource_exhausted" || code === "unavailable";
   return new Failure(
-    exhausted ? "unavailable" : code === "internal" ? code : "failed_precondition",
-    `cannot start the function's container: ${messageOf(cause)}`,
+    exhausted ? "unavailable" : "internal",
+    "cannot start the function's container: its record says why",
     {
       cause,
-      details: {
-        reason: exhausted ? "no_capacity" : "start_failed",
-        ...(typeof exitCode === "number" ? { exitCode } : {}),
-      },
+      details: exhausted ? { reason: "no_capacity", retryAfterSeconds: 1 } : { reason: "start_failed" },
     },
   );
 }

@@ -148,7 +148,7 @@ export class InvocationRun implements Progress {
   stop(failure: Failure): void {
     if (this.exit !== undefined || this.#stopped !== undefined) return;
     this.#stopped = failure;
-    this.task?.kill();
+    if (this.task?.status === "running") this.task.kill();
   }
 
   /** The outcome is known: the answer leaves, and does not wait for the clean-up. */

@@ -1,8 +1,8 @@
-import type { Failure } from "../core/errors.ts";
+import { type Failure, messageOf } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { InvocationMeasure, Span, TraceContext } from "../core/monitor.ts";
 import type { Exit } from "../core/task.ts";
-import { statusOf } from "./failures.ts";
+import { reasonOf, statusOf } from "./failures.ts";
 import type { InvokeOptions } from "./invoke.ts";
 import type { Phases } from "./phases.ts";
 import type { Tail } from "./tail.ts";
@@ -60,7 +60,7 @@ export function describe(run: Progress): Invocation {
     startedAt: new Date(run.phases.startedMs),
     durationMs: run.durationMs,
     exitCode: exit?.code ?? (typeof exitCode === "number" ? exitCode : undefined),
-    error: failure?.message,
+    error: failure === undefined ? undefined : errorText(failure),
     stderr: run.stderr.text(),
     cpuMicros: exit?.usage.cpuMicros,
     memoryPeakBytes: exit?.usage.memoryPeakBytes,
@@ -69,6 +69,13 @@ export function describe(run: Progress): Invocation {
     traceId: run.span.context?.traceparent.split("-")[1],
     phases: run.phases.list,
   };
+}
+
+/** The record is the function's owner's: it says what a caller is not told. */
+function errorText(failure: Failure): string {
+  const reason = reasonOf(failure);
+  const hidden = reason === "start_failed" || reason === "no_capacity";
+  return hidden && failure.cause !== undefined ? messageOf(failure.cause) : failure.message;
 }
 
 const outcomes = {
