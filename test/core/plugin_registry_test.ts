@@ -1,115 +1,142 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as v from "valibot";
-import { type Plugin, pluginContract, type ProbeContext } from "../../src/core/plugin.ts";
+import type { Plugin } from "../../src/core/plugin.ts";
 import { PluginRegistry } from "../../src/core/plugin_registry.ts";
 import { currentHost } from "../../src/host/mod.ts";
 
-const context: ProbeContext = { host: await currentHost(), root: "/nowhere", run: "/nowhere" };
-const plugin = (kind: Plugin["kind"], id: string, more: Partial<Plugin> = {}): Plugin => ({
-  kind,
-  id,
-  contract: pluginContract,
-  create: () => `${kind}/${id}`,
-  ...more,
-});
+const context = { host: await currentHost(), root: "/nowhere", run: "/nowhere" };
 
-async function started(plugins: readonly Plugin[], settings?: Record<string, unknown>) {
-  const registry = new PluginRegistry(plugins);
-  await registry.start(context, settings);
-  return registry;
+function plugin(name: string, options: Partial<Plugin> = {}): Plugin {
+  const [kind, id] = name.split("/") as [Plugin["kind"], string];
+  return { kind, id, contract: 1, create: () => ({ name }), ...options };
 }
 
-const states = (registry: PluginRegistry) =>
-  Object.fromEntries(registry.list().map(({ kind, id, state }) => [`${kind}/${id}`, state]));
-const reason = (registry: PluginRegistry, id: string) => registry.list().find((info) => info.id === id)?.reason ?? "";
+/** Starts plugins and tells state and reason of each by its name. */
+async function start(plugins: readonly Plugin[], settings?: Record<string, unknown>) {
+  const registry = new PluginRegistry(plugins);
+  await registry.start(context, settings);
+  const states = Object.fromEntries(registry.list().map(({ kind, id, state }) => [`${kind}/${id}`, state]));
+  const reasons = Object.fromEntries(registry.list().map(({ kind, id, reason }) => [`${kind}/${id}`, reason ?? ""]));
+  return { registry, states, reasons };
+}
 
 describe("PluginRegistry", () => {
-  it("refuses a second plugin of the same kind and id, and names both", () => {
-    assert.throws(() => new PluginRegistry([plugin("content", "a"), plugin("runtime", "a"), plugin("content", "a")]), {
+  it("refuses two of the same kind and id, naming both", () => {
+    assert.throws(() => new PluginRegistry([plugin("content/local"), plugin("runtime/x"), plugin("content/local")]), {
       code: "already_exists",
-      message: /content\/a twice: number 1 and number 3/,
+      message: /"content\/local": number 1 and number 3/,
     });
   });
 
-  it("creates in the order of requirements", async () => {
+  it("creates in the order of requirements, else of the list", async () => {
     const order: string[] = [];
-    const note = (id: string) => ({ create: () => order.push(id) });
-    await started([
-      plugin("service", "last", { requires: ["runtime", "content/store"], ...note("last") }),
-      plugin("runtime", "middle", { requires: ["content"], ...note("middle") }),
-      plugin("content", "store", note("store")),
+    const note = (name: string, requires: string[] = []) =>
+      plugin(name, { requires, create: () => void order.push(name) });
+    await start([
+      note("runtime/a", ["snapshotter"]),
+      note("snapshotter/b", ["metadata/m"]),
+      note("content/c"),
+      note("snapshotter/d"),
+      note("metadata/m"),
     ]);
-    assert.deepEqual(order, ["store", "middle", "last"]);
+    assert.deepEqual(order, ["content/c", "snapshotter/d", "metadata/m", "snapshotter/b", "runtime/a"]);
   });
 
-  it("hands a required instance to who asks for it", async () => {
-    const registry = await started([
-      plugin("content", "store"),
-      plugin("runtime", "r", { requires: ["content"], create: ({ get }) => `over ${get<string>("content")}` }),
-    ]);
-    assert.equal(registry.get("runtime"), "over content/store");
-    assert.deepEqual([...registry.all("runtime")], [["r", "over content/store"]]);
-  });
-
-  it("contains a plugin that throws, and skips only what requires it", async () => {
-    const registry = await started([
-      plugin("content", "broken", { create: () => Promise.reject(new Error("the disk is gone")) }),
-      plugin("runtime", "needy", { requires: ["content/broken"] }),
-      plugin("runtime", "free"),
-    ]);
-    assert.deepEqual(states(registry), {
-      "content/broken": "failed",
-      "runtime/needy": "skipped",
-      "runtime/free": "running",
-    });
-    assert.equal(reason(registry, "broken"), "the disk is gone");
-    assert.match(reason(registry, "needy"), /requires content\/broken, and content\/broken: the disk is gone/);
-    assert.throws(() => registry.get("content"), { code: "failed_precondition", message: /the disk is gone/ });
-  });
-
-  it("says why a plugin is not available", async () => {
-    const registry = await started([
-      plugin("snapshotter", "s", { probe: () => ({ available: false, reason: "modprobe overlay" }) }),
-      plugin("snapshotter", "throws", {
-        probe: () => {
-          throw new Error("no /proc");
-        },
+  it("gives a plugin its requirements and its settings, and nothing that it does not require", async () => {
+    const { registry, reasons } = await start([
+      plugin("content/c"),
+      plugin("metadata/m", {
+        requires: ["content"],
+        config: v.strictObject({ size: v.optional(v.number(), 7) }),
+        create: ({ get, config }) => ({ content: get("content"), config }),
       }),
+      plugin("runtime/r", { create: ({ get }) => get("content") }),
     ]);
-    assert.deepEqual(states(registry), { "snapshotter/s": "unavailable", "snapshotter/throws": "failed" });
-    assert.equal(reason(registry, "s"), "modprobe overlay");
+    assert.deepEqual(registry.get("metadata"), { content: { name: "content/c" }, config: { size: 7 } });
+    assert.match(reasons["runtime/r"]!, /does not stand in its requires/);
   });
 
-  it("fails a plugin of another contract version, and names both versions", async () => {
-    const registry = await started([plugin("monitor", "old", { contract: 0 })]);
-    assert.equal(reason(registry, "old"), `it was built for contract 0, this program has ${pluginContract}`);
-  });
-
-  it("names a cycle of requirements", async () => {
-    const registry = await started([
-      plugin("service", "a", { requires: ["service/b"] }),
-      plugin("service", "b", { requires: ["service/a"] }),
-      plugin("service", "c"),
+  it("reports what is not available, failed or skipped, and runs the others", async () => {
+    const { registry, states, reasons } = await start([
+      plugin("snapshotter/a", { probe: () => ({ available: false, reason: "the kernel has no overlay filesystem" }) }),
+      plugin("snapshotter/b", { create: () => Promise.reject(new Error("no space")) }),
+      plugin("snapshotter/c", { probe: () => ({ available: true, note: "slowly" }) }),
+      plugin("runtime/a", { requires: ["snapshotter/a"] }),
+      plugin("runtime/b", { requires: ["runtime/a"] }),
+      plugin("runtime/c", { requires: ["snapshotter"] }),
+      plugin("network/a", { requires: ["content"] }),
+      plugin("network/b", { contract: 2 }),
     ]);
-    assert.deepEqual(states(registry), { "service/a": "failed", "service/b": "skipped", "service/c": "running" });
-    assert.match(reason(registry, "a"), /service\/a → service\/b → service\/a/);
-  });
-
-  it("parses each plugin's settings by its schema", async () => {
-    const config = v.strictObject({ size: v.optional(v.number(), 5) });
-    const create = ({ config }: { config: unknown }) => config;
-    const sized = plugin("content", "sized", { config, create });
-    assert.deepEqual((await started([sized])).get("content"), { size: 5 });
-    assert.deepEqual((await started([sized], { "content/sized": { size: 7 } })).get("content"), { size: 7 });
-    assert.match(reason(await started([sized], { "content/sized": { sise: 7 } }), "sized"), /unknown field "sise"/);
-    assert.match(
-      reason(await started([plugin("content", "bare")], { "content/bare": { x: 1 } }), "bare"),
-      /unknown field "x"/,
-    );
-    await assert.rejects(started([sized], { "content/other": {} }), {
-      code: "invalid_argument",
-      message: /known are content\/sized/,
+    assert.deepEqual(states, {
+      "snapshotter/a": "unavailable",
+      "snapshotter/b": "failed",
+      "snapshotter/c": "running",
+      "runtime/a": "skipped",
+      "runtime/b": "skipped",
+      "runtime/c": "running",
+      "network/a": "skipped",
+      "network/b": "failed",
     });
+    assert.equal(reasons["snapshotter/c"], "slowly");
+    assert.equal(reasons["snapshotter/b"], "no space");
+    assert.match(reasons["runtime/b"]!, /runtime\/a is skipped .*no overlay filesystem/);
+    assert.match(reasons["network/a"]!, /"content": no such plugin is listed/);
+    assert.match(reasons["network/b"]!, /contract 2, this program has 1/);
+    assert.deepEqual([...registry.all("snapshotter").keys()], ["c"]);
+    assert.deepEqual(registry.get("snapshotter"), { name: "snapshotter/c" });
+    assert.throws(() => registry.get("snapshotter", "a"), { code: "failed_precondition", message: /no overlay/ });
+    assert.throws(() => registry.get("content"), { code: "failed_precondition" });
+  });
+
+  it("names a cycle, and runs what is not in it", async () => {
+    const { states, reasons } = await start([
+      plugin("runtime/a", { requires: ["runtime/b"] }),
+      plugin("runtime/b", { requires: ["runtime/c"] }),
+      plugin("runtime/c", { requires: ["runtime/b"] }),
+      plugin("content/x"),
+    ]);
+    assert.equal(reasons["runtime/b"], "it requires itself: runtime/b → runtime/c → runtime/b");
+    assert.deepEqual(Object.values(states), ["skipped", "failed", "failed", "running"]);
+  });
+
+  const wrong: readonly [string, Record<string, unknown>, RegExp][] = [
+    ["of an unknown plugin", { "content/other": {} }, /"content\/other": there is none/],
+    ["with an unknown field", { "content/c": { sise: 1 } }, /unknown field "sise": it has size/],
+    ["of a wrong type", { "content/c": { size: "1" } }, /"size" is "1": wanted number/],
+    ["for a plugin without any", { "runtime/r": { a: 1 } }, /unknown field "a": it has no settings/],
+  ];
+  for (const [what, settings, message] of wrong) {
+    it(`start() refuses settings ${what} before it creates anything`, async () => {
+      let created = 0;
+      const plugins = [
+        plugin("content/c", { config: v.object({ size: v.optional(v.number()) }), create: () => void created++ }),
+        plugin("runtime/r", { create: () => void created++ }),
+      ];
+      await assert.rejects(start(plugins, settings), { code: "invalid_argument", message });
+      assert.equal(created, 0);
+    });
+  }
+
+  it("disposes in the reverse order of creation, all of them", async () => {
+    const order: string[] = [];
+    const disposable = (name: string, requires: string[] = []) =>
+      plugin(name, {
+        requires,
+        create: () => ({
+          [Symbol.asyncDispose]: () => {
+            order.push(name);
+            return name === "content/b" ? Promise.reject(new Error("stuck")) : Promise.resolve();
+          },
+        }),
+      });
+    const { registry } = await start([
+      disposable("runtime/a", ["content"]),
+      disposable("content/b"),
+      plugin("network/c"),
+    ]);
+    await assert.rejects(registry[Symbol.asyncDispose](), /stuck/);
+    assert.deepEqual(order, ["runtime/a", "content/b"]);
+    assert.throws(() => registry.get("content"), { message: /it was stopped/ });
   });
 });
