@@ -66,6 +66,7 @@ export const serve: Host["serve"] = async (options, handler) => {
       idleTimeout: 0,
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       development: false,
+      reusePort: false,
     });
   } catch (error) {
     throw listenFailure(options, error);

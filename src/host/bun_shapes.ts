@@ -16,6 +16,7 @@ export interface BunServeOptions {
   readonly idleTimeout?: number;
   readonly maxRequestBodySize?: number;
   readonly development?: boolean;
+  readonly reusePort?: boolean;
   fetch(request: Request, server: BunServer): Response | Promise<Response>;
   error?(error: unknown): Response | Promise<Response>;
 }

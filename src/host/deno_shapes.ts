@@ -27,7 +27,11 @@ export interface ServeOptions {
   readonly signal?: AbortSignal;
   readonly automaticCompression?: boolean;
   onListen?(): void;
-  onError?(error: unknown): Response | Promise<Response>;
+}
+
+export interface ServeInfo {
+  /** Resolves when the response was sent, rejects when it could not be. */
+  readonly completed: Promise<void>;
 }
 
 interface Api {
@@ -44,7 +48,7 @@ interface Api {
   readonly UnsafeFnPointer: new (pointer: Pointer, signature: Signature) => {
     call(argument: number): number | bigint;
   };
-  serve(options: ServeOptions, handler: (request: Request) => Response | Promise<Response>): HttpServer;
+  serve(options: ServeOptions, handler: (request: Request, info: ServeInfo) => Promise<Response>): HttpServer;
 }
 
 /** The global `Deno`. */
