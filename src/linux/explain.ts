@@ -12,9 +12,14 @@ export function explain(program: Program): string {
   return program.map((step, index) => `${String(index).padStart(width)}  ${step.why}: ${explainStep(step)}`).join("\n");
 }
 
-/** Prints a system call as C would have it: `openat(-100, "/dev/null", 0x80002)`. */
+/** The arguments that may hold what nobody else is to read: data that is written, environments. */
+const secrets: Readonly<Record<string, number>> = { write: 1, pwrite64: 1, sendto: 1, execve: 2, execveat: 3 };
+
+/** Prints a system call as C would have it, without secrets: `openat(-100, "/dev/null", 0x80002)`. */
 export function explainCall(syscall: string, args: readonly Argument[]): string {
-  return `${syscall}(${args.map(explainArgument).join(", ")})`;
+  const secret = secrets[syscall];
+  const words = args.map((argument, i) => i === secret ? explainSecret(argument) : explainArgument(argument));
+  return `${syscall}(${words.join(", ")})`;
 }
 
 function explainStep({ syscall, args, store, label, onError, onZero, onNonZero }: Operation): string {
@@ -37,6 +42,13 @@ function explainArgument(argument: Argument): string {
   if ("out" in argument) return `<${argument.out}: ${argument.size} bytes>`;
   if ("hole" in argument) return `<${argument.hole}>`;
   return `[${argument.map(explainArgument).join(", ")}]`;
+}
+
+/** Prints what is kept to itself by its size. */
+function explainSecret(argument: Argument): string {
+  if (typeof argument === "string") return `<${argument.length} characters>`;
+  if (Array.isArray(argument)) return `<${argument.length} words>`;
+  return explainArgument(argument);
 }
 
 /** Small numbers are counts and descriptors; large ones are flags and addresses. */

@@ -4,14 +4,23 @@ import { type Arena, ArenaFull } from "./arena.ts";
 import { callFlags, writeValue } from "./encode.ts";
 import { errno, errnoCode, errnoName, errnoText } from "./errno.ts";
 import { explainCall } from "./explain.ts";
-import { CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM } from "./flags.ts";
-import { P_PIDFD, SIGCHLD, WEXITED } from "./flags.ts";
+import {
+  CLONE_CLEAR_SIGHAND,
+  CLONE_INTO_CGROUP,
+  CLONE_PIDFD,
+  CLONE_VFORK,
+  CLONE_VM,
+  P_PIDFD,
+  SIGCHLD,
+  WEXITED,
+} from "./flags.ts";
 import { frame } from "./frame.ts";
-import type { Argument, Program } from "./program.ts";
+import type { Argument, Operation, Program } from "./program.ts";
 import { Results } from "./results.ts";
 import { stub } from "./stub/mod.ts";
-import { cloneArgs, context, operation } from "./stub/layout.ts";
+import { cloneArgs, context, operation, pseudo } from "./stub/layout.ts";
 import { type SyscallName, type SyscallTable, syscallTable } from "./syscalls.ts";
+import { syscallFailure } from "./syscall_failure.ts";
 import { enlarge, load, type Loaded, Template } from "./template.ts";
 
 export interface SpawnOptions {
@@ -55,7 +64,7 @@ export class Kernel {
    */
   call(name: SyscallName, ...args: Argument[]): number {
     const result = this.attempt(name, ...args);
-    if (result < 0 && result >= -4095) throw failure(explainCall(name, args), name, -result);
+    if (result < 0 && result >= -maxErrno) throw syscallFailure(explainCall(name, args), name, result);
     return result;
   }
 
@@ -86,14 +95,17 @@ export class Kernel {
    */
   run(program: Program | Template): Results {
     const loaded = this.#load(program);
-    return new Results(loaded, this.#enter(loaded));
+    const last = this.#enter(loaded);
+    const failed = this.#error(loaded);
+    if (failed !== undefined) throw failed;
+    return new Results(loaded, last);
   }
 
   /**
    * Makes a child that runs a program, which is to end in execve. The child has no signal handlers, every signal at its
    * default, none blocked, copies of all descriptors, and shares this process's memory until it executes; this thread
    * sleeps that long. A program that ends otherwise is the child's end, with status 0.
-   * @throws as `run`; the child is gone then.
+   * @throws as `run`; aborted when the child was killed before its program's end. The child is gone then.
    */
   spawn(program: Program | Template, options: SpawnOptions = {}): Spawned {
     const loaded = this.#load(program);
@@ -107,12 +119,17 @@ export class Kernel {
     arena.word(clone + cloneArgs.cgroup, cgroupFd ?? 0);
     arena.pointer(frame.context + context.clone, clone);
     try {
-      const pid = this.#enter(loaded, (pidfd) => {
-        this.attempt("waitid", P_PIDFD, pidfd, 0, WEXITED, 0);
-        this.attempt("close", pidfd);
-      });
-      if (pid < 0) throw cloneFailure(-pid);
-      return { pid, pidfd: arena.readInt32(frame.pidfd) };
+      const pid = this.#enter(loaded);
+      if (pid < 0) {
+        const cure = pid === -errno.ENOSYS ? ": want Linux 5.7 or newer" : "";
+        throw syscallFailure(`make a child process${cure}`, "clone3", pid);
+      }
+      const pidfd = arena.readInt32(frame.pidfd);
+      const failed = this.#error(loaded) ?? this.#killed(loaded);
+      if (failed === undefined) return { pid, pidfd };
+      this.attempt("waitid", P_PIDFD, pidfd, 0, WEXITED, 0);
+      this.attempt("close", pidfd);
+      throw failed;
     } finally {
       arena.word(frame.context + context.clone, 0);
     }
@@ -147,10 +164,15 @@ export class Kernel {
   }
 
   #load(program: Program | Template): Loaded {
-    if (program instanceof Template) return program;
+    if (program instanceof Template) {
+      if (program.filled) return program;
+      throw new Failure("invalid_argument", "cannot run a template that is not filled");
+    }
     for (;;) {
       try {
-        return load(program, this.#arena, this.#table);
+        const loaded = load(program, this.#arena, this.#table);
+        if (loaded.encoded.holes.size === 0) return loaded;
+        throw new Failure("invalid_argument", "cannot run a program that has holes: compile it and fill them");
       } catch (error) {
         if (!(error instanceof ArenaFull)) throw error;
         this.#arena = enlarge(this.host, this.#arena);
@@ -158,34 +180,42 @@ export class Kernel {
     }
   }
 
-  /** @param bury removes a child whose program has failed. */
-  #enter({ program, arena }: Loaded, bury?: (pidfd: number) => void): number {
+  /** Calls the stub. */
+  #enter({ arena }: Loaded): number {
     arena.word(frame.context + context.error, 0);
-    const result = this.#stub(arena.address(frame.context));
-    const error = arena.readInt32(frame.context + context.error);
-    if (error === 0) return result;
-    const at = arena.read(frame.context + context.current) - arena.address(0);
+    return this.#stub(arena.address(frame.context));
+  }
+
+  /** Why the program did not come to its end. */
+  #error({ program, arena }: Loaded): Failure | undefined {
+    const number = -arena.readInt32(frame.context + context.error);
+    if (number === 0) return undefined;
+    const index = arena.readInt32(lastOperation(arena) + operation.index);
+    const { why, syscall } = program[index] as Operation;
+    return new Failure(errnoCode(number), `${why}: ${errnoText(number)}`, {
+      syscall,
+      errno: errnoName(number),
+      details: { step: index },
+    });
+  }
+
+  /** Tells whether the child has gone at a step from which none goes by itself. */
+  #killed({ program, arena }: Loaded): Failure | undefined {
+    const at = lastOperation(arena);
+    if (arena.readInt32(at + operation.number) === pseudo.end) return undefined;
     const index = arena.readInt32(at + operation.index);
-    bury?.(arena.readInt32(frame.pidfd));
-    const step = program[index];
-    throw failure(step?.why ?? "run a program", step?.syscall, -error, { step: index });
+    const { why, syscall } = program[index] as Operation;
+    if (lastCalls.has(syscall)) return undefined;
+    return new Failure("aborted", `${why}: the child was killed`, { syscall, details: { step: index } });
   }
 }
 
-function failure(
-  action: string,
-  syscall: SyscallName | undefined,
-  number: number,
-  details?: Readonly<Record<string, unknown>>,
-): Failure {
-  return new Failure(errnoCode(number), `${action}: ${errnoText(number)}`, {
-    errno: errnoName(number),
-    ...(syscall === undefined ? {} : { syscall }),
-    ...(details === undefined ? {} : { details }),
-  });
-}
+const maxErrno = 4095;
 
-function cloneFailure(number: number): Failure {
-  const cure = number === errno.ENOSYS ? ": want Linux 5.7 or newer" : "";
-  return failure(`make a child process${cure}`, "clone3", number);
+/** The calls with which a child's program ends. */
+const lastCalls: ReadonlySet<SyscallName> = new Set(["execve", "execveat", "exit", "exit_group"]);
+
+/** The offset of the operation that was begun last. */
+function lastOperation(arena: Arena): number {
+  return arena.read(frame.context + context.current) - arena.address(0);
 }

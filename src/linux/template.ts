@@ -52,6 +52,7 @@ export class Template implements Loaded {
   #loaded!: Loaded;
   /** Where the values of holes begin. */
   #tail = 0;
+  #filled = false;
 
   constructor(host: Host, table: SyscallTable, program: Program) {
     this.program = program;
@@ -68,6 +69,11 @@ export class Template implements Loaded {
     return this.#loaded.encoded;
   }
 
+  /** Whether every hole has a value. */
+  get filled(): boolean {
+    return this.#filled || this.encoded.holes.size === 0;
+  }
+
   /**
    * Gives each hole its value and clears what an earlier run stored.
    * @throws invalid_argument for a hole without a value, or a value without a hole.
@@ -76,6 +82,7 @@ export class Template implements Loaded {
     for (;;) {
       try {
         this.#fill(values);
+        this.#filled = true;
         return this;
       } catch (error) {
         if (!(error instanceof ArenaFull)) throw error;
@@ -113,6 +120,7 @@ export class Template implements Loaded {
       arena.bytes.fill(0, offset, offset + (size ?? 8));
       if (initial !== undefined) arena.bytes.set(initial, offset);
     }
+    this.#filled = false;
     arena.cursor = this.#tail;
     for (const [name, [first, ...others]] of holes) {
       const value = values[name];

@@ -10,7 +10,7 @@ it("explain() prints a line for each step", () => {
     { syscall: "dup3", args: [{ ref: "ends", at: 4 }, 1, 0], store: "fd", why: "take its end" },
     { syscall: "prctl", args: [4, 0n], onError: "ignore", label: "dump", why: "be dumpable" },
     { syscall: "close", args: [{ ref: "fd" }], onError: { goto: "dump" }, onZero: { goto: "end" }, why: "close it" },
-    { syscall: "execve", args: [{ hole: "path" }, ["a b", -1], new Uint8Array(9)], why: "execute" },
+    { syscall: "execve", args: [{ hole: "path" }, ["a b", -1], ["KEY=secret", 0]], why: "execute" },
   ];
   assert.equal(
     explain(program),
@@ -20,6 +20,6 @@ it("explain() prints a line for each step", () => {
 2  take its end: dup3(ends[4], 1, 0) → fd
 3  be dumpable: [dump] prctl(4, 0x0) (an error is no matter)
 4  close it: close(fd) (on error: dump) (if 0: end)
-5  execute: execve(<path>, ["a b", -1], <9 bytes>)`.slice(1),
+5  execute: execve(<path>, ["a b", -1], <2 words>)`.slice(1),
   );
 });

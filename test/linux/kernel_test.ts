@@ -95,6 +95,12 @@ describe("Kernel.call()", () => {
     });
   });
 
+  it("keeps what it writes to itself", () => {
+    assert.throws(() => kernel.call("write", -1, "secret", 6), {
+      message: "write(-1, <6 characters>, 6): bad file descriptor",
+    });
+  });
+
   it("refuses what it cannot pass on as it is", () => {
     const bad: Argument[] = ["a\0b", "é\0b", 0.5, NaN, 2 ** 53, { ref: "x" }, { hole: "x" }];
     for (const argument of bad) assert.throws(() => kernel.call("chdir", argument), { code: "invalid_argument" });
@@ -294,6 +300,8 @@ describe("Kernel.compile()", () => {
 
   it("wants a value for each hole, and no other", () => {
     const plan = kernel.compile(program);
+    assert.throws(() => kernel.run(plan), { code: "invalid_argument" });
+    assert.throws(() => kernel.run(program), { code: "invalid_argument" });
     assert.throws(() => plan.fill({ path: "/" }), { code: "invalid_argument", message: /"flags" has no value/ });
     assert.throws(() => plan.fill({ path: "/", flags: 0, mode: 0 }), { code: "invalid_argument", message: /"mode"/ });
     plan.release();

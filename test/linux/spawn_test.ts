@@ -14,6 +14,7 @@ import {
   P_ALL,
   SIG_BLOCK,
   SIG_SETMASK,
+  SIGKILL,
   WEXITED,
   WNOHANG,
 } from "../../src/linux/flags.ts";
@@ -70,6 +71,20 @@ describe("Kernel.spawn()", { skip: needsBusybox }, () => {
       });
     }
     assert.equal(descriptors(), before);
+    assert.equal(kernel.attempt("waitid", P_ALL, 0, 0, WEXITED | WNOHANG, 0), -errno.ECHILD);
+  });
+
+  it("names the step at which the child was killed", () => {
+    const program: Program = [
+      { syscall: "getpid", args: [], store: "pid", why: "ask" },
+      { syscall: "kill", args: [{ ref: "pid" }, SIGKILL], why: "kill itself" },
+      execute("true"),
+    ];
+    assert.throws(() => kernel.spawn(program), {
+      code: "aborted",
+      message: "kill itself: the child was killed",
+      details: { step: 1 },
+    });
     assert.equal(kernel.attempt("waitid", P_ALL, 0, 0, WEXITED | WNOHANG, 0), -errno.ECHILD);
   });
 
