@@ -13,8 +13,8 @@ const bufferBytes = 1024 * 1024;
 export interface Publisher {
   /** The blob's file. */
   path(digest: Digest): string;
-  /** The blob, where it is there already. */
-  find(digest: Digest): Promise<ContentInfo | undefined>;
+  /** The blob, where it is there already and has this size. */
+  find(digest: Digest, size: number): Promise<ContentInfo | undefined>;
   /** Makes the blob's name durable. */
   sync(digest: Digest): Promise<void>;
 }
@@ -122,7 +122,7 @@ export class LocalIngest implements Ingest {
       await this.#flush();
       const digest: Digest = `${this.#algorithm}:${this.#hash.digest("hex")}`;
       await this.#verify(digest, expected);
-      const there = await publisher.find(digest);
+      const there = await publisher.find(digest, this.#offset);
       if (there === undefined) {
         await this.#disk("commit", async () => {
           await this.#file.datasync();
@@ -142,6 +142,8 @@ export class LocalIngest implements Ingest {
     try {
       await this.#flushing;
       if (this.#state === "open") await this.#flush();
+    } catch {
+      // What cannot be kept is written again by who resumes; the error that led here must not be hidden.
     } finally {
       await this.#close();
     }

@@ -46,6 +46,7 @@ export class LocalContent implements ContentStore {
       for (const path of [...algorithms.map((algorithm) => join(folder, "blobs", algorithm)), join(folder, "ingest")]) {
         await mkdir(path, { recursive: true, mode: 0o700 });
       }
+      await removeUnnamed(join(folder, "ingest"));
       await syncFolder(join(folder, "blobs"));
       await syncFolder(folder);
     } catch (error) {
@@ -116,7 +117,7 @@ export class LocalContent implements ContentStore {
     const release = () => void this.#held.delete(ref);
     try {
       const folder = this.#ingestFolder(ref);
-      if (expected.digest !== undefined && await this.#find(expected.digest) !== undefined) {
+      if (expected.digest !== undefined && await this.#find(expected.digest, expected.size) !== undefined) {
         await rm(folder, { recursive: true, force: true });
         throw new Failure(
           "already_exists",
@@ -178,7 +179,7 @@ export class LocalContent implements ContentStore {
 
   readonly #publisher = {
     path: (digest: Digest) => this.#path(digest),
-    find: (digest: Digest) => this.#find(digest),
+    find: (digest: Digest, size: number) => this.#find(digest, size),
     sync: (digest: Digest) => this.#syncs[splitDigest(digest).algorithm].sync(),
   };
 
@@ -191,10 +192,13 @@ export class LocalContent implements ContentStore {
     return join(this.#folder, "ingest", createHash("sha256").update(ref).digest("hex"));
   }
 
-  async #find(digest: Digest): Promise<ContentInfo | undefined> {
+  /** @param size of a blob that is whole: where the file has another, a disk has lost some of it, and it may be written anew. */
+  async #find(digest: Digest, size?: number): Promise<ContentInfo | undefined> {
     try {
       const found = await stat(this.#path(digest));
-      return found.isFile() ? { digest, size: found.size, createdAt: found.mtime } : undefined;
+      return found.isFile() && found.size === (size ?? found.size)
+        ? { digest, size: found.size, createdAt: found.mtime }
+        : undefined;
     } catch (error) {
       if (errnoOf(error) === "ENOENT") return undefined;
       throw diskFailure(`cannot look up blob ${digest}`, error);
@@ -212,6 +216,14 @@ export class LocalContent implements ContentStore {
 
 function missing(digest: Digest): Failure {
   return new Failure("not_found", `cannot find blob ${digest} in the content store`);
+}
+
+/** Removes what a crash left of ingests that had no ref yet. */
+async function removeUnnamed(ingests: string): Promise<void> {
+  for (const id of await readdir(ingests)) {
+    const named = await stat(join(ingests, id, "ref")).then(() => true, () => false);
+    if (!named) await rm(join(ingests, id), { recursive: true, force: true });
+  }
 }
 
 async function hasRef(folder: string, ref: string): Promise<boolean> {

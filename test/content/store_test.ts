@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -188,9 +189,10 @@ describe("LocalContent", () => {
   it("delete() removes a blob", async () => {
     const { digest } = await put(bytesOf(20, 13));
     await store.delete(digest);
-    for (
-      const act of [store.delete(digest), store.info(digest), store.bytes(digest, 1), store.read(digest)]
-    ) await assert.rejects(act, code("not_found"));
+    await assert.rejects(store.delete(digest), code("not_found"));
+    await assert.rejects(store.info(digest), code("not_found"));
+    await assert.rejects(store.bytes(digest, 1), code("not_found"));
+    await assert.rejects(store.read(digest), code("not_found"));
   });
 
   it("refuses what is no digest, as a path", async () => {
@@ -210,18 +212,71 @@ describe("LocalContent", () => {
     assert.deepEqual(await store.ingests(), []);
   });
 
+  it("open() removes what a crash left of an ingest without a name", async () => {
+    await mkdir(join(folder, "content/ingest/unnamed"));
+    await LocalContent.open(join(folder, "content"));
+    assert.ok(!(await readdir(join(folder, "content/ingest"))).includes("unnamed"));
+  });
+
+  it("writer() takes a blob again that has lost bytes on disk", async () => {
+    const bytes = bytesOf(5000, 16);
+    const { digest } = await put(bytes);
+    await truncate(join(folder, "content/blobs/sha256", digest.slice(7)), 100);
+    await put(bytes, { digest, size: bytes.length });
+    assert.equal((await store.bytes(digest, 5000)).length, 5000);
+  });
+
+  it("a full disk is an error with a cure, and publishes nothing", async (t) => {
+    const disk = join(folder, "disk");
+    await mkdir(disk);
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs", disk], { stdio: "ignore" });
+    } catch {
+      return t.skip("a small filesystem cannot be mounted: needs root");
+    }
+    try {
+      const full = await LocalContent.open(disk);
+      const bytes = bytesOf(8_000_000, 17);
+      {
+        await using ingest = await full.writer("full", { digest: sha256(bytes), size: bytes.length });
+        await assert.rejects(ingest.write(bytes), (error: unknown) => {
+          assert.equal((error as { errno?: string }).errno, "ENOSPC");
+          return code("resource_exhausted", /the disk is full: remove images/)(error);
+        });
+        await assert.rejects(ingest.write(bytesOf(1)), code("failed_precondition", /an earlier write failed/));
+        await assert.rejects(ingest.commit(), code("failed_precondition", /an earlier write failed/));
+      }
+      await assert.rejects(full.info(sha256(bytes)), code("not_found"));
+      await full.abort("full");
+      assert.equal(
+        (await full.writer("small").then(async (ingest) => {
+          await ingest.write(bytesOf(100));
+          return await ingest.commit();
+        })).size,
+        100,
+      );
+    } finally {
+      execFileSync("umount", [disk]);
+    }
+  });
+
   it("keeps its files to their owner, whatever the umask", async () => {
     const umask = process.umask(0);
-    after(() => process.umask(umask));
-    const { digest } = await put(bytesOf(40, 15));
-    await using _open = await store.writer("modes");
-    for (const name of ["blobs", "blobs/sha256", "ingest"]) {
-      assert.equal((await stat(join(folder, "content", name))).mode & 0o777, 0o700, name);
-    }
-    assert.equal((await stat(join(folder, "content/blobs/sha256", digest.slice(7)))).mode & 0o777, 0o600);
-    const id = createHash("sha256").update("modes").digest("hex");
-    for (const name of await readdir(join(folder, "content/ingest", id))) {
-      assert.equal((await stat(join(folder, "content/ingest", id, name))).mode & 0o777, 0o600, name);
+    try {
+      const open = await LocalContent.open(join(folder, "modes"));
+      await using ingest = await open.writer("modes", { size: 2 });
+      await ingest.write(bytesOf(1));
+      await using other = await open.writer("other");
+      const { digest } = await other.commit();
+      const mode = async (name: string) => (await stat(join(folder, "modes", name))).mode & 0o777;
+      for (const name of ["", "blobs", "blobs/sha256", "ingest"]) assert.equal(await mode(name), 0o700, name);
+      assert.equal(await mode(`blobs/sha256/${digest.slice(7)}`), 0o600);
+      const id = createHash("sha256").update("modes").digest("hex");
+      for (const name of await readdir(join(folder, "modes/ingest", id))) {
+        assert.equal(await mode(join("ingest", id, name)), 0o600, name);
+      }
+    } finally {
+      process.umask(umask);
     }
   });
 });

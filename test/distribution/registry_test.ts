@@ -1,15 +1,19 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { LocalContent } from "../../src/content/store.ts";
 import type { Descriptor } from "../../src/core/descriptor.ts";
 import { parseReference } from "../../src/core/reference.ts";
 import { dockerCredentials } from "../../src/distribution/credentials.ts";
 import { Registry } from "../../src/distribution/registry.ts";
 import { type RegistryOptions, registryUser, startRegistry, type TestRegistry } from "../support/registry.ts";
+import { sameHost } from "../support/same_host.ts";
 import { type TinyImage, writeLayout } from "./image_layout.ts";
 
 const code = (wanted: string, pattern = /./) => (error: unknown) => {
@@ -268,11 +272,27 @@ onRegistry("tokens", { auth: "token" }, (at) => {
 });
 
 onRegistry("https", { tls: true }, (at) => {
+  const name = () => `${at().registry.host}/public/tiny:1`;
+
   it("refuses a certificate of an unknown CA, and says how to trust it", async () => {
-    const reference = parseReference(`${at().registry.host}/public/tiny:1`);
     await assert.rejects(
-      client().resolve(reference, { plainHttp: false }),
+      client().resolve(parseReference(name()), { plainHttp: false }),
       code("failed_precondition", /its certificate is not trusted .*NODE_EXTRA_CA_CERTS and DENO_CERT/),
+    );
+  });
+
+  it("trusts the CA that was named at the start", async () => {
+    const [program, ...args] = await sameHost(fileURLToPath(new URL("resolve_once.ts", import.meta.url)));
+    const { ca = "" } = at().registry;
+    const env = { ...process.env, NODE_EXTRA_CA_CERTS: ca, DENO_CERT: ca };
+    const { stdout } = await promisify(execFile)(program, [...args, name()], { env });
+    assert.deepEqual(JSON.parse(stdout), at().image.manifest);
+  });
+
+  it("says that a registry wants https", async () => {
+    await assert.rejects(
+      client().resolve(parseReference(name())),
+      code("invalid_argument", /answered 400 \(.*HTTPS?/i),
     );
   });
 });
