@@ -41,6 +41,7 @@ export interface RunOptions {
 /** A container that runs. Disposing of it kills what still runs and waits until nothing is left. */
 export interface ContainerRun extends AsyncDisposable {
   readonly id: string;
+  /** Take its streams at once: what nobody reads when it has ended is dropped. */
   readonly task: Task;
   /**
    * Resolves when the container has ended and nothing is left of it.
@@ -58,9 +59,9 @@ const endings: ReadonlySet<ErrorCode> = new Set(["deadline_exceeded", "aborted"]
 
 const defaultScratchBytes = 64 * 1024 * 1024;
 
-/** A new container's id: 64 random bits. */
+/** A new container's id: 16 hex digits, random. */
 export function newContainerId(): string {
-  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+  return crypto.randomUUID().replaceAll("-", "").slice(-16);
 }
 
 /** Makes and starts a container. What is taken is given back in reverse: when it has ended, or when a step fails. */
@@ -94,11 +95,13 @@ export async function startContainer(
   undo.defer(async () => {
     await task.delete();
   });
-  const onAbort = () => task.kill();
+  const onAbort = () => {
+    if (task.status === "running") task.kill();
+  };
   signal?.addEventListener("abort", onAbort);
   undo.defer(() => signal?.removeEventListener("abort", onAbort));
   await task.start();
-  if (signal?.aborted) task.kill();
+  if (signal?.aborted) onAbort();
 
   const done = finish(task, undo.move(), settings.timeoutMs, signal);
   // Who disposes of the run need not look at how it ended.

@@ -28,7 +28,7 @@ export type SpecSettings = Partial<
 export interface SpecOptions {
   readonly image: ImageConfig;
   readonly settings?: SpecSettings;
-  /** The task's id: names its cgroup, and its host name in short. */
+  /** The task's id: its end becomes the host name. */
   readonly id: string;
   /** The image's account files (`readAccounts`); without them, only root and numbers can be users. */
   readonly accounts?: Accounts;
@@ -41,8 +41,8 @@ export interface SpecOptions {
 /**
  * Makes the OCI runtime configuration of a container, with the defaults of Docker and containerd.
  *
- * It has a network namespace of its own; a network plugin's `apply` may change that. `root.path` is only a name: the
- * runtime is told what the root is.
+ * It has a network namespace of its own; a network plugin's `apply` may change that. What is the runtime's affair is left to
+ * it: `root.path` is only a name, and there is no `cgroupsPath`.
  *
  * @throws invalid_argument for a user that the image does not know, or where there is nothing to run.
  * @see https://github.com/opencontainers/image-spec/blob/v1.1.0/conversion.md
@@ -81,7 +81,6 @@ export function generateSpec(options: SpecOptions): Spec {
     mounts: defaultMounts,
     linux: {
       namespaces: defaultNamespaces,
-      cgroupsPath: cgroupsPathOf(id),
       resources: resourcesOf(settings),
       seccomp: defaultSeccomp(defaultCapabilities),
       maskedPaths,
@@ -118,17 +117,12 @@ export function withRequest(
     ...spec,
     hostname,
     process: { ...spec.process, env: formatEnv(env) },
-    linux: { ...spec.linux, cgroupsPath: cgroupsPathOf(request.id) },
   };
 }
 
 /** The end of an id, where those that begin with the time differ, as a host name. */
 export function hostnameOf(id: string): string {
   return id.slice(-12).replace(/[^A-Za-z0-9-]/g, "-").replace(/^-+|-+$/g, "") || "mayfly";
-}
-
-function cgroupsPathOf(id: string): string {
-  return `/mayfly/${id}`;
 }
 
 function argsOf(config: NonNullable<ImageConfig["config"]>, settings: SpecSettings): string[] {

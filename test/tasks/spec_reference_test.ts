@@ -76,9 +76,7 @@ for (const runtime of ["crun", "runc"]) {
           group: "web:x:1001:\nwww:x:33:web",
         },
       });
-      // Not below a shared folder, which these runtimes would leave behind.
-      const config = { ...spec, linux: { ...spec.linux, cgroupsPath: `/${id}` } };
-      writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
+      writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
       // Some releases of crun refuse a hierarchy of both cgroup versions.
       const command = `umount /sys/fs/cgroup/unified 2>/dev/null; exec ${runtime} run --bundle ${bundle} ${id}`;
       const { status, stdout, stderr } = spawnSync("unshare", ["-m", "sh", "-c", command], {
