@@ -5,20 +5,17 @@ import type { Metadata } from "../core/metadata.ts";
 import type { Monitor } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
-import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
 import { bodyTooLarge } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
 import { KeyedLock } from "./keyed_lock.ts";
-import { type Recipe, snapshotPrefix } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
 import { Recipes, type RecipesParts } from "./recipes.ts";
 import type { InvocationRequest } from "./request.ts";
-import { viewPrefix } from "./views.ts";
 
 export interface FunctionsParts extends RecipesParts {
   readonly metadata: Pick<Metadata, "functions" | "invocations">;
-  readonly tasks: Tasks;
   readonly monitor: Monitor;
   /** How many invocations may run at once over all functions. */
   readonly maxConcurrency: number;
@@ -30,9 +27,6 @@ interface Deployment {
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
 }
-
-/** What keys of snapshots begin with that belong to functions of this process alone: an earlier one's are left over. */
-export const functionSnapshotPrefixes: readonly string[] = [viewPrefix, snapshotPrefix];
 
 /** Functions: named recipes that turn requests into containers. */
 export class Functions {

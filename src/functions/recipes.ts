@@ -1,9 +1,8 @@
 import { codeOf, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
-import type { Host } from "../core/host.ts";
 import type { Network } from "../core/network.ts";
-import { defaultPlatform, formatPlatform, matchPlatform } from "../core/platform.ts";
-import type { ImageConfig } from "../core/descriptor.ts";
+import { formatPlatform, matchPlatform } from "../core/platform.ts";
+import type { ImageConfig, Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
 import type { Runtime } from "../core/runtime.ts";
@@ -11,7 +10,7 @@ import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Image } from "../core/image.ts";
 import type { Images } from "../images/images.ts";
 import type { Accounts } from "../tasks/accounts.ts";
-import { readAccounts } from "../tasks/image_accounts.ts";
+import type { Tasks } from "../tasks/tasks.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { Recipe } from "./recipe.ts";
 import { Views } from "./views.ts";
@@ -23,7 +22,8 @@ export interface RecipesParts {
   readonly networks: ReadonlyMap<string, Network>;
   /** The plugins of functions that name none. */
   readonly defaults: { readonly runtime: string; readonly snapshotter: string };
-  readonly host: Host;
+  readonly platform: Platform;
+  readonly tasks: Tasks;
 }
 
 /** What a container of an image is made of. */
@@ -82,11 +82,10 @@ export class Recipes {
    * throws.
    */
   async gather(digest: string, settings: FunctionSettings): Promise<Ingredients> {
-    const { images, runtimes, snapshotters, networks, defaults, host } = this.#parts;
+    const { images, runtimes, snapshotters, networks, defaults, platform, tasks } = this.#parts;
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
     const network = named(networks, settings.network, "network");
-    const platform = defaultPlatform(host.arch);
     const manifestDigest = parseDigest(digest);
     const { config } = await images.config(manifestDigest);
     if (matchPlatform(platform, config) === undefined) {
@@ -97,7 +96,7 @@ export class Recipes {
       );
     }
     const chain = await images.unpack(manifestDigest, snapshotter.id, {});
-    return { config, chain, runtime, snapshotter, network, accounts: await readAccounts(host, snapshotter, chain) };
+    return { config, chain, runtime, snapshotter, network, accounts: await tasks.accounts(snapshotter, chain) };
   }
 }
 
