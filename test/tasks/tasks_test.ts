@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -28,6 +38,14 @@ const missing = process.getuid?.() !== 0
   : `no ${busybox}: install busybox-static`;
 const chain = `sha256:${"1".repeat(64)}`;
 const mark = `mayfly-tasks-${process.pid}-${Math.random().toString(16).slice(2, 8)}`;
+
+/** A runtime keeps the cgroup that its containers' are below. */
+function removeCgroup(name: string): void {
+  const mount = "/sys/fs/cgroup";
+  for (const path of [join(mount, name), ...readdirSync(mount).map((hierarchy) => join(mount, hierarchy, name))]) {
+    if (existsSync(path)) rmdirSync(path);
+  }
+}
 
 describe("Tasks", { skip: missing }, () => {
   let folder = "";
@@ -76,6 +94,7 @@ describe("Tasks", { skip: missing }, () => {
     await runtime.recover();
     await metadata.close();
     rmSync(folder, { recursive: true });
+    removeCgroup(mark);
   });
 
   const options = (script: string, settings: SpecSettings & { timeoutMs?: number } = {}): RunOptions => ({
