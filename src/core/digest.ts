@@ -40,7 +40,8 @@ export function splitDigest(digest: Digest): { readonly algorithm: "sha256" | "s
 /** The sha256 digest of bytes in memory. */
 export async function digestOf(bytes: Uint8Array<ArrayBuffer> | string): Promise<Digest> {
   const data = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
-  return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex()}`;
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return `sha256:${Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /**
