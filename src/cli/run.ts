@@ -60,12 +60,17 @@ export const run: Command = {
   },
 };
 
-function outcome(
-  result: { exit?: { code: number; oomKilled: boolean }; error?: { code: string; message: string } },
-): number {
-  if (result.error !== undefined) throw new Failure(codeOf(result.error), messageOf(result.error.message));
-  if (result.exit?.oomKilled === true) {
-    console.error("mayfly: out of memory: a process was killed at the container's memory limit; raise --memory");
+interface Outcome {
+  readonly exit?: { readonly code: number; readonly oomKilled: boolean };
+  readonly error?: { readonly code: string; readonly message: string; readonly exitCode?: number };
+}
+
+function outcome({ exit, error }: Outcome): number {
+  if (error !== undefined) {
+    throw new Failure(codeOf(error), error.message, { details: { exitCode: error.exitCode } });
   }
-  return result.exit?.code ?? 1;
+  if (exit?.oomKilled === true) {
+    console.error("mayfly: out of memory: a process was killed at the container's limit, raise --memory");
+  }
+  return exit?.code ?? 1;
 }
