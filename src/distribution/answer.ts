@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import { interrupted } from "./cancel.ts";
 
 /** A deadline that is moved on, and the caller's signal, as one AbortController for a request and its body. */
 export class Patience {
@@ -35,7 +36,7 @@ export class Patience {
     this.#signal?.removeEventListener("abort", this.#give);
   }
 
-  readonly #give = () => this.#controller.abort(this.#signal?.reason);
+  readonly #give = () => this.#controller.abort(interrupted(this.#signal?.reason));
 }
 
 /** The answer to one request, whose body is read on demand and cannot stall. One of its readers has to be used. */

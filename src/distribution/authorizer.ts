@@ -1,11 +1,11 @@
-import { Buffer } from "node:buffer";
 import * as v from "valibot";
 import { codeOf, Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
 import type { Answer } from "./answer.ts";
+import { encodeBase64 } from "./base64.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
-import { isPrivate } from "./endpoint.ts";
+import { isLoopback, isPrivate } from "./endpoint.ts";
 import { registryFailure } from "./registry_error.ts";
 import type { Transport } from "./transport.ts";
 
@@ -142,6 +142,9 @@ export class Authorizer {
     if (!isPrivate(url) || !/^https?:$/.test(url.protocol)) {
       throw new Failure("failed_precondition", `${action}: the token server ${url.host} is not reached over https`);
     }
+    if (isLoopback(url) && !isLoopback(access.registry)) {
+      throw new Failure("permission_denied", `${action}: ${access.registry.host} names a token server on this machine`);
+    }
     url.username = url.password = "";
     const service = challenge.parameters.get("service");
     const scope = challenge.parameters.get("scope") ?? `repository:${access.reference.repository}:pull`;
@@ -188,7 +191,7 @@ async function readToken(action: string, answer: Answer): Promise<{ token: strin
 }
 
 function basicHeader({ username, password }: { readonly username: string; readonly password: string }): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+  return `Basic ${encodeBase64(`${username}:${password}`)}`;
 }
 
 function keyOf({ registry, reference, credentials }: Access): string {

@@ -1,4 +1,4 @@
-import { codeOf, Failure } from "../core/errors.ts";
+import { Failure } from "../core/errors.ts";
 import type { Answer } from "./answer.ts";
 import { connectionFailure } from "./transport.ts";
 
@@ -10,6 +10,7 @@ export interface BlobBodyOptions {
   readonly offset: number;
   /** Where the body has to end. */
   readonly size: number;
+  readonly signal: AbortSignal | undefined;
   /** Asks for the rest after a lost connection; undefined where the registry cannot go on there. */
   readonly resume: (offset: number, failures: number) => Promise<Answer | undefined>;
 }
@@ -34,9 +35,9 @@ export function blobBody(options: BlobBodyOptions): ReadableStream<Uint8Array<Ar
       } catch (error) {
         if (offset === size) return undefined;
         lost = connectionFailure(`${action}: at byte ${offset} of ${size}`, error);
-        if (codeOf(lost) === "aborted") throw lost;
       }
       await answer.discard();
+      if (options.signal?.aborted) throw lost;
       const resumed = await options.resume(offset, ++failures);
       if (resumed === undefined) throw lost;
       answer = resumed;

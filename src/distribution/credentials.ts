@@ -1,9 +1,9 @@
-import { Buffer } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Failure, messageOf } from "../core/errors.ts";
 import type { ImageReference } from "../core/reference.ts";
+import { decodeBase64 } from "./base64.ts";
 
 /** Who we are at a registry. */
 export type Credentials =
@@ -72,7 +72,7 @@ function credentialsIn(path: string, entry: v.InferOutput<typeof Entry>): Creden
   if (entry.identitytoken) return { kind: "identity", token: entry.identitytoken };
   if (entry.username) return password(entry.username, entry.password ?? "");
   if (!entry.auth) return undefined;
-  const decoded = Buffer.from(entry.auth, "base64").toString("utf8").replace(/\0+$/, "");
+  const decoded = decodeBase64(entry.auth)?.replace(/\0+$/, "") ?? "";
   const colon = decoded.indexOf(":");
   if (colon <= 0) throw unusable(path, "an auth is not the base64 of name:password");
   return password(decoded.slice(0, colon), decoded.slice(colon + 1));

@@ -1,6 +1,6 @@
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Distribution, DistributionOptions } from "../core/distribution.ts";
-import { codeOf, Failure } from "../core/errors.ts";
+import { Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
 import type { Answer } from "./answer.ts";
 import { type Access, Authorizer } from "./authorizer.ts";
@@ -11,7 +11,7 @@ import { endpointOf } from "./endpoint.ts";
 import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay } from "./retry.ts";
-import { interrupted, Transport, type TransportOptions } from "./transport.ts";
+import { inContext, Transport, type TransportOptions } from "./transport.ts";
 
 export interface RegistryOptions extends TransportOptions {
   /** Registries spoken to over http, by host or host:port. */
@@ -98,16 +98,14 @@ export class Registry implements Distribution {
     const resume = async (from: number, failures: number): Promise<Answer | undefined> => {
       const delay = manifest || from === 0 ? undefined : retryDelay(this.#options.retry, failures);
       if (delay === undefined) return undefined;
-      await pause(delay, options.signal).catch((reason: unknown) => {
-        throw interrupted({ url: this.#endpoint(reference, options) }, reason);
-      });
+      await named(action, () => pause(delay, options.signal));
       const opened = await open(from);
       if (opened.offset === from) return opened.answer;
       await opened.answer.discard();
       return undefined;
     };
     const first = await open(offset);
-    return { offset: first.offset, body: blobBody({ action, ...first, size, resume }) };
+    return { offset: first.offset, body: blobBody({ action, ...first, size, signal: options.signal, resume }) };
   }
 
   /** Sends a request, and once more with the answer to the registry's challenge. */
@@ -119,11 +117,12 @@ export class Registry implements Distribution {
     return await named(ask.action, async () => {
       const authorization = this.#authorizer.remembered(access);
       const answer = await this.#transport.send({ ...ask, url, authorization, signal });
-      if (answer.status !== 401) return answer;
+      // Where a registry redirects to, nobody is entitled to its credentials.
+      if (answer.status !== 401 || answer.url.origin !== url.origin) return answer;
       const granting = this.#authorizer.answer(access, answer, authorization);
       const granted = await untilAborted(granting, signal).catch(async (error: unknown) => {
         await answer.discard();
-        throw signal?.aborted ? interrupted({ url }, error) : error;
+        throw error;
       });
       if (granted === undefined) return answer;
       await answer.discard();
@@ -158,12 +157,10 @@ function continues(answer: Answer, from: number, size: number): boolean {
   return Number(start) === from && Number(end) === size - 1 && (total === "*" || Number(total) === size);
 }
 
-/** Puts what was to be done in front of an error that only says what happened on the way. */
 async function named<T>(action: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    if (!(error instanceof Failure) || error.message.startsWith(action)) throw error;
-    throw new Failure(codeOf(error), `${action}: ${error.message}`, { cause: error, details: error.details ?? {} });
+    throw error instanceof Failure ? inContext(action, error) : error;
   }
 }

@@ -42,8 +42,12 @@ export class Transport {
   async send(exchange: Exchange): Promise<Answer> {
     const repeatable = exchange.method !== "POST";
     for (let failures = 1;; failures++) {
-      const answer = await this.#follow(exchange).catch((error: unknown) => networkFailure(exchange, error));
-      const retryable = answer instanceof Failure
+      const answer = await this.#follow(exchange).catch((error: unknown) =>
+        error instanceof Failure ? error : connectionFailure(`cannot reach ${exchange.url.host}`, error)
+      );
+      const retryable = exchange.signal?.aborted
+        ? false
+        : answer instanceof Failure
         ? answer.code === "unavailable" || answer.code === "deadline_exceeded"
         : answer.status === 429 || answer.status >= 500 && answer.status !== 501;
       const after = answer instanceof Failure ? undefined : answer.headers.get("retry-after");
@@ -53,9 +57,7 @@ export class Transport {
         return answer;
       }
       if (!(answer instanceof Failure)) await answer.discard();
-      await pause(delay, exchange.signal).catch((reason: unknown) => {
-        throw interrupted(exchange, reason);
-      });
+      await pause(delay, exchange.signal);
     }
   }
 
@@ -116,22 +118,18 @@ function refusedRedirect(from: URL, location: string, why: string): Failure {
   return new Failure("permission_denied", `cannot follow the redirect of ${from.host} to ${shown}: ${why}`);
 }
 
-/** A caller who gave up says why, or just did. */
-export function interrupted({ url }: Pick<Exchange, "url">, reason: unknown): Failure {
-  if (reason instanceof Failure) return reason;
-  return new Failure("aborted", `cannot reach ${url.host}: the request was cancelled`, { cause: reason });
-}
-
-/** Says what kept a request from its answer, in the same words on every host. */
-function networkFailure(exchange: Exchange, error: unknown): Failure {
-  if (exchange.signal?.aborted) return interrupted(exchange, exchange.signal.reason);
-  if (error instanceof Failure) return error;
-  return connectionFailure(`cannot reach ${exchange.url.host}`, error);
+/** Puts what was to be done in front of a failure that only says what happened on the way. */
+export function inContext(action: string, failure: Failure): Failure {
+  if (failure.message.startsWith(action)) return failure;
+  return new Failure(failure.code, `${action}: ${failure.message}`, {
+    cause: failure,
+    ...(failure.details === undefined ? {} : { details: failure.details }),
+  });
 }
 
 /** Turns an error of `fetch` or of a body's stream into a failure. The hosts put the reason at different depths. */
 export function connectionFailure(action: string, error: unknown): Failure {
-  if (error instanceof Failure) return error;
+  if (error instanceof Failure) return inContext(action, error);
   const texts: string[] = [];
   let innermost = messageOf(error);
   for (let at: unknown = error; at instanceof Error && texts.length < 10; at = at.cause) {

@@ -144,8 +144,16 @@ onRegistry("no authentication", {}, (at) => {
     const rest = async () => {
       while (!(await reader.read()).done);
     };
-    await assert.rejects(rest(), code("aborted"));
-    await assert.rejects(client().resolve(reference(), { signal: AbortSignal.abort() }), code("aborted"));
+    await assert.rejects(
+      rest(),
+      code("aborted", /^cannot fetch sha256:.* at byte [0-9]+ of [0-9]+: the request was cancelled$/),
+    );
+    await assert.rejects(
+      client().resolve(reference(), { signal: AbortSignal.abort() }),
+      code("aborted", /^cannot resolve /),
+    );
+    const late = client().resolve(parseReference(reference().registry + "/x"), { signal: AbortSignal.timeout(0) });
+    await assert.rejects(late, code("deadline_exceeded"));
   });
 
   it("resolve() says that nobody listens", async () => {
