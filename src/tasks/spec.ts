@@ -34,7 +34,7 @@ export interface SpecOptions {
   readonly accounts?: Accounts;
   /** Whether its standard streams are a terminal. */
   readonly terminal?: boolean;
-  /** Above the daemon's own, so that a container is killed before it. Default 100. */
+  /** How readily the kernel kills it when the machine runs out of memory; by default `Tasks.create` says. */
   readonly oomScoreAdj?: number;
 }
 
@@ -74,7 +74,7 @@ export function generateSpec(options: SpecOptions): Spec {
       capabilities: capabilitiesOf(user?.uid ?? 0),
       rlimits: defaultRlimits,
       noNewPrivileges: true,
-      oomScoreAdj: Math.min(options.oomScoreAdj ?? 100, 1000),
+      oomScoreAdj: options.oomScoreAdj,
     },
     root: { path: "rootfs", readonly: settings.readonlyRootfs ?? false },
     hostname,

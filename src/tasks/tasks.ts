@@ -4,9 +4,11 @@ import type { Host } from "../core/host.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Task, TaskStats, TaskStatus } from "../core/task.ts";
+import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
 import { readAccounts } from "./image_accounts.ts";
+import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { type TaskOwner, TrackedTask } from "./tracked_task.ts";
 
@@ -46,15 +48,21 @@ interface Entry {
  */
 export class Tasks implements AsyncDisposable {
   readonly #parts: TasksParts;
+  readonly #oomScoreAdj: number;
   readonly #entries = new Set<Entry>();
 
   constructor(parts: TasksParts) {
     this.#parts = parts;
+    this.#oomScoreAdj = containerOomScoreAdj(new Kernel(parts.host));
   }
 
-  /** As `Runtime.create`, with events. The caller owns the task: each `create` ends with `Task.delete`. */
+  /**
+   * As `Runtime.create`, with events, and in a container that the kernel kills before the daemon when memory runs out. The
+   * caller owns the task: each `create` ends with `Task.delete`.
+   */
   async create({ runtime, namespace, function: functionName, image, ...options }: NewTask): Promise<Task> {
-    const created = await runtime.create(options);
+    const spec = withOomScoreAdj(options.spec, this.#oomScoreAdj);
+    const created = await runtime.create({ ...options, spec });
     const owner = { namespace, function: functionName, image };
     const entry: Entry = {
       runtime,

@@ -70,6 +70,7 @@ for (const runtime of ["crun", "runc"]) {
           },
           rootfs: { type: "layers", diff_ids: [] },
         },
+        oomScoreAdj: 100,
         settings: { memoryBytes: 64 * 1024 * 1024, cpus: 0.5, pids: 32 },
         accounts: {
           passwd: "root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv:/bin/sh",

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmdirSync,
   rmSync,
   symlinkSync,
@@ -138,6 +139,14 @@ describe("Tasks", { skip: missing }, () => {
     const run = await tasks.run({ ...options("id -u; id -G", { user: "web" }), accounts });
     assert.equal(await text(run.task.stdout), "1000\n1001 33\n");
     assert.equal((await run.done).code, 0);
+    await nothingLeft();
+  });
+
+  it("create() has containers killed before the daemon when memory runs out", async () => {
+    const own = Number(readFileSync("/proc/self/oom_score_adj", "utf8"));
+    const run = await tasks.run(options("cat /proc/self/oom_score_adj"));
+    assert.equal(await text(run.task.stdout), `${Math.min(own + 100, 1000)}\n`);
+    await run.done;
     await nothingLeft();
   });
 
