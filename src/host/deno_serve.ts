@@ -1,8 +1,11 @@
 import type { Host } from "../core/host.ts";
-import { Deno, type ServeInfo } from "./deno_shapes.ts";
+import { Deno } from "./deno_shapes.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 
-/** @see Host.serve */
+/**
+ * `deno.json` asks for `no-legacy-abort`: without it Deno aborts signals after a good end too, and warns of that.
+ * @see Host.serve
+ */
 export const serve: Host["serve"] = async (options, handler) => {
   const abort = new AbortController();
   const address = options.path === undefined
@@ -12,7 +15,7 @@ export const serve: Host["serve"] = async (options, handler) => {
   const answer = guarded(handler);
   let server;
   try {
-    server = Deno.serve(settings, (request, info) => answered(request, info, answer));
+    server = Deno.serve(settings, (request) => answered(request, answer));
   } catch (error) {
     throw listenFailure(options, error);
   }
@@ -27,24 +30,42 @@ export const serve: Host["serve"] = async (options, handler) => {
 };
 
 /**
- * Mends what differs from the other hosts: over a Unix socket Deno calls the scheme `http+unix`, and it aborts a request's
- * signal after a good end too.
+ * Mends what differs from the other hosts: over a Unix socket Deno calls the scheme `http+unix`, and once a response is
+ * under way its signal tells nothing of a client that leaves; only the body is cancelled.
  */
-async function answered(
-  request: Request,
-  info: ServeInfo,
-  answer: (request: Request) => Promise<Response>,
-): Promise<Response> {
-  const gone = new AbortController();
-  const abort = () => gone.abort(new DOMException("the client has gone", "AbortError"));
-  info.completed.catch(abort);
-  const signal = request.signal;
-  signal.addEventListener("abort", abort);
+async function answered(request: Request, answer: (request: Request) => Promise<Response>): Promise<Response> {
+  const signalOfDeno = () => Reflect.get(Request.prototype, "signal", request) as AbortSignal;
+  const abort = () => gone?.abort(new DOMException("the client has gone", "AbortError"));
+  let gone: AbortController | undefined;
   const response = await answer(Object.defineProperties(request, {
-    signal: { value: gone.signal },
     url: { value: request.url.replace(/^http\+unix:/, "http:") },
+    signal: {
+      get() {
+        if (gone === undefined) {
+          gone = new AbortController();
+          signalOfDeno().addEventListener("abort", abort);
+        }
+        return gone.signal;
+      },
+    },
   }));
-  // From here on `completed` tells how it ends, and the signal does not.
-  signal.removeEventListener("abort", abort);
-  return response;
+  if (gone === undefined) return response;
+  signalOfDeno().removeEventListener("abort", abort);
+  return response.body === null ? response : new Response(watched(response.body, abort), response);
+}
+
+/** The same stream, and a call when its consumer cancels it. */
+function watched(body: ReadableStream<Uint8Array>, cancelled: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel(reason) {
+      cancelled();
+      return reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
 }

@@ -29,11 +29,6 @@ export interface ServeOptions {
   onListen?(): void;
 }
 
-export interface ServeInfo {
-  /** Resolves when the response was sent, rejects when it could not be. */
-  readonly completed: Promise<void>;
-}
-
 interface Api {
   readonly version: { readonly deno: string };
   readonly build: { readonly arch: "x86_64" | "aarch64" };
@@ -48,7 +43,7 @@ interface Api {
   readonly UnsafeFnPointer: new (pointer: Pointer, signature: Signature) => {
     call(argument: number): number | bigint;
   };
-  serve(options: ServeOptions, handler: (request: Request, info: ServeInfo) => Promise<Response>): HttpServer;
+  serve(options: ServeOptions, handler: (request: Request) => Promise<Response>): HttpServer;
 }
 
 /** The global `Deno`. */
