@@ -53,10 +53,9 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   }
   undo.use(lockRoot(kernel, config.root));
 
-  const registry = new PluginRegistry(builtins);
+  const registry = undo.use(new PluginRegistry(builtins));
   await registry.start({ host, root: config.root, run: config.run }, pluginSettings(config));
   const metadata = registry.get<Metadata>("metadata");
-  undo.defer(() => metadata.close());
   const monitor = registry.get<Monitor>("monitor");
   undo.defer(() => monitor.shutdown());
   const runtimes = registry.all<Runtime>("runtime");
