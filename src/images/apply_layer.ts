@@ -1,0 +1,48 @@
+import { createHash } from "node:crypto";
+import { Failure } from "../core/errors.ts";
+import { type Digest, splitDigest } from "../core/digest.ts";
+import { Slice } from "../linux/slice.ts";
+import type { Budget } from "./budget.ts";
+import { inflate } from "./inflate.ts";
+import type { LayerFolder } from "./layer_folder.ts";
+import { TarReader } from "./tar_reader.ts";
+
+export interface ApplyLayerOptions {
+  /** The layer as it is stored, compressed or not. */
+  readonly blob: AsyncIterable<Uint8Array>;
+  /** The digest that its archive has to have. */
+  readonly diffId: Digest;
+  readonly folder: LayerFolder;
+  readonly budget: Budget;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Unpacks a layer into a folder, in one pass: decompress, digest, read the archive, make the files.
+ * @throws data_loss when it is corrupt, cut short, or not what the image's configuration says; as `LayerFolder.add`.
+ */
+export async function applyLayer({ blob, diffId, folder, budget, signal }: ApplyLayerOptions): Promise<void> {
+  const { algorithm, hex } = splitDigest(diffId);
+  const hash = createHash(algorithm);
+  const reader = new TarReader();
+  const slice = new Slice(signal);
+  for await (const chunk of inflate(blob)) {
+    budget.bytes(chunk.length);
+    hash.update(chunk);
+    reader.feed(chunk);
+    for (let event = reader.next(); event !== undefined; event = reader.next()) {
+      if (event.kind === "entry") await folder.add(event.entry);
+      else if (event.kind === "data") folder.write(event.bytes);
+      if (slice.over) await slice.next();
+    }
+  }
+  reader.end();
+  const found = hash.digest("hex");
+  if (found !== hex) {
+    throw new Failure(
+      "data_loss",
+      `cannot unpack the layer: its archive is ${algorithm}:${found}, the image's configuration says ${diffId}`,
+    );
+  }
+  await folder.finish(slice);
+}

@@ -1,0 +1,72 @@
+import type { ContentStore } from "../core/content.ts";
+import type { Descriptor } from "../core/descriptor.ts";
+import type { Distribution, DistributionOptions } from "../core/distribution.ts";
+import { codeOf } from "../core/errors.ts";
+import type { ImageReference } from "../core/reference.ts";
+import { ingestRef } from "./hold.ts";
+import { counted, type OnProgress } from "./progress.ts";
+import { SingleFlight } from "./single_flight.ts";
+
+/** Brings blobs from registries into the content store, each once at a time, and goes on where an attempt had stopped. */
+export class Fetcher {
+  readonly #content: ContentStore;
+  readonly #distribution: Distribution;
+  readonly #flights = new SingleFlight<void>();
+
+  constructor(content: ContentStore, distribution: Distribution) {
+    this.#content = content;
+    this.#distribution = distribution;
+  }
+
+  /** @throws failed_precondition when size or digest differ from the descriptor's; what the registry answers. */
+  async fetch(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    options: DistributionOptions & { readonly onProgress?: OnProgress | undefined },
+  ): Promise<void> {
+    const { digest, size } = descriptor;
+    const { onProgress, signal, ...rest } = options;
+    if (await this.#has(descriptor)) return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+    await this.#flights.run(
+      digest,
+      signal,
+      (signal) => this.#fetch(reference, descriptor, { ...rest, signal }, onProgress),
+    );
+    onProgress?.({ digest, phase: "done", bytes: size, total: size });
+  }
+
+  async #fetch(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    options: DistributionOptions,
+    onProgress: OnProgress | undefined,
+  ): Promise<void> {
+    const { digest, size } = descriptor;
+    // It may have come while this waited.
+    if (await this.#has(descriptor)) return;
+    await using ingest = await this.#content.writer(ingestRef(digest), { digest, size });
+    if (ingest.offset < size) {
+      const { offset, body } = await this.#distribution.fetch(reference, descriptor, {
+        ...options,
+        offset: ingest.offset,
+      });
+      if (offset !== ingest.offset) await ingest.truncate();
+      const step = { digest, phase: "download", total: size } as const;
+      for await (const chunk of counted(body, step, onProgress, ingest.offset)) {
+        options.signal?.throwIfAborted();
+        await ingest.write(chunk);
+      }
+    }
+    await ingest.commit();
+  }
+
+  async #has({ digest }: Descriptor): Promise<boolean> {
+    try {
+      await this.#content.info(digest);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === "not_found") return false;
+      throw error;
+    }
+  }
+}

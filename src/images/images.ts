@@ -1,0 +1,207 @@
+import type { ContentStore } from "../core/content.ts";
+import type { Descriptor, Platform } from "../core/descriptor.ts";
+import type { Digest } from "../core/digest.ts";
+import type { Distribution, DistributionOptions } from "../core/distribution.ts";
+import { Failure } from "../core/errors.ts";
+import type { Events } from "../core/event.ts";
+import type { Host } from "../core/host.ts";
+import type { Image } from "../core/image.ts";
+import type { Metadata } from "../core/metadata.ts";
+import { defaultPlatform, formatPlatform } from "../core/platform.ts";
+import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import { defaultLimits, type UnpackLimits } from "./budget.ts";
+import { exportImage } from "./export.ts";
+import { Fetcher } from "./fetch.ts";
+import { Hold } from "./hold.ts";
+import { importImages } from "./import.ts";
+import type { OnProgress } from "./progress.ts";
+import { fetchHeld, LayerDownloads } from "./pull.ts";
+import { type ResolvedImage, resolveImage } from "./resolve.ts";
+import { Unpacker, unpackPrefix } from "./unpack.ts";
+
+const cachedImages = 256;
+
+export interface ImagesParts {
+  readonly content: ContentStore;
+  readonly distribution: Distribution;
+  readonly metadata: Metadata;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly host: Host;
+  readonly events?: Events;
+  readonly limits?: UnpackLimits;
+}
+
+export interface PullOptions extends DistributionOptions {
+  /** Default: this machine's. */
+  readonly platform?: Platform | undefined;
+  /** The snapshotter into which the image is also unpacked, while it is on its way. */
+  readonly snapshotter?: string | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface UnpackImageOptions {
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Images: names that point at content, where they come from, and how they become snapshots. */
+export class Images {
+  readonly #parts: ImagesParts;
+  readonly #fetcher: Fetcher;
+  readonly #unpacker: Unpacker;
+  readonly #platform: Platform;
+  /** What has been resolved, by digest and platform; content never changes. */
+  readonly #resolved = new Map<string, ResolvedImage>();
+
+  constructor(parts: ImagesParts) {
+    this.#parts = parts;
+    this.#fetcher = new Fetcher(parts.content, parts.distribution);
+    this.#unpacker = new Unpacker({ ...parts, limits: parts.limits ?? defaultLimits });
+    this.#platform = defaultPlatform(parts.host.arch);
+  }
+
+  /**
+   * Brings an image from its registry: manifest, configuration and layers for one platform, then the name.
+   * @param name for example `alpine:3.20`, `ghcr.io/owner/name@sha256:…`.
+   * @throws what the registry answers; invalid_argument for what is no image; not_found for a platform that it has not;
+   * failed_precondition where bytes do not match their digest; as `unpack` with a snapshotter.
+   */
+  async pull(namespace: string, name: string, options: PullOptions = {}): Promise<Image> {
+    const { platform = this.#platform, snapshotter: id, onProgress, ...distribution } = options;
+    const { signal } = distribution;
+    const reference = parseReference(name);
+    const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "pull");
+
+    const target = await this.#parts.distribution.resolve(reference, distribution);
+    const document = fetchHeld(this.#fetcher, hold, reference, distribution);
+    const image = await resolveImage(target, { content: this.#parts.content, platform, fetch: document });
+    const blob = fetchHeld(this.#fetcher, hold, reference, { ...distribution, onProgress });
+    const downloads = new LayerDownloads(image.layers, blob, signal);
+    if (snapshotter !== undefined) {
+      try {
+        const arrived = downloads.arrived.bind(downloads);
+        await this.#unpacker.unpack(image, snapshotter, { hold, onProgress, signal, arrived });
+      } catch (error) {
+        await downloads.stop(error);
+        throw error;
+      }
+    }
+    await downloads.done;
+    return await this.#put(namespace, reference, target);
+  }
+
+  /**
+   * Takes in images from disk: an OCI layout (a folder, or a tar archive of one), or what `docker save` wrote.
+   * @param options.name in place of the name that is in it; needed where there is none.
+   * @throws invalid_argument for what is none of these, or holds several images where one was named; data_loss where
+   * content does not match its digest; not_found where content is missing.
+   */
+  async import(
+    namespace: string,
+    path: string,
+    options: { readonly name?: string | undefined } = {},
+  ): Promise<readonly Image[]> {
+    const name = options.name === undefined ? undefined : parseReference(options.name);
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "import");
+    const imported = await importImages({ content: this.#parts.content, hold, path, name, platform: this.#platform });
+    const images: Image[] = [];
+    for (const { reference, target } of imported) images.push(await this.#put(namespace, reference, target));
+    return images;
+  }
+
+  /**
+   * Writes an image to disk as an OCI layout.
+   * @param path a folder that is not there or empty; or a file that is not there and ends in `.tar`.
+   * @throws not_found; already_exists for the path; data_loss where content does not match its digest.
+   */
+  async export(namespace: string, name: string, path: string): Promise<void> {
+    const image = await this.get(namespace, name);
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "export");
+    await exportImage({ content: this.#parts.content, hold, image, path });
+  }
+
+  list(namespace: string): Promise<readonly Image[]> {
+    return this.#parts.metadata.images.list(namespace);
+  }
+
+  /** @throws not_found. */
+  async get(namespace: string, name: string): Promise<Image> {
+    const full = formatReference(parseReference(name));
+    const image = await this.#parts.metadata.images.get(namespace, full);
+    if (image !== undefined) return image;
+    throw new Failure(
+      "not_found",
+      `cannot find image ${JSON.stringify(full)} in namespace ${JSON.stringify(namespace)}: pull or import it`,
+    );
+  }
+
+  /** Removes the name. Content and snapshots go when nothing refers to them any more. @throws not_found. */
+  async remove(namespace: string, name: string): Promise<void> {
+    const image = await this.get(namespace, name);
+    await this.#parts.metadata.images.delete(namespace, image.name);
+    this.#parts.events?.publish("/images/delete", namespace, { name: image.name });
+  }
+
+  /**
+   * What an image says of itself: from an index, a manifest, or a manifest's digest alone.
+   * @param platform default: this machine's.
+   * @throws as `resolveImage`.
+   */
+  async config(target: Digest | Descriptor, platform: Platform = this.#platform): Promise<ResolvedImage> {
+    const descriptor = typeof target === "string" ? { digest: target, mediaType: "", size: 0 } : target;
+    const key = `${descriptor.digest} ${formatPlatform(platform)}`;
+    const cached = this.#resolved.get(key);
+    if (cached !== undefined) return cached;
+    const image = await resolveImage(descriptor, { content: this.#parts.content, platform });
+    const [oldest] = this.#resolved.keys();
+    if (this.#resolved.size >= cachedImages && oldest !== undefined) this.#resolved.delete(oldest);
+    this.#resolved.set(key, image);
+    return image;
+  }
+
+  /**
+   * Unpacks an image's layers into a snapshotter, those that are not there.
+   * @returns the key of the committed snapshot that holds the whole image.
+   * @throws as `config`; data_loss for a layer that is corrupt; resource_exhausted past the limits; invalid_argument for
+   * an entry that leads out of the root.
+   */
+  async unpack(manifest: Digest, snapshotter: string, options: UnpackImageOptions = {}): Promise<string> {
+    const into = this.#snapshotter(snapshotter);
+    const image = await this.config(manifest);
+    await using hold = await Hold.take(this.#parts.metadata.leases, "default", "unpack");
+    for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
+    return await this.#unpacker.unpack(image, into, { ...options, hold });
+  }
+
+  /** Removes what an earlier process left half unpacked. @returns its keys and folders. */
+  async recover(): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const snapshotter of this.#parts.snapshotters.values()) {
+      for (const { key, kind } of await snapshotter.walk()) {
+        if (kind !== "active" || !key.startsWith(unpackPrefix)) continue;
+        await snapshotter.remove(key);
+        removed.push(key);
+      }
+      removed.push(...await snapshotter.cleanup());
+    }
+    return removed;
+  }
+
+  async #put(namespace: string, reference: ImageReference, target: Descriptor): Promise<Image> {
+    const name = formatReference(reference);
+    const before = await this.#parts.metadata.images.get(namespace, name);
+    const image = await this.#parts.metadata.images.put({ namespace, name, target });
+    const topic = before === undefined ? "/images/create" : "/images/update";
+    this.#parts.events?.publish(topic, namespace, { name, digest: target.digest });
+    return image;
+  }
+
+  #snapshotter(id: string): Snapshotter {
+    const snapshotter = this.#parts.snapshotters.get(id);
+    if (snapshotter !== undefined) return snapshotter;
+    const known = [...this.#parts.snapshotters.keys()].join(", ") || "none";
+    throw new Failure("invalid_argument", `no snapshotter ${JSON.stringify(id)} is running: there are ${known}`);
+  }
+}

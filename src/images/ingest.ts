@@ -1,0 +1,46 @@
+import type { ContentStore, ExpectedContent } from "../core/content.ts";
+import { type Digest, digestOf } from "../core/digest.ts";
+import { codeOf, Failure } from "../core/errors.ts";
+import type { Hold } from "./hold.ts";
+
+/**
+ * Takes bytes into the content store and holds them.
+ * @throws data_loss when they are not what was expected.
+ */
+export async function ingest(
+  content: ContentStore,
+  hold: Hold,
+  bytes: AsyncIterable<Uint8Array>,
+  expected: ExpectedContent = {},
+): Promise<Digest> {
+  if (expected.digest !== undefined) await hold.content(expected.digest);
+  try {
+    await using ingest = await content.writer(`import-${crypto.randomUUID()}`, expected);
+    try {
+      for await (const chunk of bytes) await ingest.write(chunk);
+      const { digest } = await ingest.commit();
+      await hold.content(digest);
+      return digest;
+    } catch (error) {
+      // What came from disk is read again from its start the next time: nothing of it is kept.
+      await ingest.truncate().catch(() => {});
+      throw error;
+    }
+  } catch (error) {
+    if (codeOf(error) === "already_exists" && expected.digest !== undefined) return expected.digest;
+    if (codeOf(error) !== "failed_precondition" || expected.digest === undefined) throw error;
+    throw new Failure("data_loss", `cannot import ${expected.digest}: the bytes on disk are not what it names`, {
+      cause: error,
+    });
+  }
+}
+
+/** Takes in a document that is in memory. */
+export async function ingestBytes(content: ContentStore, hold: Hold, bytes: Uint8Array<ArrayBuffer>): Promise<Digest> {
+  const digest = await digestOf(bytes);
+  return await ingest(content, hold, one(bytes), { digest, size: bytes.length });
+}
+
+async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

@@ -1,0 +1,79 @@
+import type { ByteString } from "../linux/byte_string.ts";
+import type { Files } from "../linux/files.ts";
+import { type FileStatus, isDirectory } from "../linux/statx.ts";
+import type { Xattrs } from "../linux/xattr.ts";
+import { splitPath } from "./entry_path.ts";
+
+/** The attribute of overlayfs that says: nothing of this folder shows from the layers below. */
+export const opaqueAttribute = "trusted.overlay.opaque";
+
+/** A file of a layer below. */
+export interface LowerFile {
+  /** Its open folder; closed by who asked. */
+  readonly parent: number;
+  readonly name: ByteString;
+  readonly status: FileStatus;
+}
+
+/** The layers below one that is being unpacked: overlay layer folders, nearest first. */
+export class LowerLayers {
+  readonly #files: Files;
+  readonly #xattrs: Xattrs;
+  readonly #folders: readonly string[];
+
+  constructor(files: Files, xattrs: Xattrs, folders: readonly string[]) {
+    this.#files = files;
+    this.#xattrs = xattrs;
+    this.#folders = folders;
+  }
+
+  /** Finds what would show at a path with these layers stacked. @returns undefined where nothing would. */
+  find(path: ByteString): LowerFile | undefined {
+    for (const folder of this.#folders) {
+      const root = this.#files.openFolder(folder);
+      const found = this.look(root, path);
+      if (typeof found === "object") return found;
+      if (found === "hidden") return undefined;
+    }
+    return undefined;
+  }
+
+  /**
+   * Looks into one layer. `hidden` says that it hides the path of those below, `absent` that it says nothing.
+   * @param root an open layer folder; it is closed.
+   */
+  look(root: number, path: ByteString): LowerFile | "hidden" | "absent" {
+    const [parent, name] = splitPath(path);
+    const below = parent === "" ? [] : parent.split("/");
+    let fd = root;
+    let opaque = this.#isOpaque(fd);
+    let keep = false;
+    try {
+      for (const part of below) {
+        const status = this.#files.stat(fd, part);
+        if (status === undefined) return opaque ? "hidden" : "absent";
+        if (!isDirectory(status)) return "hidden";
+        const child = this.#files.openDirectory(fd, part);
+        this.#files.close(fd);
+        fd = child;
+        opaque ||= this.#isOpaque(fd);
+      }
+      const status = this.#files.stat(fd, name);
+      if (status === undefined) return opaque ? "hidden" : "absent";
+      if (isWhiteout(status)) return "hidden";
+      keep = true;
+      return { parent: fd, name, status };
+    } finally {
+      if (!keep) this.#files.close(fd);
+    }
+  }
+
+  #isOpaque(fd: number): boolean {
+    return this.#xattrs.get(fd, "", opaqueAttribute)?.[0] === 0x79;
+  }
+}
+
+/** Overlayfs hides a name of the layers below with a character device 0:0. */
+export function isWhiteout({ mode, rdev }: FileStatus): boolean {
+  return (mode & 0o170000) === 0o020000 && rdev.major === 0 && rdev.minor === 0;
+}

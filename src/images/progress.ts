@@ -1,0 +1,35 @@
+import type { Digest } from "../core/digest.ts";
+
+/** One step of a pull or unpack, of one layer (or manifest). */
+export interface Progress {
+  readonly digest: Digest;
+  readonly phase: "download" | "unpack" | "done" | "exists";
+  /** Bytes of the blob so far. */
+  readonly bytes: number;
+  readonly total: number;
+}
+
+export type OnProgress = (progress: Progress) => void;
+
+/** How often a layer's progress is told at most, in milliseconds. */
+const everyMs = 50;
+
+/** Passes a stream on and tells how far it is. @param start bytes that were there before. */
+export async function* counted(
+  source: AsyncIterable<Uint8Array>,
+  step: Omit<Progress, "bytes">,
+  onProgress: OnProgress | undefined,
+  start = 0,
+): AsyncGenerator<Uint8Array> {
+  let bytes = start;
+  let told = 0;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    const now = performance.now();
+    if (now - told >= everyMs) {
+      told = now;
+      onProgress?.({ ...step, bytes });
+    }
+    yield chunk;
+  }
+}

@@ -1,0 +1,88 @@
+import type { Descriptor } from "../core/descriptor.ts";
+import type { DistributionOptions } from "../core/distribution.ts";
+import type { ImageReference } from "../core/reference.ts";
+import type { Fetcher } from "./fetch.ts";
+import type { Hold } from "./hold.ts";
+import type { OnProgress } from "./progress.ts";
+import type { ResolvedLayer } from "./resolve.ts";
+
+/** How many layers are on their way at once. */
+const concurrency = 3;
+
+/** The layers of one image on their way into the content store, the largest first. */
+export class LayerDownloads {
+  readonly #arrivals = new Map<string, PromiseWithResolvers<void>>();
+  /** Resolves when all are there; rejects with the first error, when the others have stopped. */
+  readonly done: Promise<void>;
+  readonly #stop = new AbortController();
+
+  constructor(
+    layers: readonly ResolvedLayer[],
+    fetch: (layer: Descriptor, signal: AbortSignal) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ) {
+    const unique = new Map(layers.map(({ descriptor }) => [descriptor.digest, descriptor]));
+    for (const digest of unique.keys()) {
+      const arrival = Promise.withResolvers<void>();
+      // Nobody may be waiting for this one when it fails; `done` tells.
+      arrival.promise.catch(() => {});
+      this.#arrivals.set(digest, arrival);
+    }
+    this.done = this.#run([...unique.values()].sort((a, b) => b.size - a.size), fetch, signal);
+    this.done.catch(() => {});
+  }
+
+  /** Resolves when a layer is in the content store. */
+  arrived(layer: ResolvedLayer): Promise<void> {
+    return this.#arrivals.get(layer.descriptor.digest)?.promise ?? Promise.resolve();
+  }
+
+  /** Ends those that are on their way, and waits until they have ended. */
+  async stop(reason: unknown): Promise<void> {
+    this.#stop.abort(reason);
+    await this.done.catch(() => {});
+  }
+
+  async #run(
+    queue: readonly Descriptor[],
+    fetch: (layer: Descriptor, signal: AbortSignal) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const stop = this.#stop;
+    const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+    const next = queue.values();
+    const fetchAll = async () => {
+      for (const layer of next) {
+        const arrival = this.#arrivals.get(layer.digest);
+        try {
+          either.throwIfAborted();
+          await fetch(layer, either);
+          arrival?.resolve();
+        } catch (error) {
+          arrival?.reject(error);
+          stop.abort(error);
+          throw error;
+        }
+      }
+    };
+    const results = await Promise.allSettled(Array.from({ length: concurrency }, fetchAll));
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed === undefined) return;
+    const reason = stop.signal.aborted ? stop.signal.reason : failed.reason;
+    for (const arrival of this.#arrivals.values()) arrival.reject(reason);
+    throw reason;
+  }
+}
+
+/** A function that fetches one blob and holds it from before it is looked for. */
+export function fetchHeld(
+  fetcher: Fetcher,
+  hold: Hold,
+  reference: ImageReference,
+  options: DistributionOptions & { readonly onProgress?: OnProgress | undefined },
+): (descriptor: Descriptor, signal?: AbortSignal) => Promise<void> {
+  return async (descriptor, signal) => {
+    await hold.content(descriptor.digest);
+    await fetcher.fetch(reference, descriptor, signal === undefined ? options : { ...options, signal });
+  };
+}

@@ -1,0 +1,115 @@
+import type { ContentStore } from "../core/content.ts";
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
+import type { Host } from "../core/host.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import { Kernel } from "../linux/kernel.ts";
+import { applyLayer } from "./apply_layer.ts";
+import { Budget, type UnpackLimits } from "./budget.ts";
+import type { Hold } from "./hold.ts";
+import { LayerFolder } from "./layer_folder.ts";
+import { counted, type OnProgress } from "./progress.ts";
+import type { ResolvedImage, ResolvedLayer } from "./resolve.ts";
+import { SingleFlight } from "./single_flight.ts";
+
+/** Keys of snapshots into which a layer is being unpacked begin with it. */
+export const unpackPrefix = "unpack-";
+
+export interface UnpackOptions {
+  readonly hold: Hold;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Resolves when a layer's blob is in the content store. Default: it is there. */
+  readonly arrived?: (layer: ResolvedLayer) => Promise<void>;
+}
+
+/** Unpacks layers into snapshots, named by their ChainID, so that each stack of layers is unpacked once and shared. */
+export class Unpacker {
+  readonly #content: ContentStore;
+  readonly #limits: UnpackLimits;
+  readonly #kernel: Kernel;
+  readonly #flights = new SingleFlight<void>();
+
+  constructor({ content, host, limits }: { content: ContentStore; host: Host; limits: UnpackLimits }) {
+    this.#content = content;
+    this.#limits = limits;
+    this.#kernel = new Kernel(host);
+  }
+
+  /**
+   * Unpacks what is missing of an image's layers.
+   * @returns the ChainID of all layers: the key of the committed snapshot.
+   * @throws failed_precondition for an image without layers; as `applyLayer`, naming the layer.
+   */
+  async unpack(image: ResolvedImage, snapshotter: Snapshotter, options: UnpackOptions): Promise<string> {
+    if (image.chainId === undefined) {
+      throw new Failure("failed_precondition", `cannot unpack image ${image.manifestDigest}: it has no layers`);
+    }
+    for (const { chainId } of image.layers) await options.hold.snapshot(snapshotter.id, chainId);
+    if (await isCommitted(snapshotter, image.chainId)) return image.chainId;
+    const budget = new Budget(this.#limits);
+    let parent: string | undefined;
+    for (const layer of image.layers) {
+      const below = parent;
+      await this.#flights.run(
+        `${snapshotter.id} ${layer.chainId}`,
+        options.signal,
+        (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
+      );
+      parent = layer.chainId;
+    }
+    return image.chainId;
+  }
+
+  async #layer(
+    layer: ResolvedLayer,
+    parent: string | undefined,
+    snapshotter: Snapshotter,
+    budget: Budget,
+    { onProgress, signal, arrived, hold }: UnpackOptions,
+  ): Promise<void> {
+    const { digest, size } = layer.descriptor;
+    if (await isCommitted(snapshotter, layer.chainId)) {
+      return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+    }
+    await arrived?.(layer);
+    const key = `${unpackPrefix}${crypto.randomUUID()}-${layer.chainId}`;
+    await hold.snapshot(snapshotter.id, key);
+    await snapshotter.prepare(key, parent);
+    try {
+      await this.#apply(layer, await snapshotter.folder(key), budget, onProgress, signal);
+      await snapshotter.commit(layer.chainId, key);
+    } catch (error) {
+      await snapshotter.remove(key);
+      // Another process was faster.
+      if (await isCommitted(snapshotter, layer.chainId)) return;
+      signal?.throwIfAborted();
+      if (!(error instanceof Failure)) throw error;
+      throw new Failure(error.code, `cannot unpack layer ${digest}: ${messageOf(error)}`, {
+        cause: error,
+        details: { ...error.details, layer: digest },
+      });
+    }
+    onProgress?.({ digest, phase: "done", bytes: size, total: size });
+  }
+
+  async #apply(
+    { descriptor: { digest, size }, diffId }: ResolvedLayer,
+    folder: Awaited<ReturnType<Snapshotter["folder"]>>,
+    budget: Budget,
+    onProgress: OnProgress | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    using layer = new LayerFolder(this.#kernel, { ...folder, budget });
+    const blob = counted(await this.#content.read(digest), { digest, phase: "unpack", total: size }, onProgress);
+    await applyLayer({ blob, diffId, folder: layer, budget, signal });
+  }
+}
+
+async function isCommitted(snapshotter: Snapshotter, key: string): Promise<boolean> {
+  try {
+    return (await snapshotter.stat(key)).kind === "committed";
+  } catch (error) {
+    if (codeOf(error) === "not_found") return false;
+    throw error;
+  }
+}
