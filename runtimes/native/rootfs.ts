@@ -36,7 +36,7 @@ export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operatio
   yield mount("tmpfs", folder, {
     type: "tmpfs",
     flags: f.MS_NODEV,
-    data: `mode=700,size=${rootfs.scratch.sizeBytes}`,
+    data: `mode=700,size=${Math.max(rootfs.scratch.sizeBytes, 1)}`,
     why: `mount tmpfs for the writable layer on ${quote(folder)}`,
   });
   for (const path of [upper, work, merged]) {
