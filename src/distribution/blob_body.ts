@@ -1,6 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { Answer } from "./answer.ts";
-import { connectionFailure } from "./transport.ts";
+import { connectionFailure } from "./connection_failure.ts";
 
 export interface BlobBodyOptions {
   /** How errors begin: `cannot fetch sha256:… of …`. */

@@ -2,8 +2,10 @@ import type { ImageReference } from "../core/reference.ts";
 
 /** Tells whether a URL's host is this machine: its traffic passes no wire. */
 export function isLoopback(url: URL): boolean {
-  const host = url.hostname;
-  return host === "localhost" || host === "[::1]" || /^127(?:\.[0-9]{1,3}){3}$/.test(host);
+  // The URL parser has written every form of an address in the one that is compared here.
+  const host = url.hostname.replace(/\.$/, "");
+  return host === "localhost" || host === "[::1]" || /^127(?:\.[0-9]{1,3}){3}$/.test(host) ||
+    /^\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\]$/.test(host);
 }
 
 /** Tells whether nobody between here and there can read or change what is sent. */

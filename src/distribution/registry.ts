@@ -6,12 +6,13 @@ import type { Answer } from "./answer.ts";
 import { type Access, Authorizer } from "./authorizer.ts";
 import { blobBody } from "./blob_body.ts";
 import { pause, untilAborted } from "./cancel.ts";
+import { inContext } from "./connection_failure.ts";
 import type { Credentials } from "./credentials.ts";
 import { endpointOf } from "./endpoint.ts";
 import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay } from "./retry.ts";
-import { inContext, Transport, type TransportOptions } from "./transport.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
 
 export interface RegistryOptions extends TransportOptions {
   /** Registries spoken to over http, by host or host:port. */

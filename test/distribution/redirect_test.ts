@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { endpointOf, isLoopback } from "../../src/distribution/endpoint.ts";
+import { redirected } from "../../src/distribution/redirect.ts";
+import { parseReference } from "../../src/core/reference.ts";
+
+describe("redirected()", () => {
+  const followed: readonly [from: string, location: string, to: string][] = [
+    ["https://r.io/v2/a", "/b?c", "https://r.io/b?c"],
+    ["https://r.io/v2/a", "https://cdn.io/x", "https://cdn.io/x"],
+    ["https://r.io/v2/a", "//cdn.io/x", "https://cdn.io/x"],
+    ["https://r.io/v2/a", "https://u:p@cdn.io/x", "https://cdn.io/x"],
+    ["http://r.io/v2/a", "https://cdn.io/x", "https://cdn.io/x"],
+    ["http://127.0.0.1:5000/v2/a", "http://localhost:9000/x", "http://localhost:9000/x"],
+  ];
+  for (const [from, location, to] of followed) {
+    it(`follows ${from} to ${location}`, () => assert.equal(redirected(new URL(from), location).href, to));
+  }
+
+  const refused: readonly [from: string, location: string, why: RegExp][] = [
+    ["https://r.io/v2/a", "http://r.io/x", /it leaves https/],
+    ["https://r.io/v2/a", "http://169.254.169.254/latest", /it leaves https/],
+    ["https://r.io/v2/a", "https://127.0.0.1/x", /it leads into this machine/],
+    ["http://r.io/v2/a", "http://127.1/x", /it leads into this machine/],
+    ["http://r.io/v2/a", "http://[::1]:8080/x", /it leads into this machine/],
+    ["http://r.io/v2/a", "http://[::ffff:127.0.0.1]/x", /it leads into this machine/],
+    ["http://r.io/v2/a", "http://localhost./x", /it leads into this machine/],
+    ["https://r.io/v2/a", "ftp://r.io/x", /neither https nor http/],
+    ["https://r.io/v2/a", "https://", /it is no address/],
+  ];
+  for (const [from, location, why] of refused) {
+    it(`refuses ${from} to ${location}`, () => {
+      assert.throws(() => redirected(new URL(from), location), { code: "permission_denied", message: why });
+    });
+  }
+
+  it("does not show what may be a signature", () => {
+    assert.throws(() => redirected(new URL("https://r.io/"), "http://cdn.io/x?sig=secret"), (error: Error) => {
+      assert.doesNotMatch(error.message, /secret/);
+      return true;
+    });
+  });
+});
+
+describe("endpointOf()", () => {
+  const table: readonly [reference: string, plainHttp: boolean | undefined, url: string][] = [
+    ["busybox", undefined, "https://registry-1.docker.io/v2/"],
+    ["r.io/x", undefined, "https://r.io/v2/"],
+    ["r.io/x", true, "http://r.io/v2/"],
+    ["localhost/x", undefined, "http://localhost/v2/"],
+    ["localhost:5000/x", false, "https://localhost:5000/v2/"],
+    ["127.9.9.9:5000/x", undefined, "http://127.9.9.9:5000/v2/"],
+    ["[::1]:5000/x", undefined, "http://[::1]:5000/v2/"],
+    ["[::2]/x", undefined, "https://[::2]/v2/"],
+    ["127.0.0.1.evil.io/x", undefined, "https://127.0.0.1.evil.io/v2/"],
+    ["localhost.evil.io/x", undefined, "https://localhost.evil.io/v2/"],
+  ];
+  for (const [reference, plainHttp, url] of table) {
+    it(`${reference} is at ${url}`, () => assert.equal(endpointOf(parseReference(reference), plainHttp).href, url));
+  }
+
+  it("0.0.0.0 is taken for another machine", () => assert.equal(isLoopback(new URL("http://0.0.0.0")), false));
+});
