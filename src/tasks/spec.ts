@@ -17,6 +17,9 @@ import {
   readonlyPaths,
 } from "./spec_defaults.ts";
 
+/** One object for all containers: what is compiled from it is cached by its identity. */
+const seccomp = defaultSeccomp(defaultCapabilities);
+
 /** What a caller may set beside the image; what is left out is the image's, or not limited. */
 export type SpecSettings = Partial<
   Pick<
@@ -82,7 +85,7 @@ export function generateSpec(options: SpecOptions): Spec {
     linux: {
       namespaces: defaultNamespaces,
       resources: resourcesOf(settings),
-      seccomp: defaultSeccomp(defaultCapabilities),
+      seccomp,
       maskedPaths,
       readonlyPaths,
     },

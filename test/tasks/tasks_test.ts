@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmdirSync,
   rmSync,
   symlinkSync,
@@ -26,6 +27,7 @@ import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { openMetadata } from "../../src/metadata/mod.ts";
 import { EventBus } from "../../src/monitoring/events.ts";
+import { host as hostPlugin } from "../../src/network/host.ts";
 import { none } from "../../src/network/none.ts";
 import type { RunOptions } from "../../src/tasks/container_run.ts";
 import type { SpecSettings } from "../../src/tasks/spec.ts";
@@ -54,6 +56,7 @@ describe("Tasks", { skip: missing }, () => {
   let runtime: Runtime;
   let snapshotter: Snapshotter;
   let network: Network;
+  let hostNetwork: Network;
   let tasks: Tasks;
   let events: EventBus;
 
@@ -72,6 +75,7 @@ describe("Tasks", { skip: missing }, () => {
     runtime = await nativeRuntime.create(context({ cgroupParent: `/${mark}` }));
     snapshotter = await nativeSnapshotter.create(context(undefined));
     network = await none.create(context(undefined)) as Network;
+    hostNetwork = await hostPlugin.create(context(undefined)) as Network;
     events = new EventBus((error) => assert.fail(String(error)));
     tasks = new Tasks({
       host,
@@ -85,7 +89,9 @@ describe("Tasks", { skip: missing }, () => {
     const { path } = await snapshotter.folder("image");
     for (const name of ["bin", "etc", "proc", "dev", "sys", "tmp"]) mkdirSync(join(path, name));
     copyFileSync(busybox, join(path, "bin/busybox"));
-    for (const name of ["sh", "sleep", "cat", "id"]) symlinkSync("busybox", join(path, "bin", name));
+    for (const name of ["sh", "sleep", "cat", "id", "tail", "readlink"]) {
+      symlinkSync("busybox", join(path, "bin", name));
+    }
     writeFileSync(join(path, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv:/bin/sh\n");
     writeFileSync(join(path, "etc/group"), "www:x:33:web\n");
     await snapshotter.commit(chain, "image");
@@ -216,6 +222,31 @@ describe("Tasks", { skip: missing }, () => {
     assert.deepEqual(seen.map(({ topic }) => topic), ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
     for (const { namespace, data } of seen) assert.deepEqual([namespace, data["containerId"]], ["default", run.id]);
     assert.deepEqual(seen.slice(2).map(({ data }) => data["exitStatus"]), [5, 5]);
+  });
+
+  it("tells when the kernel has killed for memory", async () => {
+    const seen: string[] = [];
+    const stop = events.subscribe("/tasks/", ({ topic }) => seen.push(topic));
+    const run = await tasks.run(options("tail /dev/zero", { memoryBytes: 16 * 1024 * 1024 }));
+    assert.equal((await run.done).oomKilled, true);
+    stop();
+    assert.deepEqual(seen, ["/tasks/create", "/tasks/start", "/tasks/oom", "/tasks/exit", "/tasks/delete"]);
+    await nothingLeft();
+  });
+
+  it("run() uses the machine's network where it is told to, and one of its own else", async () => {
+    const inside = async (plugin: Network) => {
+      const run = await tasks.run({ ...options("readlink /proc/self/ns/net; cat /etc/hosts"), network: plugin });
+      const output = await text(run.task.stdout);
+      await run.done;
+      return output;
+    };
+    const machine = readlinkSync("/proc/self/ns/net");
+    const hosts = existsSync("/etc/hosts") ? readFileSync("/etc/hosts", "utf8") : "";
+    assert.equal(await inside(hostNetwork), `${machine}\n${hosts}`);
+    assert.match(await inside(network), /^net:\[\d+\]\n$/);
+    assert.ok(!(await inside(network)).includes(machine));
+    await nothingLeft();
   });
 
   it("recover() removes what an earlier process left, and nothing else", async () => {
