@@ -8,10 +8,20 @@ export interface Monitor {
   span(name: string, options?: SpanOptions): Span;
   /** Counts and times one ended invocation. */
   invocation(record: InvocationMeasure): void;
+  /** Adds a number that is read whenever somebody asks. Returns the way to take it out. @throws already_exists. */
+  gauge(gauge: Gauge): () => void;
   /** The metrics in Prometheus' text format 0.0.4. */
   prometheus(): Promise<string>;
   /** Sends what is waiting and stops. */
   shutdown(): Promise<void>;
+}
+
+export interface Gauge {
+  /** As Prometheus names metrics: `mayfly_running_invocations`. */
+  readonly name: string;
+  /** One sentence. */
+  readonly help: string;
+  readonly read: () => number;
 }
 
 export type Attributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
