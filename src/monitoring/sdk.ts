@@ -1,5 +1,5 @@
 /** The only file that loads the OpenTelemetry SDK, and only where there is somebody to send to: it costs about 0.3 s. */
-import { context, metrics, propagation, trace } from "@opentelemetry/api";
+import { context, diag, metrics, propagation, trace } from "@opentelemetry/api";
 import { hostname } from "node:os";
 import { version } from "../version.ts";
 
@@ -49,7 +49,7 @@ export async function startSdk(env: Environment): Promise<Sdk | undefined> {
       try {
         await sdk.shutdown();
       } finally {
-        for (const api of [trace, metrics, context, propagation]) api.disable();
+        for (const api of [trace, metrics, context, propagation, diag]) api.disable();
       }
     },
   };
