@@ -1,4 +1,5 @@
 import type { ContainerStore } from "../core/container.ts";
+import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
@@ -49,7 +50,10 @@ interface Entry {
 export class Tasks implements AsyncDisposable {
   readonly #parts: TasksParts;
   readonly #oomScoreAdj: number;
+  #closed = false;
   readonly #entries = new Set<Entry>();
+  /** Settles when nothing is left of a run. */
+  readonly #runs = new Set<Promise<unknown>>();
 
   constructor(parts: TasksParts) {
     this.#parts = parts;
@@ -59,10 +63,18 @@ export class Tasks implements AsyncDisposable {
   /**
    * As `Runtime.create`, with events, and in a container that the kernel kills before the daemon when memory runs out. The
    * caller owns the task: each `create` ends with `Task.delete`.
+   * @throws unavailable when this has been disposed of.
    */
   async create({ runtime, namespace, function: functionName, image, ...options }: NewTask): Promise<Task> {
     const spec = withOomScoreAdj(options.spec, this.#oomScoreAdj);
     const created = await runtime.create({ ...options, spec });
+    if (this.#closed) {
+      await created.delete();
+      throw new Failure(
+        "unavailable",
+        `cannot create task "${options.id}": no new ones are taken, this is shutting down`,
+      );
+    }
     const owner = { namespace, function: functionName, image };
     const entry: Entry = {
       runtime,
@@ -77,7 +89,11 @@ export class Tasks implements AsyncDisposable {
    * @throws what making or starting it throws; nothing is left then.
    */
   run(options: RunOptions): Promise<ContainerRun> {
-    return startContainer(options, this.#parts, (task) => this.create(task));
+    const started = startContainer(options, this.#parts, (task) => this.create(task));
+    // Its caller is told how it ends; here it matters only that it has.
+    const ended = started.then(({ done }) => done).catch(() => {}).finally(() => this.#runs.delete(ended));
+    this.#runs.add(ended);
+    return started;
   }
 
   /** The account files of an image, for `generateSpec`. @param chain its top layer, committed in the snapshotter. */
@@ -102,9 +118,15 @@ export class Tasks implements AsyncDisposable {
     return recover(this.#parts, snapshotPrefixes);
   }
 
-  /** Kills and deletes all tasks. */
+  /** Kills and deletes all tasks, and waits until nothing is left of what was run. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#entries].map(({ task }) => task.delete()));
+    this.#closed = true;
+    const deletions = await Promise.allSettled(Array.from(this.#entries, ({ task }) => task.delete()));
+    await Promise.all(this.#runs);
+    const errors = deletions.flatMap((deletion) => deletion.status === "rejected" ? [deletion.reason] : []);
+    if (errors.length > 0) {
+      throw new AggregateError(errors, `cannot delete ${errors.length} of ${deletions.length} tasks`);
+    }
   }
 }
 

@@ -269,10 +269,12 @@ describe("Tasks", { skip: missing }, () => {
     await nothingLeft();
   });
 
-  it("disposing of them all kills and deletes every task", async () => {
+  it("disposing of them all kills every task, waits until all is removed, and takes no more", async () => {
     const runs = await Promise.all([tasks.run(options("sleep 60")), tasks.run(options("sleep 60"))]);
     await tasks[Symbol.asyncDispose]();
+    await nothingLeft();
     for (const run of runs) assert.equal((await run.done).signal, 9);
+    await assert.rejects(tasks.run(options("exit 0")), (error) => codeOf(error) === "unavailable");
     await nothingLeft();
   });
 });
