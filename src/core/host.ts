@@ -33,8 +33,9 @@ export interface Listener {
 }
 
 /**
- * Answers one request. `request.signal` aborts when the client goes away before the response is complete. An error in
- * the response's body stream cuts the connection, so that the client sees a broken answer and never a short one.
+ * Answers one request. `request.signal` aborts when the client goes away before the response is complete; while a part of
+ * the request's body waits to be read, its going is seen only behind that part. An error in the response's body stream
+ * cuts the connection, so that the client sees a broken answer and never a short one. A handler that throws is a 500.
  */
 export type FetchHandler = (request: Request) => Response | Promise<Response>;
 
@@ -64,12 +65,16 @@ export interface Host {
    */
   readable(fd: number): ReadableStream<Uint8Array<ArrayBuffer>>;
   /**
-   * Writes to a pipe or stream socket. The stream owns the descriptor and closes it on close and on abort. Writing to a
-   * reader that is gone errors the stream with `EPIPE` in the message.
+   * Writes to a pipe or stream socket. The stream owns the descriptor and closes it on close and on abort; `close()`
+   * resolves when the kernel has all bytes and the descriptor is closed. Writing to a reader that is gone errors the stream
+   * with `EPIPE` in the message; a reader that goes while nothing is written is not noticed.
    */
   writable(fd: number): WritableStream<Uint8Array>;
 
-  /** Calls back after SIGCHLD, at least once after each child's end. Returns the way to stop. */
+  /**
+   * Calls back after SIGCHLD, at least once after each child's end. Returns the way to stop. A listener does not keep the
+   * process alive on every host: who waits for a child sees to that.
+   */
   onChild(listener: () => void): () => void;
   /** Calls back on a signal in place of its default action. Returns the way to stop. */
   onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2" | "SIGWINCH", listener: () => void): () => void;

@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/**
+ * What the files of a folder may import beside their own folder. A word that ends in `/` is a folder of this tree (that of
+ * `src` without `src/`); others are packages or built-in modules, with `node:` alone for all of those. `valibot` and
+ * `src/version.ts` are allowed everywhere.
+ */
+const table: Readonly<Record<string, readonly string[]>> = {
+  "core/": [],
+  "host/": ["core/", "node:"],
+  "linux/": ["core/"],
+  "content/": ["core/", "node:fs", "node:path", "node:crypto", "node:zlib", "node:stream", "tar"],
+  "distribution/": ["core/", "node:fs", "node:path", "node:crypto", "node:zlib", "node:stream", "node:os", "tar"],
+  "metadata/": ["core/", "node:fs", "node:path", "node:url", "drizzle-orm", "@libsql/client"],
+  "monitoring/": ["core/", "@opentelemetry/api"],
+  "images/": [
+    "core/",
+    "content/",
+    "distribution/",
+    "linux/",
+    "monitoring/",
+    "node:fs",
+    "node:path",
+    "node:crypto",
+    "node:zlib",
+    "node:stream",
+    "node:events",
+    "node:os",
+    "tar",
+  ],
+  "tasks/": ["core/", "linux/", "monitoring/", "node:fs", "node:path"],
+  "network/": ["core/", "linux/", "monitoring/", "node:fs", "node:path"],
+  "functions/": ["core/", "images/", "tasks/", "network/", "monitoring/", "node:path"],
+  "api/": ["core/", "images/", "tasks/", "functions/", "monitoring/", "hono"],
+  "cli/": [
+    "core/",
+    "config.ts",
+    "daemon.ts",
+    "api/",
+    "host/",
+    "hono",
+    "node:fs",
+    "node:path",
+    "node:os",
+    "node:process",
+    "node:stream",
+    "node:util",
+  ],
+  "version.ts": [],
+  "config.ts": ["core/", "node:fs", "node:path", "node:os", "node:process"],
+  "runtimes/": ["core/", "linux/", "node:fs", "node:path"],
+  "snapshotters/": ["core/", "linux/", "node:fs", "node:path"],
+};
+
+/** What single files may import on top of their folder's row, and why. */
+const exceptions: Readonly<Record<string, readonly string[]>> = {
+  // The only place of the two packages that make Node a host, and of Bun's FFI.
+  "src/host/node.ts": ["koffi"],
+  "src/host/node_serve.ts": ["@hono/node-server"],
+  "src/host/bun.ts": ["bun:ffi"],
+  // Loaded when the daemon runs: importing the SDK takes 0.3 s.
+  "src/monitoring/sdk.ts": ["@opentelemetry/sdk-node", "node:os"],
+  // Folders are renamed and removed as they are; nothing of them needs a raw system call.
+  "src/linux/snapshot_folders.ts": ["node:fs", "node:path"],
+  // A turn of the event loop between slices of synchronous work.
+  "src/linux/slice.ts": ["node:timers"],
+};
+
+/** Files that tie everything together. */
+const unbound = new Set(["src/daemon.ts", "src/plugins.ts", "src/main.ts"]);
+
+interface Source {
+  readonly path: string;
+  readonly text: string;
+  readonly imports: readonly string[];
+}
+
+const sources: readonly Source[] = globSync("{src,runtimes,snapshotters}/**/*.ts", { cwd: root }).sort().map((path) => {
+  const text = readFileSync(join(root, path), "utf8");
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "");
+  const statements = [
+    ...code.matchAll(/^\s*(?:import|export)\b[^;"']*?\bfrom\s*"([^"]+)"/gm),
+    ...code.matchAll(/^\s*import\s*"([^"]+)"/gm),
+    ...code.matchAll(/\bimport\(\s*"([^"]+)"/g),
+  ];
+  return { path, text, imports: statements.flatMap(([, name]) => name ?? []) };
+});
+
+/** `src/core/host.ts` → `core/`, `runtimes/native/mod.ts` → `runtimes/`, `src/config.ts` → `config.ts`. */
+function rowOf(path: string): string {
+  const inside = path.replace(/^src\//, "");
+  return inside.includes("/") ? `${inside.split("/", 1)}/` : inside;
+}
+
+/** The folder whose files may import each other: one plugin is one folder. */
+function home(path: string): string {
+  return /^(?:runtimes|snapshotters)\/[^/]+\//.exec(path)?.[0] ?? rowOf(path);
+}
+
+function isAllowed(source: Source, name: string): boolean {
+  const allowed = ["valibot", "version.ts", ...table[rowOf(source.path)] ?? [], ...exceptions[source.path] ?? []];
+  if (!name.startsWith(".")) {
+    return allowed.some((entry) => name === entry || name.startsWith(entry.endsWith(":") ? entry : `${entry}/`));
+  }
+  const target = join(dirname(source.path), name);
+  return home(target) === home(source.path) || allowed.includes(rowOf(target));
+}
+
+/** Lines of a file, without comments, that match. */
+function uses(pattern: RegExp, except: (path: string) => boolean): string[] {
+  return sources.filter(({ path }) => !except(path)).flatMap(({ path, text }) =>
+    text.replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, "")).split("\n").flatMap((line, index) =>
+      pattern.test(line.replace(/(?:^|\s)\/\/ .*$/, "")) ? [`${path}:${index + 1}: ${line.trim()}`] : []
+    )
+  );
+}
+
+const inHost = (path: string) => path.startsWith("src/host/");
+const nowhere = () => false;
+
+describe("the tree", () => {
+  it("has sources", () => assert.ok(sources.length > 20));
+
+  it("imports what the table allows and nothing else", () => {
+    const wrong = sources.filter(({ path }) => !unbound.has(path)).flatMap((source) =>
+      source.imports.filter((name) => !isAllowed(source, name)).map((name) => `${source.path} imports ${name}`)
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it("names every folder in the table", () => {
+    const rows = new Set(sources.filter(({ path }) => !unbound.has(path)).map(({ path }) => rowOf(path)));
+    assert.deepEqual([...rows].filter((row) => table[row] === undefined), []);
+  });
+
+  it("imports no mod.ts from inside its own folder", () => {
+    const wrong = sources.flatMap(({ path, imports }) =>
+      imports.filter((name) => name.startsWith(".") && join(dirname(path), name) === join(dirname(path), "mod.ts"))
+        .map((name) => `${path} imports ${name}`)
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it("imports with extensions", () => {
+    const wrong = sources.flatMap(({ path, imports }) =>
+      imports.filter((name) => name.startsWith(".") && !/\.(?:ts|json)$/.test(name)).map((name) => `${path}: ${name}`)
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it("imports the OpenTelemetry SDK in one file at most", () => {
+    const importers = sources.filter(({ imports }) => imports.some((name) => /^@opentelemetry\/(?!api$)/.test(name)));
+    assert.ok(importers.length <= 1, importers.map(({ path }) => path).join(", "));
+  });
+
+  const rules: readonly [string, RegExp, (path: string) => boolean][] = [
+    ["uses Deno, Bun and their kin in src/host alone", /\b(?:Deno|Bun)\.|\bfrom "(?:bun(?::\w+)?|koffi)"/, inHost],
+    ["asks in one place which host runs", /"(?:Deno|Bun)" in |process\.versions\.|\bprocess\.isBun\b/, inHost],
+    ["has no `as any` and no `: any`", /\bas any\b|:\s*any\b(?!\w)|<any>/, nowhere],
+    ["silences no type error", /@ts-(?:ignore|expect-error|nocheck)/, nowhere],
+  ];
+  for (const [name, pattern, except] of rules) {
+    it(name, () => assert.deepEqual(uses(pattern, except), []));
+  }
+
+  it("imports the adapters from src/host/mod.ts alone", () => {
+    const wrong = sources.flatMap(({ path, imports }) =>
+      imports.filter((name) => /(?:^|\/)(?:deno|bun|node)\.ts$/.test(name) && path !== "src/host/mod.ts")
+        .map((name) => `${path} imports ${name}`)
+    );
+    assert.deepEqual(wrong, []);
+  });
+});

@@ -1,0 +1,47 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import process from "node:process";
+
+/** Debian packages that the tests use, each with the program that tells whether it is there, where it has one. */
+const packages: Readonly<Record<string, string | undefined>> = {
+  "docker-registry": "docker-registry",
+  skopeo: "skopeo",
+  umoci: "umoci",
+  buildah: "buildah",
+  "busybox-static": "busybox",
+  crun: "crun",
+  runc: "runc",
+  binutils: "as",
+  "python3-seccomp": undefined,
+  libseccomp2: undefined,
+  zstd: "zstd",
+  curl: "curl",
+};
+
+const folders = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/** The Debian packages that this machine lacks. */
+export function missingPackages(): string[] {
+  return Object.entries(packages).filter(([name, program]) => !isThere(name, program)).map(([name]) => name);
+}
+
+/** Says in one sentence each what this machine lacks for the tests. */
+export function lacking(): string[] {
+  const missing = missingPackages();
+  const answers: string[] = [];
+  if (process.getuid?.() !== 0) answers.push("The tests mount, make namespaces and change cgroups: run them as root.");
+  if (missing.length > 0) {
+    answers.push(`Debian packages are missing: apt-get install -y --no-install-recommends ${missing.join(" ")}`);
+  }
+  return answers;
+}
+
+function isThere(name: string, program: string | undefined): boolean {
+  if (program !== undefined && folders.some((folder) => folder !== "" && existsSync(`${folder}/${program}`))) {
+    return true;
+  }
+  const { status, stdout } = spawnSync("dpkg-query", ["-W", "-f", "${db:Status-Status}", name], { encoding: "utf8" });
+  return status === 0 && stdout === "installed";
+}
+
+if (import.meta.main) console.log(missingPackages().join(" "));
