@@ -48,9 +48,6 @@ export type CapabilityName = (typeof names)[number];
 
 const numbers: ReadonlyMap<string, number> = new Map(names.map((name, index) => [name, index]));
 
-/** The highest capability that has a name. */
-export const lastCapability = names.length - 1;
-
 /** The number of a capability. */
 export function capability(name: CapabilityName): number {
   return names.indexOf(name);

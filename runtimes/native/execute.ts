@@ -11,7 +11,7 @@ export const findCommand = "find command";
 export const executeCommand = "execute";
 
 /** The files that a command may be, in the order of PATH. */
-function candidates(spec: Spec): readonly string[] {
+export function candidates(spec: Spec): readonly string[] {
   const { args, env, cwd } = spec.process;
   const [command = ""] = args;
   if (command.includes("/")) return [command];
@@ -25,10 +25,11 @@ function candidates(spec: Spec): readonly string[] {
  * filter is loaded, which may forbid looking. Where nothing can be executed it fails as a shell would: not executable if
  * there is such a file, else not found.
  *
+ * The holes `argv` and `envp` are its arguments and environment.
  * @param last what has to come directly before the execution.
  */
 export function* execute(spec: Spec, last: () => Iterable<Operation>): Generator<Operation> {
-  const { args, env = [] } = spec.process;
+  const { args } = spec.process;
   const files = candidates(spec);
   const why = `${findCommand} ${quote(args[0] ?? "")}`;
   const look = (file: string, mode: number) => ({ syscall: "faccessat", args: [f.AT_FDCWD, file, mode], why }) as const;
@@ -49,8 +50,6 @@ export function* execute(spec: Spec, last: () => Iterable<Operation>): Generator
     yield look(file, f.X_OK);
     yield { syscall: "getpid", args: [], why, label: `next:${file}` };
   }
-  const argv = [...args, 0];
-  const envp = [...env, 0];
   for (const [index, file] of files.entries()) {
     let label: string | undefined = `execute:${index}`;
     for (const step of last()) {
@@ -59,7 +58,7 @@ export function* execute(spec: Spec, last: () => Iterable<Operation>): Generator
     }
     yield {
       syscall: "execve",
-      args: [file, argv, envp],
+      args: [file, { hole: "argv" }, { hole: "envp" }],
       why: `${executeCommand} ${quote(file)}`,
       ...(label === undefined ? {} : { label }),
     };

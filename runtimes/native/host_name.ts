@@ -29,12 +29,13 @@ export function checkHostName(spec: Spec, { made }: Namespaces): void {
   }
 }
 
-/** Sets the names in the container's uts namespace. */
+/** Sets the names in the container's uts namespace: the holes `hostname` and `hostname.length`, and the domain's. */
 export function* setHostName(spec: Spec): Generator<Operation> {
-  for (const [field, syscall] of [["hostname", "sethostname"], ["domainname", "setdomainname"]] as const) {
-    const name = spec[field] ?? "";
-    if (name === "") continue;
-    const bytes = new TextEncoder().encode(name);
-    yield { syscall, args: [bytes, bytes.length], why: `set ${field}` };
+  if (spec.hostname) {
+    yield { syscall: "sethostname", args: [{ hole: "hostname" }, { hole: "hostname.length" }], why: "set hostname" };
+  }
+  if (spec.domainname) {
+    const bytes = new TextEncoder().encode(spec.domainname);
+    yield { syscall: "setdomainname", args: [bytes, bytes.length], why: "set domainname" };
   }
 }

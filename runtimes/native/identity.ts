@@ -1,7 +1,7 @@
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
-import { type CapabilitySet, capabilitySet, has, lastCapability } from "./capabilities.ts";
+import { type CapabilitySet, capabilitySet, has } from "./capabilities.ts";
 
 /** Who the container's process is. */
 export interface Identity {
@@ -43,18 +43,14 @@ const version3 = 0x2008_0522;
 /**
  * Becomes the container's user. The bounding set goes first, since it takes a capability to change it; permitted
  * capabilities are kept over the change of user, to be set exactly afterwards.
+ * @param lastCapability the highest that the kernel has, named here or not.
  */
-export function* assumeIdentity(identity: Identity): Generator<Operation> {
+export function* assumeIdentity(identity: Identity, lastCapability: number): Generator<Operation> {
   const { uid, gid, groups, permitted, effective, inheritable, ambient } = identity;
   for (let number = 0; number <= lastCapability; number++) {
     if (has(identity.bounding, number)) continue;
-    // A kernel may know fewer capabilities than there are names.
-    yield {
-      syscall: "prctl",
-      args: [f.PR_CAPBSET_DROP, number, 0, 0, 0],
-      why: `drop capability ${number} from the bounding set`,
-      onError: "ignore",
-    };
+    const why = `drop capability ${number} from the bounding set`;
+    yield { syscall: "prctl", args: [f.PR_CAPBSET_DROP, number, 0, 0, 0], why };
   }
   yield { syscall: "prctl", args: [f.PR_SET_KEEPCAPS, 1, 0, 0, 0], why: "keep capabilities over the change of user" };
   yield { syscall: "setgroups", args: [groups.length, int32s(groups)], why: "set additional groups" };

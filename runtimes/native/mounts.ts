@@ -1,7 +1,7 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec, SpecMount } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
-import type { Operation } from "../../src/linux/program.ts";
+import type { Argument, Operation } from "../../src/linux/program.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { clean, file, folders, mount, quote } from "./steps.ts";
@@ -14,12 +14,13 @@ export interface ContainerMount {
   readonly options: MountOptions;
 }
 
-/** A cgroup hierarchy as the container sees it, below the place where its spec mounts cgroups. */
+/**
+ * A cgroup hierarchy as the container sees it, below the place where its spec mounts cgroups. For version 1, the hole
+ * `cgroup:<name>` is the container's own cgroup on the host.
+ */
 export interface CgroupView {
   /** The folder's name (`memory`); empty where the hierarchy itself is mounted there (cgroup v2 alone). */
   readonly name: string;
-  /** The container's own cgroup on the host. */
-  readonly path: string;
   readonly version: 1 | 2;
 }
 
@@ -69,34 +70,30 @@ export function* holdSources(mounts: readonly ContainerMount[], cgroups: readonl
     if (type === "bind") {
       yield* hold(`mount:${index}`, source, options, `bind ${quote(source)} for ${quote(target)}`);
     } else if (type === "cgroup") {
-      for (const { name, path, version } of cgroups) {
-        if (version === 1) yield* hold(`cgroup:${name}`, path, options, `bind cgroup ${quote(path)}`);
+      for (const { name, version } of cgroups) {
+        if (version === 1) {
+          yield* hold(`cgroup:${name}`, { hole: `cgroup:${name}` }, options, `bind cgroup ${quote(name)}`);
+        }
       }
     }
   }
 }
 
-function* hold(store: string, source: string, options: MountOptions, why: string): Generator<Operation> {
+function* hold(store: string, source: Argument, options: MountOptions, why: string): Generator<Operation> {
   yield {
     syscall: "open_tree",
     args: [f.AT_FDCWD, source, f.OPEN_TREE_CLONE | f.OPEN_TREE_CLOEXEC | (options.rbind ? f.AT_RECURSIVE : 0)],
     store,
     why,
   };
-  const { attributes, recursive } = options;
-  // The kernel changes propagation one mount at a time or all of them, and attributes alike: two calls where they differ.
+  const { attributes, recursive, rbind } = options;
   const propagation = options.propagation === 0 ? f.MS_PRIVATE | f.MS_REC : options.propagation;
-  if (propagation & f.MS_REC) {
-    yield setAttributes(store, f.AT_RECURSIVE, [recursive.set, recursive.clear, propagation & ~f.MS_REC, 0], why);
-    if (attributes.set !== recursive.set || attributes.clear !== recursive.clear) {
-      yield setAttributes(store, 0, [attributes.set, attributes.clear, 0, 0], why);
-    }
-    return;
-  }
-  yield setAttributes(store, 0, [attributes.set, attributes.clear, propagation, 0], why);
-  if (recursive.set !== 0 || recursive.clear !== 0) {
-    yield setAttributes(store, f.AT_RECURSIVE, [recursive.set, recursive.clear, 0, 0], why);
-  }
+  const all = (propagation & f.MS_REC) !== 0;
+  const own = [attributes.set, attributes.clear, all && rbind ? 0 : propagation & ~f.MS_REC, 0];
+  yield setAttributes(store, 0, own, why);
+  // One call changes either one mount or all below it, in the same way.
+  const below = [recursive.set, recursive.clear, all ? propagation & ~f.MS_REC : 0, 0];
+  if (rbind && below.some((value) => value !== 0)) yield setAttributes(store, f.AT_RECURSIVE, below, why);
 }
 
 function setAttributes(store: string, flags: number, attributes: readonly number[], why: string): Operation {

@@ -1,8 +1,14 @@
 import type { Host } from "../../src/core/host.ts";
-import type { CreateTask } from "../../src/core/runtime.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { pipe } from "../../src/linux/pipe.ts";
-import type { StdioEnds } from "./stdio.ts";
+import { type Stdio, streamNames } from "./stdio.ts";
+
+/** The container's ends of its pipes, as descriptors of the daemon; undefined for what is /dev/null. */
+export interface StdioEnds {
+  readonly stdin: number | undefined;
+  readonly stdout: number | undefined;
+  readonly stderr: number | undefined;
+}
 
 /**
  * The pipes of a task. The container's ends are held until it has been started; the daemon's ends become streams when
@@ -20,12 +26,12 @@ export class Pipes {
   #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
 
   /** @throws resource_exhausted when there are too many descriptors; none is left open then. */
-  constructor(kernel: Kernel, { stdin = true, stdout = true, stderr = true }: NonNullable<CreateTask["stdio"]> = {}) {
+  constructor(kernel: Kernel, stdio: Stdio) {
     this.#kernel = kernel;
     this.#host = kernel.host;
     try {
-      for (const [name, wanted] of [["stdin", stdin], ["stdout", stdout], ["stderr", stderr]] as const) {
-        if (!wanted) continue;
+      for (const name of streamNames) {
+        if (!stdio[name]) continue;
         const { read, write } = pipe(kernel);
         this.#ends = { ...this.#ends, [name]: name === "stdin" ? read : write };
         this.#own[name] = name === "stdin" ? write : read;
@@ -69,7 +75,7 @@ export class Pipes {
   /** Closes whatever nobody is using. Streams that somebody reads or writes go on to their end. */
   close(): void {
     this.release();
-    for (const name of ["stdin", "stdout", "stderr"] as const) {
+    for (const name of streamNames) {
       const fd = this.#take(name);
       if (fd !== undefined) this.#kernel.attempt("close", fd);
     }
@@ -79,7 +85,7 @@ export class Pipes {
     if (this.#stderr?.locked === false) this.#stderr.cancel().catch(ignore);
   }
 
-  #take(name: "stdin" | "stdout" | "stderr"): number | undefined {
+  #take(name: keyof Stdio): number | undefined {
     const fd = this.#own[name];
     delete this.#own[name];
     return fd;

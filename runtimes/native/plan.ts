@@ -13,7 +13,7 @@ import { joinNamespaces, makeCgroupNamespace } from "./namespaces.ts";
 import { setRlimits } from "./rlimits.ts";
 import { isolateMounts, mountRootfs, pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
-import { arrangeStdio, type StdioEnds } from "./stdio.ts";
+import { arrangeStdio, type Stdio } from "./stdio.ts";
 import { clean } from "./steps.ts";
 import { setSysctls } from "./sysctl.ts";
 
@@ -23,19 +23,20 @@ export interface PlanOptions {
   readonly rootfs: Rootfs;
   /** An empty folder on the host, for the root to be mounted on in the child's own mount namespace. */
   readonly folder: string;
-  readonly stdio: StdioEnds;
-  /** Files that the child writes itself into, to enter its cgroups. */
-  readonly cgroupProcs: readonly string[];
-  /** What a mount of cgroups in the container shows. */
-  readonly cgroupViews: readonly CgroupView[];
+  readonly stdio: Stdio;
+  /** The hierarchies that the container has a cgroup in, and as what a mount of cgroups shows them. */
+  readonly cgroups: readonly CgroupView[];
   readonly kinds: SourceKinds;
+  /** The highest capability that the kernel has. */
+  readonly lastCapability: number;
   /** The compiled filter, and the flags to load it with. */
   readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
 }
 
 /**
  * Plans a launch: everything that the child does, from its first instruction in new namespaces to the execution of the
- * container's command. It reads and touches nothing.
+ * container's command. It reads and touches nothing. What differs between launches of the same kind is left as holes, for
+ * `launchValues` to fill.
  *
  * The order is the kernel's more than ours: cgroups before their namespace, whose root is where the child is then; sources
  * before the host's filesystem is gone; sysctls before /proc/sys is read-only; what needs capabilities before they are
@@ -48,23 +49,23 @@ export function plan(spec: Spec, options: PlanOptions): Program {
 }
 
 function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
-  const { settings: { namespaces, identity, rlimits, mounts }, cgroupViews, kinds } = options;
+  const { settings: { namespaces, identity, rlimits, mounts }, cgroups, kinds } = options;
   const { process, linux } = spec;
   const made = new Set<string>(["/"]);
   const cwd = clean(process.cwd);
 
   yield* arrangeStdio(options.stdio, identity.uid);
   yield { syscall: "setsid", args: [], why: "leave the daemon's session" };
-  yield* enterCgroups(options.cgroupProcs);
+  yield* enterCgroups(cgroups);
   yield* joinNamespaces(namespaces);
   yield* makeCgroupNamespace(namespaces);
   yield { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" };
 
   yield* isolateMounts();
-  yield* holdSources(mounts, cgroupViews);
+  yield* holdSources(mounts, cgroups);
   yield* mountRootfs(options.rootfs, options.folder);
   yield* pivotRoot();
-  yield* attachMounts(mounts, { cgroups: cgroupViews, kinds, made }, () => makeDevices(spec, made));
+  yield* attachMounts(mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
   yield* setHostName(spec);
   yield* raiseLoopback(namespaces);
   yield* setSysctls(spec);
@@ -85,7 +86,7 @@ function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
   }
   // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
   if (process.noNewPrivileges !== true) yield* loadFilter(options.seccomp);
-  yield* assumeIdentity(identity);
+  yield* assumeIdentity(identity, options.lastCapability);
   yield { syscall: "chdir", args: [cwd], why: `enter the working folder ${JSON.stringify(cwd)}` };
   yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
   yield* execute(spec, () => process.noNewPrivileges === true ? loadFilter(options.seccomp) : []);
@@ -96,12 +97,14 @@ const joinSessionKeyring = 1;
 
 const self = new TextEncoder().encode("0");
 
-function* enterCgroups(files: readonly string[]): Generator<Operation> {
-  for (const file of files) {
-    const why = `enter cgroup ${JSON.stringify(file)}`;
-    yield { syscall: "openat", args: [f.AT_FDCWD, file, f.O_WRONLY | f.O_CLOEXEC, 0], store: file, why };
-    yield { syscall: "write", args: [{ ref: file }, self, 1], why };
-    yield { syscall: "close", args: [{ ref: file }], why, onError: "ignore" };
+/** The hole `procs:<name>` is the file of each cgroup that a process writes itself into. */
+function* enterCgroups(cgroups: readonly CgroupView[]): Generator<Operation> {
+  for (const { name } of cgroups) {
+    const why = `enter cgroup ${JSON.stringify(name)}`;
+    const file = { hole: `procs:${name}` };
+    yield { syscall: "openat", args: [f.AT_FDCWD, file, f.O_WRONLY | f.O_CLOEXEC, 0], store: file.hole, why };
+    yield { syscall: "write", args: [{ ref: file.hole }, self, 1], why };
+    yield { syscall: "close", args: [{ ref: file.hole }], why, onError: "ignore" };
   }
 }
 

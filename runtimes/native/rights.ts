@@ -8,6 +8,8 @@ import { type Rlimit, unlimited } from "./rlimits.ts";
 
 /** What this process may give to a container: nobody gets more from it than it has. */
 export class Rights {
+  /** The highest capability that the kernel has. */
+  readonly lastCapability: number;
   readonly #kernel: Kernel;
   readonly #permitted: CapabilitySet;
   readonly #bounding: CapabilitySet;
@@ -20,6 +22,7 @@ export class Rights {
     const set = (name: string) => BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1] ?? "0"}`);
     this.#permitted = set("CapPrm");
     this.#bounding = set("CapBnd");
+    this.lastCapability = Number(kernelRead(kernel, "/proc/sys/kernel/cap_last_cap"));
     this.#oomScoreAdj = Number(kernelRead(kernel, "/proc/self/oom_score_adj"));
   }
 

@@ -5,7 +5,6 @@ import { type ContainerMount, mountsOf } from "./mounts.ts";
 import { type Namespaces, namespacesOf } from "./namespaces.ts";
 import { type Rlimit, rlimitsOf } from "./rlimits.ts";
 import { checkSysctls } from "./sysctl.ts";
-import { refuseUnsupported } from "./unsupported.ts";
 
 /** A spec, read and found possible. */
 export interface Settings {
@@ -20,7 +19,6 @@ export interface Settings {
  * @throws invalid_argument for what contradicts itself; unimplemented for what this runtime cannot do.
  */
 export function settingsOf(spec: Spec): Settings {
-  refuseUnsupported(spec);
   const namespaces = namespacesOf(spec);
   checkSysctls(spec, namespaces);
   checkHostName(spec, namespaces);

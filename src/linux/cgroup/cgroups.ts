@@ -1,8 +1,10 @@
-import { Failure } from "../../core/errors.ts";
+import { codeOf, Failure } from "../../core/errors.ts";
 import type { SpecResources } from "../../core/spec.ts";
 import * as f from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Operation } from "../program.ts";
+import { syscallFailure } from "../syscall_failure.ts";
+import type { Template } from "../template.ts";
 import { Cgroup } from "./cgroup.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
 import { type Limit, limitsOf } from "./limits.ts";
@@ -19,6 +21,8 @@ export class Cgroups {
   readonly layout: Layout;
   readonly #kernel: Kernel;
   readonly #always: readonly Hierarchy[];
+  readonly #blueprints = new WeakMap<SpecResources, CgroupBlueprint>();
+  readonly #pages = new FinalizationRegistry<Template>((template) => template.release());
   /** The folders above cgroups that are known to be there. */
   readonly #parents = new Set<string>();
 
@@ -33,42 +37,88 @@ export class Cgroups {
   }
 
   /**
-   * Checks that limits can be set, without setting any.
+   * The hierarchies that a cgroup with these limits is in.
    * @throws failed_precondition where a controller is missing; unimplemented for a limit that its version does not have.
    */
-  check(resources: SpecResources): void {
-    limitsOf(resources, this.layout);
+  hierarchies(resources: SpecResources): readonly Hierarchy[] {
+    return this.#blueprint(resources).hierarchies;
   }
 
   /**
    * Makes a cgroup with its limits, in one entry to the kernel.
    * @param path absolute, for example `/mayfly/x`; folders above it are made where they are missing.
-   * @throws already_exists; as `check`; invalid_argument for a value that the kernel refuses.
+   * @throws already_exists; as `hierarchies`; invalid_argument for a value that the kernel refuses.
    */
   create(path: string, resources: SpecResources): Cgroup {
-    const limits = limitsOf(resources, this.layout);
-    const hierarchies = new Set([...this.#always, ...limits.map(({ hierarchy }) => hierarchy)]);
-    const cgroup = new Cgroup(this.#kernel, path, [...hierarchies]);
+    const blueprint = this.#blueprint(resources);
+    const cgroup = new Cgroup(this.#kernel, path, blueprint.hierarchies);
     const parent = path.slice(0, path.lastIndexOf("/"));
+    const known = this.#makeParents(blueprint.hierarchies, parent);
+    try {
+      try {
+        this.#fill(blueprint, cgroup, parent);
+      } catch (error) {
+        if (!known || codeOf(error) !== "not_found") throw error;
+        // Somebody has removed the folders above since.
+        this.#parents.clear();
+        this.#makeParents(blueprint.hierarchies, parent);
+        this.#fill(blueprint, cgroup, parent);
+      }
+    } catch (error) {
+      if (codeOf(error) === "already_exists") throw inUse(path, error);
+      cgroup.tryRemove();
+      throw error;
+    }
+    return cgroup;
+  }
+
+  /** @returns whether all of them were known to be there. */
+  #makeParents(hierarchies: readonly Hierarchy[], parent: string): boolean {
+    let known = true;
     for (const hierarchy of hierarchies) {
       const key = `${hierarchy.path}${parent}`;
       if (this.#parents.has(key)) continue;
       makeParents(this.#kernel, hierarchy, parent);
       this.#parents.add(key);
+      known = false;
     }
-    try {
-      this.#kernel.run([...makeFolders(cgroup), ...writeLimits(cgroup, limits)]);
-      for (const [{ version, controllers, path: root }, folder] of cgroup.folders) {
-        if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${root}${parent}`, folder);
-      }
-    } catch (error) {
-      if (error instanceof Failure && error.code === "already_exists") throw inUse(path, error);
-      // Somebody may have removed the folders above: the next create makes them again.
-      this.#parents.clear();
-      cgroup.tryRemove();
-      throw error;
+    return known;
+  }
+
+  #fill({ template, files, limits }: CgroupBlueprint, cgroup: Cgroup, parent: string): void {
+    const values: Record<string, string> = {};
+    for (const [hierarchy, folder] of cgroup.folders) {
+      values[hierarchy.path] = folder;
+      for (const file of files.get(hierarchy) ?? []) values[`${hierarchy.path}/${file}`] = `${folder}/${file}`;
     }
-    return cgroup;
+    const results = this.#kernel.run(template.fill(values));
+    for (const [index, limit] of limits.entries()) {
+      const result = results.get(`limit:${index}`);
+      if (result < 0) throw syscallFailure(`cannot ${describe(limit)}`, "write", result);
+    }
+    for (const [{ version, controllers, path }, folder] of cgroup.folders) {
+      if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
+    }
+  }
+
+  /** Resources of the same function are the same object: what is to be done for them is laid out once. */
+  #blueprint(resources: SpecResources): CgroupBlueprint {
+    let blueprint = this.#blueprints.get(resources);
+    if (blueprint === undefined) {
+      const limits = limitsOf(resources, this.layout);
+      const hierarchies = [...new Set([...this.#always, ...limits.map(({ hierarchy }) => hierarchy)])];
+      const files = Map.groupBy(limits, ({ hierarchy }) => hierarchy);
+      const program = [...makeFolders(hierarchies), ...writeLimits(limits)];
+      blueprint = {
+        hierarchies,
+        limits,
+        files: new Map(Array.from(files, ([hierarchy, of]) => [hierarchy, new Set(of.map(({ file }) => file))])),
+        template: this.#kernel.compile(program),
+      };
+      this.#blueprints.set(resources, blueprint);
+      this.#pages.register(resources, blueprint.template);
+    }
+    return blueprint;
   }
 
   /** A cgroup that is there already. */
@@ -102,36 +152,55 @@ function inUse(path: string, cause: unknown): Failure {
   return new Failure("already_exists", `cannot make cgroup ${JSON.stringify(path)}: it is there already`, { cause });
 }
 
-function* makeFolders(cgroup: Cgroup): Generator<Operation> {
-  for (const folder of cgroup.folders.values()) {
-    yield { syscall: "mkdirat", args: [f.AT_FDCWD, folder, 0o755], why: `make cgroup ${JSON.stringify(folder)}` };
+interface CgroupBlueprint {
+  readonly hierarchies: readonly Hierarchy[];
+  readonly limits: readonly Limit[];
+  /** The files of each hierarchy that are written. */
+  readonly files: ReadonlyMap<Hierarchy, ReadonlySet<string>>;
+  /** Its holes are the paths, under the names that they have at the hierarchy's root. */
+  readonly template: Template;
+}
+
+function* makeFolders(hierarchies: readonly Hierarchy[]): Generator<Operation> {
+  for (const { path, name } of hierarchies) {
+    yield {
+      syscall: "mkdirat",
+      args: [f.AT_FDCWD, { hole: path }, 0o755],
+      why: `make cgroup in ${JSON.stringify(name)}`,
+    };
   }
 }
 
 const encoder = new TextEncoder();
 
-/** Opens each file once, however many values go into it in a row. */
-function* writeLimits(cgroup: Cgroup, limits: readonly Limit[]): Generator<Operation> {
+function describe({ field, value }: Limit): string {
+  return `set linux.resources.${field} to ${JSON.stringify(value)}`;
+}
+
+/** Opens each file once, however many values go into it in a row. What a write said is looked at when all are closed. */
+function* writeLimits(limits: readonly Limit[]): Generator<Operation> {
   let open: string | undefined;
-  for (const [index, { hierarchy, file, value, field, optional }] of limits.entries()) {
-    const path = `${cgroup.folders.get(hierarchy)}/${file}`;
-    const why = `set ${field} to ${JSON.stringify(value)}`;
-    const next = `limit:${index}`;
+  for (const [index, limit] of limits.entries()) {
+    const { hierarchy, file, value, optional } = limit;
+    const path = `${hierarchy.path}/${file}`;
+    const why = describe(limit);
+    const next = `next:${index}`;
     if (open !== path) {
       yield {
         syscall: "openat",
-        args: [f.AT_FDCWD, path, f.O_WRONLY | f.O_CLOEXEC, 0],
-        store: "limit",
+        args: [f.AT_FDCWD, { hole: path }, f.O_WRONLY | f.O_CLOEXEC, 0],
+        store: "file",
         why,
         ...(optional === true ? { onError: { goto: next } } : {}),
       };
       open = path;
     }
     const bytes = encoder.encode(value);
-    yield { syscall: "write", args: [{ ref: "limit" }, bytes, bytes.length], why };
+    const args = [{ ref: "file" }, bytes, bytes.length];
+    yield { syscall: "write", args, store: `limit:${index}`, why, onError: "ignore" };
     const following = limits[index + 1];
     if (following?.hierarchy !== hierarchy || following.file !== file) {
-      yield { syscall: "close", args: [{ ref: "limit" }], why, onError: "ignore" };
+      yield { syscall: "close", args: [{ ref: "file" }], why, onError: "ignore" };
     }
     if (optional === true) yield { syscall: "getpid", args: [], why: "go on", label: next };
   }

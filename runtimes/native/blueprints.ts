@@ -1,0 +1,172 @@
+import { Failure } from "../../src/core/errors.ts";
+import type { Rootfs } from "../../src/core/mount.ts";
+import type { Seccomp, Spec } from "../../src/core/spec.ts";
+import type { Hierarchy } from "../../src/linux/cgroup/mod.ts";
+import { errno } from "../../src/linux/errno.ts";
+import * as f from "../../src/linux/flags.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
+import type { Program } from "../../src/linux/program.ts";
+import { compileSeccomp, seccompFlags } from "../../src/linux/seccomp.ts";
+import type { Template } from "../../src/linux/template.ts";
+import { candidates } from "./execute.ts";
+import { checkHostName } from "./host_name.ts";
+import { cgroupViews } from "./launch_values.ts";
+import type { ContainerMount, SourceKinds } from "./mounts.ts";
+import { plan, type PlanOptions } from "./plan.ts";
+import type { Rights } from "./rights.ts";
+import { type Settings, settingsOf } from "./settings.ts";
+import type { Stdio } from "./stdio.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+/** A launch that has been found possible, planned and laid out in memory: what is left is to fill its holes. */
+export interface Blueprint {
+  readonly settings: Settings;
+  readonly kinds: SourceKinds;
+  readonly program: Program;
+  readonly template: Template;
+}
+
+export interface BlueprintsParts {
+  readonly kernel: Kernel;
+  readonly rights: Rights;
+  /** Where the root filesystem is mounted. */
+  readonly folder: string;
+}
+
+/** How many are kept. Each takes 64 KiB. */
+const most = 64;
+
+/**
+ * Keeps blueprints. Specs of the same function share their parts (`process.capabilities`, `linux.seccomp`, …) as objects
+ * and differ in environment, host name and cgroup, so that parts are compared by identity: a spec that is changed after its
+ * first use is not looked at again.
+ */
+export class Blueprints {
+  readonly #parts: BlueprintsParts;
+  readonly #known = new Map<string, Blueprint>();
+  readonly #numbers = new WeakMap<object, number>();
+  readonly #filters = new WeakMap<Seccomp, PlanOptions["seccomp"]>();
+  #next = 0;
+
+  constructor(parts: BlueprintsParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * The blueprint for a spec.
+   * @throws what cannot be met, by name.
+   */
+  get(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): Blueprint {
+    refuseUnsupported(spec);
+    const key = this.#key(spec, rootfs, stdio, hierarchies);
+    let blueprint = this.#known.get(key);
+    if (blueprint === undefined || !isSame(blueprint.kinds, this.#kinds(blueprint.settings.mounts))) {
+      this.#forget(key);
+      blueprint = this.#make(spec, rootfs, stdio, hierarchies);
+      const [oldest] = this.#known.keys();
+      if (this.#known.size >= most && oldest !== undefined) this.#forget(oldest);
+    } else {
+      checkHostName(spec, blueprint.settings.namespaces);
+      this.#known.delete(key);
+    }
+    // The order of the map is that of use.
+    this.#known.set(key, blueprint);
+    return blueprint;
+  }
+
+  #forget(key: string): void {
+    this.#known.get(key)?.template.release();
+    this.#known.delete(key);
+  }
+
+  #make(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): Blueprint {
+    const { kernel, rights, folder } = this.#parts;
+    const settings = settingsOf(spec);
+    rights.check(spec, settings.identity, settings.rlimits);
+    const kinds = this.#kinds(settings.mounts);
+    const program = plan(spec, {
+      settings,
+      rootfs,
+      folder,
+      stdio,
+      cgroups: cgroupViews(hierarchies),
+      kinds,
+      lastCapability: rights.lastCapability,
+      seccomp: this.#filter(spec.linux.seccomp),
+    });
+    return { settings, kinds, program, template: kernel.compile(program) };
+  }
+
+  /** Everything that the plan depends on and that is no hole of it. */
+  #key(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): string {
+    const { process, linux, mounts, root } = spec;
+    const objects = [
+      process.user,
+      process.capabilities,
+      process.rlimits,
+      mounts,
+      linux.namespaces,
+      linux.devices,
+      linux.seccomp,
+      linux.sysctl,
+      linux.maskedPaths,
+      linux.readonlyPaths,
+      ...hierarchies,
+    ];
+    return JSON.stringify([
+      objects.map((object) => this.#number(object)),
+      rootfs,
+      stdio,
+      candidates(spec),
+      process.cwd,
+      process.noNewPrivileges,
+      process.oomScoreAdj,
+      root?.readonly,
+      !spec.hostname,
+      spec.domainname,
+      linux.rootfsPropagation,
+    ]);
+  }
+
+  #number(object: object | null | undefined): number {
+    if (object === undefined || object === null) return -1;
+    let number = this.#numbers.get(object);
+    if (number === undefined) this.#numbers.set(object, number = this.#next++);
+    return number;
+  }
+
+  /** @throws invalid_argument for a bind mount whose source is not there. */
+  #kinds(mounts: readonly ContainerMount[]): SourceKinds {
+    const kinds = new Map<string, "folder" | "file">();
+    for (const { type, source } of mounts) if (type === "bind") kinds.set(source, this.#kind(source));
+    return kinds;
+  }
+
+  #kind(source: string): "folder" | "file" {
+    const { kernel } = this.#parts;
+    const fd = kernel.attempt("openat", f.AT_FDCWD, source, f.O_PATH | f.O_DIRECTORY | f.O_CLOEXEC, 0);
+    if (fd >= 0) {
+      kernel.attempt("close", fd);
+      return "folder";
+    }
+    if (fd === -errno.ENOTDIR && kernel.attempt("faccessat", f.AT_FDCWD, source, f.F_OK) === 0) return "file";
+    throw new Failure("invalid_argument", `cannot bind ${JSON.stringify(source)}: there is no such file or folder`, {
+      details: { field: "mounts", source },
+    });
+  }
+
+  #filter(seccomp: Spec["linux"]["seccomp"]): PlanOptions["seccomp"] {
+    if (!seccomp) return undefined;
+    let filter = this.#filters.get(seccomp);
+    if (filter === undefined) {
+      filter = { filter: compileSeccomp(seccomp, this.#parts.kernel.host.arch), flags: seccompFlags(seccomp) };
+      this.#filters.set(seccomp, filter);
+    }
+    return filter;
+  }
+}
+
+function isSame(one: SourceKinds, other: SourceKinds): boolean {
+  for (const [source, kind] of one) if (other.get(source) !== kind) return false;
+  return true;
+}

@@ -1,0 +1,42 @@
+import type { Spec } from "../../src/core/spec.ts";
+import type { Cgroup, Hierarchy } from "../../src/linux/cgroup/mod.ts";
+import type { Argument } from "../../src/linux/program.ts";
+import type { CgroupView } from "./mounts.ts";
+import type { StdioEnds } from "./pipes.ts";
+import { streamNames } from "./stdio.ts";
+
+const encoder = new TextEncoder();
+
+/** What fills the holes of a plan for one launch. */
+export function launchValues(spec: Spec, stdio: StdioEnds, cgroup: Cgroup): Record<string, Argument> {
+  const { args, env = [] } = spec.process;
+  const values: Record<string, Argument> = { argv: [...args, 0], envp: [...env, 0] };
+  for (const name of streamNames) {
+    const fd = stdio[name];
+    if (fd !== undefined) values[name] = fd;
+  }
+  if (spec.hostname) {
+    const bytes = encoder.encode(spec.hostname);
+    values["hostname"] = bytes;
+    values["hostname.length"] = bytes.length;
+  }
+  const hasMount = (spec.mounts ?? []).some(({ type }) => type === "cgroup");
+  for (const { name, version } of cgroupViews([...cgroup.folders.keys()])) {
+    const folder = folderOf(cgroup, name);
+    values[`procs:${name}`] = `${folder}/cgroup.procs`;
+    if (hasMount && version === 1) values[`cgroup:${name}`] = folder;
+  }
+  return values;
+}
+
+function folderOf(cgroup: Cgroup, name: string): string {
+  for (const [hierarchy, folder] of cgroup.folders) if (name === "" || hierarchy.name === name) return folder;
+  return "";
+}
+
+/** How hierarchies are shown in a container: as folders, or as the place itself where version 2 is alone. */
+export function cgroupViews(hierarchies: readonly Hierarchy[]): readonly CgroupView[] {
+  const [first] = hierarchies;
+  if (hierarchies.length === 1 && first?.version === 2) return [{ name: "", version: 2 }];
+  return hierarchies.map(({ name, version }) => ({ name, version }));
+}
