@@ -1,8 +1,8 @@
 import { Hono } from "hono";
-import { Failure } from "../core/errors.ts";
+import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
-import { problemResponse, statusOf } from "./errors.ts";
+import { problemResponse } from "./errors.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
@@ -19,7 +19,7 @@ import { taskRoutes } from "./tasks.ts";
 export function createApp(parts: ApiParts, access: Access) {
   const app = new Hono();
   app.onError((error) => {
-    if (statusOf(error) >= 500 && !(error instanceof Failure)) parts.onError(error, "cannot answer a request");
+    if (codeOf(error) === "internal") parts.onError(error, "cannot answer a request");
     return problemResponse(error);
   });
   app.notFound((c) => {
