@@ -34,6 +34,9 @@ import { Tasks } from "./tasks/tasks.ts";
 
 const pruneEveryMs = 60_000;
 
+/** How long a drained daemon waits for clients to take the end of their answers. */
+const lastAnswersMs = 1000;
+
 /**
  * Opens a root folder and everything on it; removes first what an earlier daemon left there.
  * @throws failed_precondition when another process has the root open, the user is not root, or no runtime works here.
@@ -161,6 +164,9 @@ class Daemon implements DaemonHandle {
 
   async drain(): Promise<void> {
     await this.#parts.functions.drain(AbortSignal.timeout(this.#parts.config.drainMs));
+    // The last answers are on their way still.
+    const sent = Promise.all(this.#listeners.map((listener) => listener.close()));
+    await Promise.race([sent, new Promise((resolve) => setTimeout(resolve, lastAnswersMs))]);
     await this[Symbol.asyncDispose]();
   }
 
