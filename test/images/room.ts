@@ -1,0 +1,51 @@
+import { join } from "node:path";
+import type { ContentStore } from "../../src/core/content.ts";
+import type { Metadata } from "../../src/core/metadata.ts";
+import type { Snapshotter } from "../../src/core/snapshotter.ts";
+import { LocalContent } from "../../src/content/store.ts";
+import { Registry } from "../../src/distribution/registry.ts";
+import { currentHost } from "../../src/host/mod.ts";
+import type { UnpackLimits } from "../../src/images/budget.ts";
+import { Images } from "../../src/images/images.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
+import { openMetadata } from "../../src/metadata/mod.ts";
+import { native } from "../../snapshotters/native/mod.ts";
+import { overlay } from "../../snapshotters/overlay/mod.ts";
+
+/** Everything that images need, in a root folder. */
+export interface Room extends AsyncDisposable {
+  readonly images: Images;
+  readonly content: ContentStore;
+  readonly metadata: Metadata;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly kernel: Kernel;
+  readonly root: string;
+}
+
+export async function openRoom(root: string, limits?: UnpackLimits): Promise<Room> {
+  const host = await currentHost();
+  const content = await LocalContent.open(join(root, "content"));
+  const metadata = await openMetadata({ root });
+  const snapshotters = new Map<string, Snapshotter>();
+  for (const plugin of [overlay, native]) {
+    const context = { host, root, run: join(root, "run"), config: undefined, get: <T>() => metadata as T };
+    snapshotters.set(plugin.id, await plugin.create(context));
+  }
+  const distribution = new Registry({
+    plainHttp: [],
+    credentials: async () => undefined,
+    headerTimeoutMs: 5000,
+    stallTimeoutMs: 5000,
+    retry: { attempts: 1, baseMs: 1, maxMs: 1 },
+  });
+  const images = new Images({
+    content,
+    distribution,
+    metadata,
+    snapshotters,
+    host,
+    ...(limits === undefined ? {} : { limits }),
+  });
+  const kernel = new Kernel(host);
+  return { images, content, metadata, snapshotters, kernel, root, [Symbol.asyncDispose]: () => metadata.close() };
+}
