@@ -11,6 +11,7 @@ const maxDepth = 100;
 /**
  * Removes a folder and all below it. Symbolic links are removed, never followed; names may be any bytes.
  *
+ * Two callers must not remove the same at once.
  * @param path where nothing is, nothing is done.
  * @throws failed_precondition when something is mounted below it; what else the kernel says.
  */
@@ -44,7 +45,6 @@ export async function removeEntry(
   const slice = new Slice(signal);
   if (!isDirectory(unlink(files, parent, name))) return;
   const top = files.openDirectory(parent, name);
-  let moved = 0;
 
   const empty = async (directory: number, depth: number): Promise<void> => {
     // Removing while listing may hide entries from the listing, so it ends with a pass that finds none.
@@ -57,8 +57,10 @@ export async function removeEntry(
           if (slice.over) await slice.next();
           if (entry.directory !== true && !isDirectory(unlink(files, directory, entry.name))) continue;
           if (depth >= maxDepth) {
-            const result = files.tryRename(directory, entry.name, top, `.mayfly-deep-${moved++}`);
-            if (result < 0) throw syscallFailure("cannot move a folder up to remove it", "renameat", result);
+            const result = files.tryRename(directory, entry.name, top, crypto.randomUUID());
+            if (result < 0 && result !== -errno.ENOENT) {
+              throw syscallFailure("cannot move a folder up to remove it", "renameat", result);
+            }
             continue;
           }
           const child = files.openDirectory(directory, entry.name);

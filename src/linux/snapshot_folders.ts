@@ -17,6 +17,8 @@ const trash = "trash-";
 export class SnapshotFolders {
   readonly #kernel: Kernel;
   readonly #root: string;
+  /** Names that are on their way out. */
+  readonly #removing = new Set<string>();
 
   private constructor(kernel: Kernel, root: string) {
     this.#kernel = kernel;
@@ -50,14 +52,18 @@ export class SnapshotFolders {
 
   /** Removes a snapshot's folder; none is no error. */
   async remove(id: number): Promise<void> {
-    const path = join(this.#root, `${trash}${id}`);
+    const [name, away] = [String(id), `${trash}${id}`];
+    this.#removing.add(name).add(away);
     try {
-      await rename(this.path(id), path);
+      await rename(join(this.#root, name), join(this.#root, away));
+      await removeTree(this.#kernel, join(this.#root, away));
     } catch (error) {
       if (isErrno(error, "ENOENT")) return;
-      throw diskFailure(`cannot remove ${JSON.stringify(this.path(id))}`, error);
+      throw error instanceof Failure ? error : diskFailure(`cannot remove ${JSON.stringify(this.path(id))}`, error);
+    } finally {
+      this.#removing.delete(name);
+      this.#removing.delete(away);
     }
-    await removeTree(this.#kernel, path);
   }
 
   /** Removes the folders that no row owns. @returns their paths. */
@@ -67,10 +73,14 @@ export class SnapshotFolders {
     const owned = new Set((await store.list()).map(({ id }) => String(id)));
     const removed: string[] = [];
     for (const name of names) {
-      if (owned.has(name)) continue;
-      const path = join(this.#root, name);
-      await removeTree(this.#kernel, path);
-      removed.push(path);
+      if (owned.has(name) || this.#removing.has(name)) continue;
+      this.#removing.add(name);
+      try {
+        await removeTree(this.#kernel, join(this.#root, name));
+      } finally {
+        this.#removing.delete(name);
+      }
+      removed.push(join(this.#root, name));
     }
     return removed;
   }
