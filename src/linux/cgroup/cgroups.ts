@@ -6,6 +6,8 @@ import type { Operation } from "../program.ts";
 import { syscallFailure } from "../syscall_failure.ts";
 import type { Template } from "../template.ts";
 import { Cgroup } from "./cgroup.ts";
+import { attachDeviceFilter, loadDeviceFilter } from "./device_filter.ts";
+import { deviceRules } from "./devices.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
 import { type Limit, limitsOf } from "./limits.ts";
 import { inheritCpuset, makeParents } from "./parents.ts";
@@ -22,7 +24,12 @@ export class Cgroups {
   readonly #kernel: Kernel;
   readonly #always: readonly Hierarchy[];
   readonly #blueprints = new WeakMap<SpecResources, CgroupBlueprint>();
-  readonly #pages = new FinalizationRegistry<Template>((template) => template.release());
+  readonly #forgotten = new FinalizationRegistry<{ template: Template; program: number | undefined }>(
+    ({ template, program }) => {
+      template.release();
+      if (program !== undefined) this.#kernel.attempt("close", program);
+    },
+  );
   /** The folders above cgroups that are known to be there. */
   readonly #parents = new Set<string>();
 
@@ -85,7 +92,7 @@ export class Cgroups {
     return known;
   }
 
-  #fill({ template, files, limits }: CgroupBlueprint, cgroup: Cgroup, parent: string): void {
+  #fill({ template, files, limits, filter }: CgroupBlueprint, cgroup: Cgroup, parent: string): void {
     const values: Record<string, string> = {};
     for (const [hierarchy, folder] of cgroup.folders) {
       values[hierarchy.path] = folder;
@@ -96,9 +103,26 @@ export class Cgroups {
       const result = results.get(`limit:${index}`);
       if (result < 0) throw syscallFailure(`cannot ${describe(limit)}`, "write", result);
     }
+    if (filter !== undefined) {
+      attachDeviceFilter(this.#kernel, cgroup.folders.get(filter.hierarchy) ?? "", filter.program);
+    }
     for (const [{ version, controllers, path }, folder] of cgroup.folders) {
       if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
     }
+  }
+
+  #deviceFilter({ devices }: SpecResources): DeviceFilter | undefined {
+    const rules = deviceRules(devices ?? []);
+    if (rules.length === 0 || this.layout.find("devices") !== undefined) return undefined;
+    const hierarchy = this.layout.hierarchies.find(({ version }) => version === 2);
+    if (hierarchy === undefined) {
+      throw new Failure(
+        "failed_precondition",
+        "cannot set linux.resources.devices: this machine has neither the devices controller nor cgroup v2",
+        { details: { field: "linux.resources.devices" } },
+      );
+    }
+    return { hierarchy, program: loadDeviceFilter(this.#kernel, rules) };
   }
 
   /** Resources of the same function are the same object: what is to be done for them is laid out once. */
@@ -106,17 +130,24 @@ export class Cgroups {
     let blueprint = this.#blueprints.get(resources);
     if (blueprint === undefined) {
       const limits = limitsOf(resources, this.layout);
-      const hierarchies = [...new Set([...this.#always, ...limits.map(({ hierarchy }) => hierarchy)])];
+      const filter = this.#deviceFilter(resources);
+      const needed = [
+        ...this.#always,
+        ...limits.map(({ hierarchy }) => hierarchy),
+        ...filter ? [filter.hierarchy] : [],
+      ];
+      const hierarchies = [...new Set(needed)];
       const files = Map.groupBy(limits, ({ hierarchy }) => hierarchy);
       const program = [...makeFolders(hierarchies), ...writeLimits(limits)];
       blueprint = {
         hierarchies,
         limits,
+        filter,
         files: new Map(Array.from(files, ([hierarchy, of]) => [hierarchy, new Set(of.map(({ file }) => file))])),
         template: this.#kernel.compile(program),
       };
       this.#blueprints.set(resources, blueprint);
-      this.#pages.register(resources, blueprint.template);
+      this.#forgotten.register(resources, { template: blueprint.template, program: filter?.program });
     }
     return blueprint;
   }
@@ -152,9 +183,16 @@ function inUse(path: string, cause: unknown): Failure {
   return new Failure("already_exists", `cannot make cgroup ${JSON.stringify(path)}: it is there already`, { cause });
 }
 
+/** Where version 1 does not control devices, a program on version 2 does. */
+interface DeviceFilter {
+  readonly hierarchy: Hierarchy;
+  readonly program: number;
+}
+
 interface CgroupBlueprint {
   readonly hierarchies: readonly Hierarchy[];
   readonly limits: readonly Limit[];
+  readonly filter: DeviceFilter | undefined;
   /** The files of each hierarchy that are written. */
   readonly files: ReadonlyMap<Hierarchy, ReadonlySet<string>>;
   /** Its holes are the paths, under the names that they have at the hierarchy's root. */
