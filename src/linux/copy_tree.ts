@@ -10,7 +10,7 @@ import type { SyscallName } from "./syscalls.ts";
 import { Xattrs } from "./xattr.ts";
 
 /** How much one `copy_file_range` moves before the event loop may turn. */
-const rangeBytes = 8 << 20;
+const rangeBytes = 1 << 20;
 
 /**
  * Copies files with everything that belongs to them: modes, owners, times, extended attributes, holes, hard links,
