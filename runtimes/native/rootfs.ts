@@ -3,7 +3,7 @@ import { type Mount, type Rootfs, withUpper } from "../../src/core/mount.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
-import { type MountOptions, parseMountOptions, propagationFlags } from "./mount_options.ts";
+import { parseMountOptions, propagationFlags } from "./mount_options.ts";
 import { folders, mount, quote } from "./steps.ts";
 
 /** The data of mount(2) is one page, its NUL included. */
@@ -19,34 +19,41 @@ export function* isolateMounts(): Generator<Operation> {
  * the working directory. All of it is in the child's own mount namespace: every child uses the same folder.
  */
 export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operation> {
-  if (rootfs.scratch === undefined) {
-    for (const each of rootfs.mounts) yield* mountAt(each, folder);
+  const { mounts, scratch } = rootfs;
+  if (scratch === undefined && !mounts.some(isLong)) {
+    for (const each of mounts) yield* mountAt(each, folder, folder);
     yield chdir(folder, "enter the root filesystem");
     return;
-  }
-  const [upper, work, merged] = [`${folder}/u`, `${folder}/w`, `${folder}/m`];
-  const overlay = withUpper(rootfs.mounts, upper, work);
-  if (overlay === undefined) {
-    throw new Failure(
-      "invalid_argument",
-      "cannot lay a scratch layer over these mounts: want one read-only overlay or bind mount",
-      { details: { mounts: rootfs.mounts } },
-    );
   }
   yield mount("tmpfs", folder, {
     type: "tmpfs",
     flags: f.MS_NODEV,
-    data: `mode=700,size=${Math.max(rootfs.scratch.sizeBytes, 1)}`,
-    why: `mount tmpfs for the writable layer on ${quote(folder)}`,
+    // A size of 0 would be no limit.
+    data: `mode=700,size=${Math.max(scratch?.sizeBytes ?? 1, 1)}`,
+    why: `mount tmpfs on ${quote(folder)}`,
   });
-  for (const path of [upper, work, merged]) {
-    yield { syscall: "mkdirat", args: [f.AT_FDCWD, path, 0o755], why: `make folder ${quote(path)}` };
+  const merged = `${folder}/m`;
+  yield makeFolder(merged);
+  if (scratch === undefined) {
+    for (const each of mounts) yield* mountAt(each, merged, folder);
+  } else {
+    const [upper, work] = [`${folder}/u`, `${folder}/w`];
+    const overlay = withUpper(mounts, upper, work);
+    if (overlay === undefined) {
+      throw new Failure(
+        "invalid_argument",
+        "cannot lay a scratch layer over these mounts: want one read-only overlay or bind mount",
+        { details: { mounts } },
+      );
+    }
+    yield makeFolder(upper);
+    yield makeFolder(work);
+    yield* mountAt(overlay, merged, folder);
   }
-  yield* mountAt(overlay, merged);
   yield chdir(merged, "enter the root filesystem");
 }
 
-function* mountAt({ type, source, options }: Mount, target: string): Generator<Operation> {
+function* mountAt({ type, source, options }: Mount, target: string, folder: string): Generator<Operation> {
   const parsed = parseMountOptions(options);
   const why = `mount ${type} ${quote(source)} as the root filesystem`;
   if (type === "bind" || parsed.bind) {
@@ -60,50 +67,40 @@ function* mountAt({ type, source, options }: Mount, target: string): Generator<O
     }
     return;
   }
-  yield* mountFilesystem(type, source, target, parsed, why);
+  let data = parsed.data;
+  if (isLong({ type, source, options: data })) {
+    const links = `${folder}/l`;
+    yield makeFolder(links);
+    data = yield* linkLayers(data, links);
+    yield chdir(links, "enter the folder of the layers' links");
+  }
+  yield mount(source, target, { type, flags: parsed.flags, data: data.join(","), why });
 }
 
-function* mountFilesystem(
-  type: string,
-  source: string,
-  target: string,
-  { flags, data }: MountOptions,
-  why: string,
-): Generator<Operation> {
-  const joined = data.join(",");
-  if (type !== "overlay" || joined.length <= longestData) {
-    yield mount(source, target, { type, flags, data: joined, why });
-    return;
-  }
-  const { folder, options } = shorten(data);
-  const short = options.join(",");
-  if (short.length > longestData) {
-    throw new Failure(
-      "resource_exhausted",
-      `cannot mount the image's layers: their paths take ${short.length} bytes of mount options, the kernel takes ${longestData}`,
-      { details: { bytes: short.length, limit: longestData } },
-    );
-  }
-  yield chdir(folder, "enter the layers' common folder, so that their paths fit into one page");
-  yield mount(source, target, { type, flags, data: short, why });
+const lowerdir = "lowerdir=";
+
+/** Whether the layers' paths are more than the kernel takes with a mount. */
+function isLong({ type, options }: Mount): boolean {
+  return type === "overlay" && options.join(",").length > longestData;
 }
 
-/** Makes the paths of an overlay's lower folders relative to the folder that all of them are in. */
-function shorten(data: readonly string[]): { readonly folder: string; readonly options: readonly string[] } {
-  const key = "lowerdir=";
-  const option = data.find((each) => each.startsWith(key)) ?? key;
-  const layers = option.slice(key.length).split(/(?<!\\):/);
-  const first = layers[0] ?? "/";
-  let length = first.lastIndexOf("/");
-  while (length > 0 && !layers.every((layer) => layer === "" || layer.startsWith(first.slice(0, length + 1)))) {
-    length = first.lastIndexOf("/", length - 1);
+/** Gives each layer a short name: a link in a folder of the tmpfs, which is to be the working directory of the mount. */
+function* linkLayers(data: readonly string[], folder: string): Generator<Operation, readonly string[]> {
+  const option = data.find((each) => each.startsWith(lowerdir)) ?? lowerdir;
+  const names: string[] = [];
+  for (const [index, layer] of option.slice(lowerdir.length).split(/(?<!\\):/).entries()) {
+    // An empty one stands before layers that hold data alone.
+    names.push(layer === "" ? "" : String(index));
+    if (layer === "") continue;
+    const path = layer.replace(/\\(.)/g, "$1");
+    const why = `link layer ${quote(path)}`;
+    yield { syscall: "symlinkat", args: [path, f.AT_FDCWD, `${folder}/${index}`], why };
   }
-  const folder = first.slice(0, length + 1);
-  const relative = layers.map((layer) => layer.slice(folder.length)).join(":");
-  return {
-    folder: folder.replace(/\\(.)/g, "$1"),
-    options: data.map((each) => each === option ? key + relative : each),
-  };
+  return data.map((each) => each === option ? lowerdir + names.join(":") : each);
+}
+
+function makeFolder(path: string): Operation {
+  return { syscall: "mkdirat", args: [f.AT_FDCWD, path, 0o755], why: `make folder ${quote(path)}` };
 }
 
 function chdir(path: string, why: string): Operation {

@@ -56,8 +56,13 @@ let count = 0;
 /**
  * What every container runtime has to do: run it on an implementation with a folder for it to work in.
  * @param open makes the runtime; it is called once.
+ * @param options.noLimits why the machine cannot limit or count resources here.
  */
-export function testRuntime(name: string, open: (folder: string) => Promise<RuntimeUnderTest>): void {
+export function testRuntime(
+  name: string,
+  open: (folder: string) => Promise<RuntimeUnderTest>,
+  options: { readonly noLimits?: string } = {},
+): void {
   describe(`Runtime ${name}`, { skip: process.geteuid?.() === 0 ? false : "it takes root" }, () => {
     let folder: string;
     let root: string;
@@ -228,7 +233,7 @@ export function testRuntime(name: string, open: (folder: string) => Promise<Runt
         }
       });
 
-      it("stats() tells what it uses while it runs", async () => {
+      it("stats() tells what it uses while it runs", { skip: options.noLimits ?? false }, async () => {
         const task = await runtime.create(sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo; sleep 60"));
         await assert.rejects(task.stats(), code("failed_precondition"));
         await task.start();
@@ -585,7 +590,7 @@ export function testRuntime(name: string, open: (folder: string) => Promise<Runt
       });
     });
 
-    describe("limits", () => {
+    describe("limits", { skip: options.noLimits ?? false }, () => {
       it("tells that memory ran out", async () => {
         const changes = { settings: { memoryBytes: 16 * MiB } };
         const { exit } = await run(sh("exec dd if=/dev/zero of=/dev/shm/x bs=1M count=60", changes));

@@ -1,32 +1,239 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { native } from "../../runtimes/native/mod.ts";
+import { after, before, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { NativeRuntime } from "../../runtimes/native/runtime.ts";
+import { codeOf } from "../../src/core/errors.ts";
+import type { Rootfs } from "../../src/core/mount.ts";
+import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
+import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
+import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime.ts";
+import { makeBusyboxRoot } from "../support/busybox_image.ts";
+import { busyboxRootfs, cgroupsOf, nativeRuntime, removeCgroups, specFor } from "./native_runtime.ts";
 
 const host = await currentHost();
+const kernel = new Kernel(host);
+const isRoot = process.geteuid?.() === 0;
+let count = 0;
 
-testRuntime("native", async (folder) => {
-  const cgroupParent = `/mayfly-test-${process.pid}`;
-  const context = { host, root: folder, run: join(folder, "run") };
-  const probe = await native.probe?.(context);
-  assert.deepEqual(probe, { available: true });
-  const get = (kind: string): never => assert.fail(`it asks for ${kind}`);
-  const runtime = await native.create({ ...context, config: { cgroupParent }, get });
-  const cgroups = () =>
-    readdirSync("/sys/fs/cgroup").map((name) => `/sys/fs/cgroup/${name}${cgroupParent}`).filter((path) =>
-      existsSync(path)
+function onHierarchies(name: string, layout?: Layout, options?: Parameters<typeof testRuntime>[2]): void {
+  const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
+  testRuntime(name, async (folder) => ({
+    runtime: await nativeRuntime(join(folder, "run"), cgroupParent, layout),
+    leftovers: () => cgroupsOf(cgroupParent),
+    close: () => removeCgroups(cgroupParent),
+  }), options);
+}
+
+onHierarchies("native");
+
+const detected = isRoot ? detectLayout(kernel) : undefined;
+const unified = detected?.hierarchies.filter(({ version }) => version === 2) ?? [];
+if (unified.length > 0 && detected?.hierarchies.length !== unified.length) {
+  const find = (controller: string) => unified.find(({ controllers }) => controllers.includes(controller));
+  const noLimits = find("memory") === undefined ? "cgroup v2 has no controllers here" : undefined;
+  onHierarchies(
+    "native on cgroup v2 alone",
+    { hierarchies: unified, find },
+    noLimits === undefined ? {} : { noLimits },
+  );
+}
+
+describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
+  const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
+  let folder: string;
+  let runtime: NativeRuntime;
+  let rootfs: Rootfs;
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "mayfly-native-"));
+    makeBusyboxRoot(join(folder, "root"));
+    rootfs = busyboxRootfs(join(folder, "root"));
+    runtime = await nativeRuntime(join(folder, "run"), cgroupParent);
+  });
+
+  after(() => {
+    removeCgroups(cgroupParent);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function outputOf(args: readonly string[], root: Rootfs = rootfs): Promise<string> {
+    const task = await runtime.create({ id: `n${count++}`, spec: specFor(args), rootfs: root });
+    try {
+      await task.start();
+      const output = await new Response(task.stdout).text();
+      assert.equal((await task.wait()).code, 0);
+      return output;
+    } finally {
+      await task.delete();
+    }
+  }
+
+  it("makes this process undumpable", () => {
+    assert.equal(kernel.call("prctl", PR_GET_DUMPABLE), 0);
+  });
+
+  it("mounts 128 layers, whose paths take more than a page", async () => {
+    const layers = Array.from(
+      { length: 128 },
+      (_, index) => join(folder, "layers-in-a-folder-with-a-long-name", `${index}`, "fs"),
     );
-  return {
-    runtime,
-    leftovers: () =>
-      cgroups().flatMap((path) => readdirSync(path, { withFileTypes: true }))
-        .filter((entry) => entry.isDirectory()).map(({ name }) => name),
-    close: async () => {
-      const { rmdirSync } = await import("node:fs");
-      for (const path of cgroups()) rmdirSync(path);
-    },
+    for (const [index, layer] of layers.entries()) {
+      mkdirSync(layer, { recursive: true });
+      writeFileSync(join(layer, `file${index}`), "");
+      writeFileSync(join(layer, "top"), String(index));
+    }
+    const lowerdir = `lowerdir=${[...layers, join(folder, "root")].join(":")}`;
+    assert.ok(lowerdir.length > 4096);
+    const root = {
+      mounts: [{ type: "overlay", source: "overlay", options: ["ro", lowerdir] }],
+      scratch: rootfs.scratch!,
+    };
+    assert.equal(await outputOf(["sh", "-c", "ls / | busybox grep -c file; cat /top; echo x > /top"], root), "128\n0");
+  });
+
+  it("keeps an overlay's changes where its mounts say", async () => {
+    const [upper, work] = [join(folder, "upper"), join(folder, "work")];
+    mkdirSync(upper);
+    mkdirSync(work);
+    const options = [`lowerdir=${join(folder, "root")}`, `upperdir=${upper}`, `workdir=${work}`];
+    await outputOf(["sh", "-c", "echo x > /kept"], { mounts: [{ type: "overlay", source: "overlay", options }] });
+    assert.ok(readdirSync(upper).includes("kept"));
+  });
+
+  it("refuses a scratch layer over what is no layer", async () => {
+    const root = { mounts: [{ type: "tmpfs", source: "tmpfs", options: [] }], scratch: { sizeBytes: 1 } };
+    await refused({ id: "n", spec: specFor(["true"]), rootfs: root }, "invalid_argument", "scratch");
+    assert.deepEqual(cgroupsOf(cgroupParent), []);
+  });
+
+  const refused = async (options: Parameters<typeof runtime.create>[0], code: string, word: string) => {
+    await assert.rejects(runtime.create(options), (error: unknown) => {
+      assert.equal(codeOf(error), code, String(error));
+      assert.ok(String(error).includes(word), String(error));
+      return true;
+    });
   };
+
+  const spec = specFor(["true"]);
+  const unsupported: readonly (readonly [field: string, spec: Spec])[] = [
+    ["process.terminal", { ...spec, process: { ...spec.process, terminal: true } }],
+    ["process.apparmorProfile", { ...spec, process: { ...spec.process, apparmorProfile: "x" } }],
+    ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
+    ["pid namespace", {
+      ...spec,
+      linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "pid", path: "/proc/1/ns/pid" }] },
+    }],
+    ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],
+    ["tmpcopyup", { ...spec, mounts: [{ destination: "/x", type: "tmpfs", options: ["tmpcopyup"] }] }],
+    ["linux.mountLabel", { ...spec, linux: { ...spec.linux, mountLabel: "x" } }],
+  ];
+  for (const [field, changed] of unsupported) {
+    it(`create() names ${field} as not supported`, () =>
+      refused({ id: "n", spec: changed, rootfs }, "unimplemented", field));
+  }
+
+  it("gives no more than the daemon has", async () => {
+    const status = await import("node:fs").then(({ readFileSync }) => readFileSync("/proc/self/status", "utf8"));
+    const permitted = BigInt(`0x${/^CapPrm:\s*(\w+)$/m.exec(status)?.[1]}`);
+    if ((permitted >> 24n & 1n) === 1n) return; // It has CAP_SYS_RESOURCE: there is nothing to refuse.
+    const asking = (process: Partial<Spec["process"]>) => ({
+      id: "n",
+      spec: { ...spec, process: { ...spec.process, ...process } },
+      rootfs,
+    });
+    await refused(asking({ oomScoreAdj: -500 }), "permission_denied", "oom_score_adj");
+    await refused(
+      asking({ capabilities: { bounding: ["CAP_SYS_RESOURCE"] } }),
+      "permission_denied",
+      "CAP_SYS_RESOURCE",
+    );
+    const rlimits = [{ type: "RLIMIT_NOFILE", soft: 1, hard: 2 ** 63 }];
+    await refused(asking({ rlimits }), "permission_denied", "RLIMIT_NOFILE");
+  });
+
+  it("keeps no descriptors", async () => {
+    const run = () => outputOf(["echo", "x"]);
+    await Promise.all(Array.from({ length: 8 }, run));
+    const open = () => readdirSync("/proc/self/fd").length;
+    const settled = async () => {
+      // Streams close their descriptors some turns after their end.
+      for (let last = -1, now = open(); last !== now; last = now, now = open()) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      return open();
+    };
+    const before = await settled();
+    for (let round = 0; round < 4; round++) await Promise.all(Array.from({ length: 8 }, run));
+    const unread = await runtime.create({ id: "unread", spec: specFor(["echo", "x"]), rootfs });
+    await unread.start();
+    await unread.wait();
+    await unread.delete();
+    const failing = await runtime.create({ id: "failing", spec: specFor(["/nonesuch"]), rootfs });
+    await assert.rejects(failing.start());
+    await failing.delete();
+    assert.ok(await settled() <= before, `${open()} are open, ${before} were before`);
+  });
+
+  it("sets nothing up where a limit is refused by the kernel", async () => {
+    const resources = { memory: { limit: 4096, swap: 1 } };
+    const changed = { ...spec, linux: { ...spec.linux, resources } };
+    await assert.rejects(runtime.create({ id: "n", spec: changed, rootfs }), (error: unknown) => {
+      assert.ok(["invalid_argument", "failed_precondition"].includes(codeOf(error)), String(error));
+      return true;
+    });
+    assert.deepEqual(cgroupsOf(cgroupParent), []);
+  });
+
+  it("containers die with the daemon, and recover() removes what it left", async () => {
+    const program = fileURLToPath(new URL("./native_daemon.ts", import.meta.url));
+    const parent = `${cgroupParent}-killed`;
+    const flags = host.name === "deno" ? ["run", "-A", "--no-check", program] : [program];
+    const daemon = spawn(process.execPath, [...flags, folder, parent, "4"], { stdio: ["ignore", "pipe", "inherit"] });
+    const [line] = await once(daemon.stdout, "data");
+    const pids = String(line).trim().split(" ").map(Number);
+    assert.equal(pids.length, 4);
+    assert.ok(pids.every(isAlive));
+    daemon.kill("SIGKILL");
+    await once(daemon, "exit");
+    const deadline = Date.now() + 5000;
+    while (pids.some(isAlive)) {
+      assert.ok(Date.now() < deadline, "containers outlive their daemon");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assert.equal(cgroupsOf(parent).length > 0, true);
+    const next = await nativeRuntime(join(folder, "run"), parent);
+    assert.deepEqual([...await next.recover()].sort(), ["killed-0", "killed-1", "killed-2", "killed-3"]);
+    assert.deepEqual(cgroupsOf(parent), []);
+    assert.deepEqual(await next.recover(), []);
+    removeCgroups(parent);
+  });
+
+  it("recover() kills what is left in a cgroup", async () => {
+    const survivor = spawn("/bin/busybox", ["sleep", "60"]);
+    const task = await runtime.create({ id: "left", spec: specFor(["sleep", "60"]), rootfs });
+    for (const path of cgroupsOf(cgroupParent)) writeFileSync(join(path, "cgroup.procs"), String(survivor.pid));
+    const next = await nativeRuntime(join(folder, "run"), cgroupParent);
+    const exited = once(survivor, "exit");
+    assert.deepEqual(await next.recover(), ["left"]);
+    assert.deepEqual((await exited)[1], "SIGKILL");
+    await task.delete();
+  });
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

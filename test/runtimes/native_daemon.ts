@@ -1,0 +1,15 @@
+/* A process that runs containers until it is killed: `native_daemon.ts <folder> <cgroup parent> <count>`. */
+import { join } from "node:path";
+import process from "node:process";
+import { busyboxRootfs, nativeRuntime, specFor } from "./native_runtime.ts";
+
+const [folder = "", cgroupParent = "", count = "1"] = process.argv.slice(2);
+const runtime = await nativeRuntime(join(folder, "run"), cgroupParent);
+const rootfs = busyboxRootfs(join(folder, "root"));
+const tasks = await Promise.all(Array.from({ length: Number(count) }, async (_, index) => {
+  const task = await runtime.create({ id: `killed-${index}`, spec: specFor(["sleep", "60"]), rootfs });
+  await task.start();
+  return task;
+}));
+console.log(tasks.map(({ pid }) => pid).join(" "));
+await Promise.all(tasks.map((task) => task.wait()));
