@@ -1,8 +1,8 @@
 import type { Client } from "@libsql/client";
 import { createClient } from "@libsql/client/sqlite3";
 import { drizzle } from "drizzle-orm/libsql/sqlite3";
-import { closeSync, openSync } from "node:fs";
-import { Failure } from "../core/errors.ts";
+import { closeSync, openSync, rmSync } from "node:fs";
+import { Failure, messageOf } from "../core/errors.ts";
 import { sqlFailure } from "./sql_failure.ts";
 
 /** The query builder over one connection. */
@@ -36,13 +36,7 @@ export class Database implements AsyncDisposable {
    * @throws data_loss for what is no database; unavailable while another process holds it; permission_denied.
    */
   static async file(path: string, synchronous: "FULL" | "NORMAL"): Promise<Database> {
-    try {
-      closeSync(openSync(path, "a", 0o600));
-    } catch (cause) {
-      throw new Failure("failed_precondition", `cannot open database ${JSON.stringify(path)}: ${String(cause)}`, {
-        cause,
-      });
-    }
+    createPrivate(path);
     try {
       const url = `file:${encodeURI(path).replaceAll("?", "%3F").replaceAll("#", "%23")}`;
       const client = createClient({ url, concurrency: 1, timeout: busyTimeoutMs });
@@ -106,8 +100,10 @@ export class Database implements AsyncDisposable {
     }
   }
 
-  /** Writes a compact copy of a database file. */
+  /** Writes a compact copy of a database file, readable by its owner alone. An older copy of that name is replaced. */
   async copyTo(path: string): Promise<void> {
+    rmSync(path, { force: true });
+    createPrivate(path);
     try {
       await this.#client.execute({ sql: "VACUUM INTO ?", args: [path] });
     } catch (error) {
@@ -115,12 +111,23 @@ export class Database implements AsyncDisposable {
     }
   }
 
-  close(): void {
-    this.#client.close();
+  /** Closes it. The driver lets go of a file only when its statements have been collected, so its log is emptied here. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      if (this.#client.protocol === "file") await this.#client.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    } finally {
+      this.#client.close();
+    }
   }
+}
 
-  [Symbol.asyncDispose](): Promise<void> {
-    this.close();
-    return Promise.resolve();
+/** SQLite would give a new file the rights that the umask leaves, and its log the same. */
+function createPrivate(path: string): void {
+  try {
+    closeSync(openSync(path, "a", 0o600));
+  } catch (cause) {
+    throw new Failure("failed_precondition", `cannot open database ${JSON.stringify(path)}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }

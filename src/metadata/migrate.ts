@@ -1,5 +1,4 @@
 import { eq, sql } from "drizzle-orm";
-import { rmSync } from "node:fs";
 import { Failure, messageOf } from "../core/errors.ts";
 import type { Database } from "./database.ts";
 import { migrations } from "./migrations.ts";
@@ -31,9 +30,7 @@ export async function migrate(
   }
   if (version === steps.length) return version;
   if (version > 0 && options.backupOf !== undefined) {
-    const copy = `${options.backupOf}.before-${steps.length}`;
-    rmSync(copy, { force: true });
-    await database.copyTo(copy);
+    await database.copyTo(`${options.backupOf}.before-${steps.length}`);
   }
   for (let next = version; next < steps.length; next++) await apply(database, next + 1, steps[next] ?? []);
   return version;

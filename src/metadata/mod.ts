@@ -19,4 +19,5 @@ export const metadata: Plugin<Metadata, typeof ConfigSchema> = {
   create: ({ root, config }) => openMetadata({ root, ...config }),
 };
 
+export { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 export { openMetadata } from "./metadata.ts";

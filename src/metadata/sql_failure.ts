@@ -64,12 +64,15 @@ export function sqlFailure(error: unknown, database: string): Failure {
   });
 }
 
-/** A database behind a URL fails in the network's ways. */
+/** A database behind a URL fails in the network's ways, which each host calls by other names. */
 function remoteMeaning(found: SqlError | undefined, error: unknown): readonly [ErrorCode, string] {
-  const text = found?.message ?? messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
-  if (/\b401\b|\b403\b|unauthorized/i.test(text)) return ["unauthenticated", "it refuses the token: set databaseToken"];
+  const messages: string[] = [];
+  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
+  const text = found?.message ?? messages.at(-1) ?? messageOf(error);
+  const all = messages.join("\n");
+  if (/\b401\b|\b403\b|unauthorized/i.test(all)) return ["unauthenticated", "it refuses the token: set databaseToken"];
   const unreachable = found === undefined
-    ? /fetch failed|ECONN|ENOTFOUND|ETIMEDOUT|connect|network|socket/i.test(text)
+    ? /fetch failed|ECONN|ENOTFOUND|ETIMEDOUT|unable to connect|error sending request|socket/i.test(all)
     : /^(?:HRANA|SERVER|WEBSOCKET)/.test(found.code);
   return unreachable ? ["unavailable", `it cannot be reached: ${text}`] : ["internal", text];
 }

@@ -1,0 +1,193 @@
+import type { ContentInfo, ContentStore } from "../core/content.ts";
+import { isDigest } from "../core/digest.ts";
+import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
+import type { Metadata } from "../core/metadata.ts";
+import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
+import { Reachable } from "./reachable.ts";
+
+export interface GarbageCollection {
+  readonly metadata: Metadata;
+  readonly content: ContentStore;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  /** Milliseconds for which what is new stays, whoever refers to it. Default one hour. */
+  readonly graceMs?: number;
+  /** Milliseconds for which an ingest may be taken up again. Default one day. */
+  readonly ingestGraceMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What was removed. */
+export interface Collected {
+  readonly blobs: number;
+  /** Bytes of those blobs. */
+  readonly bytes: number;
+  /** `<snapshotter>/<key>`. */
+  readonly snapshots: readonly string[];
+  readonly ingests: readonly string[];
+  /** How many leases had expired. */
+  readonly leases: number;
+  /** What could not be removed, and why. The next collection tries again. */
+  readonly problems: readonly { readonly what: string; readonly error: unknown }[];
+}
+
+/** After as many removals, leases and roots are read again. */
+const recheckAfter = 16;
+
+/**
+ * Removes what nothing refers to: blobs and committed snapshots that no image, function, container or lease reaches, and
+ * old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
+ *
+ * Nobody waits for it. Whoever takes up something that is there already leases it before looking; so leases and roots are
+ * read again between removals, and what has come to be needed meanwhile stays.
+ *
+ * @throws failed_precondition where database and folder do not belong together; data_loss for an image whose documents
+ * cannot be read, since nobody knows then what it needs.
+ */
+export async function collectGarbage(options: GarbageCollection): Promise<Collected> {
+  const { metadata } = options;
+  if (metadata.conflict !== undefined) {
+    throw new Failure("failed_precondition", `cannot collect garbage: ${metadata.conflict}`);
+  }
+  const collection = new Collection(options);
+  await collection.mark();
+  await collection.removeSnapshots();
+  await collection.removeBlobs();
+  await collection.removeIngests();
+  return collection.collected;
+}
+
+class Collection {
+  readonly collected = {
+    blobs: 0,
+    bytes: 0,
+    snapshots: [] as string[],
+    ingests: [] as string[],
+    leases: 0,
+    problems: [] as { what: string; error: unknown }[],
+  };
+  readonly #options: GarbageCollection;
+  readonly #reachable: Reachable;
+  readonly #startedMs = Date.now();
+  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases and containers hold. */
+  #held: ReadonlySet<string> = new Set();
+  #sinceMark = 0;
+
+  constructor(options: GarbageCollection) {
+    this.#options = options;
+    this.#reachable = new Reachable(options.content);
+  }
+
+  /** Reads leases and roots. Leases first: a finished pull names its image before it gives up its lease. */
+  async mark(): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    const { leases, images, functions, containers } = this.#options.metadata;
+    const held = new Set<string>();
+    for (const { id, expiresAt, resources } of await leases.list()) {
+      if (expiresAt.getTime() <= this.#startedMs) {
+        await leases.delete(id);
+        this.collected.leases++;
+      } else for (const resource of resources) held.add(resource);
+    }
+    for (const { target } of await images.all()) await this.#reachable.add(target.digest);
+    for (const { digest } of await functions.all()) if (isDigest(digest)) await this.#reachable.add(digest);
+    for (const { image, snapshotter, snapshotKey } of await containers.list()) {
+      if (image !== undefined && isDigest(image)) await this.#reachable.add(image);
+      if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
+    }
+    this.#held = held;
+    this.#sinceMark = 0;
+  }
+
+  async removeSnapshots(): Promise<void> {
+    for (const snapshotter of this.#options.snapshotters.values()) {
+      const all = new Map<string, SnapshotInfo>();
+      await this.#attempt(`snapshots of ${snapshotter.id}`, async () => {
+        for (const info of await snapshotter.walk()) all.set(info.key, info);
+      });
+      const needed = withAncestors([...all.values()].filter((info) => this.#needs(snapshotter, info)), all);
+      // Children first: a parent cannot be removed before them.
+      const garbage = [...all.values()].filter(({ key }) => !needed.has(key)).sort((a, b) =>
+        depth(b, all) - depth(a, all)
+      );
+      for (const info of garbage) {
+        await this.#remove(`snapshot ${snapshotter.id}/${info.key}`, async () => {
+          if (this.#needs(snapshotter, info)) return;
+          await snapshotter.remove(info.key);
+          this.collected.snapshots.push(`${snapshotter.id}/${info.key}`);
+        });
+      }
+      await this.#attempt(`folders of ${snapshotter.id}`, async () => void await snapshotter.cleanup());
+    }
+  }
+
+  async removeBlobs(): Promise<void> {
+    const garbage: ContentInfo[] = [];
+    for await (const info of this.#options.content.list()) {
+      if (!this.#reachable.blobs.has(info.digest) && this.#isOld(info.createdAt)) garbage.push(info);
+    }
+    for (const { digest, size } of garbage) {
+      await this.#remove(`blob ${digest}`, async () => {
+        if (this.#reachable.blobs.has(digest) || this.#held.has(`content/${digest}`)) return;
+        await this.#options.content.delete(digest);
+        this.collected.blobs++;
+        this.collected.bytes += size;
+      });
+    }
+  }
+
+  async removeIngests(): Promise<void> {
+    const { content, ingestGraceMs = 24 * 3600_000 } = this.#options;
+    for (const { ref, startedAt } of await content.ingests()) {
+      if (!this.#isOld(startedAt, ingestGraceMs)) continue;
+      await this.#remove(`ingest ${ref}`, async () => {
+        if (this.#held.has(`ingest/${ref}`)) return;
+        await content.abort(ref);
+        this.collected.ingests.push(ref);
+      });
+    }
+  }
+
+  #needs({ id }: Snapshotter, { key, kind, createdAt }: SnapshotInfo): boolean {
+    return kind !== "committed" || !this.#isOld(createdAt) || this.#reachable.chains.has(key) ||
+      this.#held.has(`snapshot/${id}/${key}`);
+  }
+
+  #isOld(at: Date, graceMs = this.#options.graceMs ?? 3600_000): boolean {
+    return at.getTime() < this.#startedMs - graceMs;
+  }
+
+  /**
+   * Removes one thing, by what leases and roots say now. Where they cannot be read, the collection ends here.
+   * One removal that fails does not keep the rest; what is gone already, or in somebody's hands, is no failure.
+   */
+  async #remove(what: string, action: () => Promise<void>): Promise<void> {
+    if (this.#sinceMark >= recheckAfter) await this.mark();
+    this.#sinceMark++;
+    await this.#attempt(what, action, ["not_found", "unavailable"]);
+  }
+
+  async #attempt(what: string, action: () => Promise<void>, expected: readonly ErrorCode[] = []): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      if (!expected.includes(codeOf(error))) this.collected.problems.push({ what, error });
+    }
+  }
+}
+
+function withAncestors(infos: readonly SnapshotInfo[], all: ReadonlyMap<string, SnapshotInfo>): ReadonlySet<string> {
+  const keys = new Set<string>();
+  for (const info of infos) {
+    for (let at: SnapshotInfo | undefined = info; at !== undefined && !keys.has(at.key);) {
+      keys.add(at.key);
+      at = at.parent === undefined ? undefined : all.get(at.parent);
+    }
+  }
+  return keys;
+}
+
+function depth(info: SnapshotInfo, all: ReadonlyMap<string, SnapshotInfo>): number {
+  let count = 0;
+  for (let at = info.parent; at !== undefined; at = all.get(at)?.parent) count++;
+  return count;
+}

@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import * as v from "valibot";
+import { NativeSnapshotter } from "../../snapshotters/native/snapshotter.ts";
+import { LocalContent } from "../../src/content/store.ts";
+import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
+import { mediaTypes } from "../../src/core/descriptor.ts";
+import { chainIds, type Digest, digestOf } from "../../src/core/digest.ts";
+import { FunctionInputSchema } from "../../src/core/function.ts";
+import { currentHost } from "../../src/host/mod.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
+import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
+import { collectGarbage, type GarbageCollection } from "../../src/metadata/gc.ts";
+import { temporaryMetadata } from "./open.ts";
+
+const host = await currentHost();
+
+/** A root folder with everything that garbage collection works on. */
+async function open() {
+  await using stack = new AsyncDisposableStack();
+  const { metadata, root } = stack.use(await temporaryMetadata());
+  const content = await LocalContent.open(join(root, "content"));
+  const kernel = new Kernel(host);
+  const folders = await SnapshotFolders.open(kernel, join(root, "snapshots", "native"));
+  const snapshotter = new NativeSnapshotter({ kernel, folders, store: metadata.snapshots("native") });
+  const owned = stack.move();
+  return {
+    metadata,
+    content,
+    snapshotter,
+    root,
+    collect: (options: Partial<GarbageCollection> = {}) =>
+      collectGarbage({
+        metadata,
+        content,
+        snapshotters: new Map([["native", snapshotter]]),
+        graceMs: -1000,
+        ...options,
+      }),
+    blobs: async () => (await Array.fromAsync(content.list())).map(({ digest }) => digest).sort(),
+    keys: async () => (await snapshotter.walk()).map(({ key }) => key).sort(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+type Opened = Awaited<ReturnType<typeof open>>;
+
+async function store(content: LocalContent, text: string): Promise<Digest> {
+  await using ingest = await content.writer(`test-${text}`);
+  await ingest.write(new TextEncoder().encode(text));
+  return (await ingest.commit()).digest;
+}
+
+/** Puts an image of some layers into the stores: an index that also names a manifest which is not there. */
+async function makeImage({ content, snapshotter }: Opened, ...layers: string[]) {
+  const diffIds = await Promise.all(layers.map((layer) => digestOf(`unpacked ${layer}`)));
+  const put = async (mediaType: string, text: string) => ({
+    mediaType,
+    digest: await store(content, text),
+    size: text.length,
+  });
+  const config = await put(
+    mediaTypes.config,
+    JSON.stringify({ os: "linux", architecture: "amd64", rootfs: { type: "layers", diff_ids: diffIds } }),
+  );
+  const blobs = await Promise.all(layers.map((layer) => put(mediaTypes.layer, layer)));
+  const manifest = await put(mediaTypes.manifest, JSON.stringify({ schemaVersion: 2, config, layers: blobs }));
+  const elsewhere = { ...manifest, digest: await digestOf("another platform") };
+  const target = await put(
+    mediaTypes.index,
+    JSON.stringify({ schemaVersion: 2, manifests: [manifest, elsewhere] }),
+  );
+  const chain = await chainIds(diffIds);
+  for (const [index, key] of chain.entries()) {
+    if ((await snapshotter.walk()).some((info) => info.key === key)) continue;
+    await snapshotter.prepare(`unpack-${key}`, chain[index - 1]);
+    await snapshotter.commit(key, `unpack-${key}`);
+  }
+  return {
+    target,
+    manifest: manifest.digest,
+    blobs: [target, manifest, config, ...blobs].map(({ digest }) => digest),
+    chain,
+  };
+}
+
+describe("collectGarbage()", () => {
+  it("removes what belongs to no image, and leaves what two images share", async () => {
+    await using opened = await open();
+    const { metadata, collect, blobs, keys } = opened;
+    const kept = await makeImage(opened, "base", "kept");
+    const removed = await makeImage(opened, "base", "removed", "top");
+    await metadata.images.put({ namespace: "default", name: "kept", target: kept.target });
+    await metadata.images.put({ namespace: "default", name: "removed", target: removed.target });
+    assert.deepEqual(await collect(), { blobs: 0, bytes: 0, snapshots: [], ingests: [], leases: 0, problems: [] });
+
+    await metadata.images.delete("default", "removed");
+    const collected = await collect();
+    assert.equal(collected.blobs, 5);
+    assert.ok(collected.bytes > 0);
+    assert.deepEqual(collected.snapshots, [`native/${removed.chain[2]}`, `native/${removed.chain[1]}`]);
+    assert.deepEqual(collected.problems, []);
+    assert.deepEqual(await blobs(), kept.blobs.toSorted());
+    assert.deepEqual(await keys(), kept.chain.toSorted());
+  });
+
+  it("keeps what functions, containers and leases hold, and what is new", async () => {
+    await using opened = await open();
+    const { metadata, snapshotter, collect, blobs, keys } = opened;
+    const byFunction = await makeImage(opened, "a");
+    const byContainer = await makeImage(opened, "b");
+    const byLease = await makeImage(opened, "c");
+    const byView = await makeImage(opened, "d");
+    const settings = v.parse(FunctionInputSchema, { image: "x" });
+    await metadata.functions.put({ namespace: "default", name: "f", digest: byFunction.manifest, ...settings });
+    await metadata.containers.create({
+      namespace: "default",
+      id: "c",
+      image: undefined,
+      runtime: "native",
+      snapshotter: "native",
+      snapshotKey: byContainer.chain[0],
+      spec: {},
+      labels: {},
+    });
+    const lease = await metadata.leases.create("default", new Date(Date.now() + 60_000));
+    await metadata.leases.add(lease.id, `content/${byLease.blobs[0]}`);
+    await metadata.leases.add(lease.id, `snapshot/native/${byLease.chain[0]}`);
+    await snapshotter.view("view", byView.chain[0]!);
+
+    const untouched = [await blobs(), await keys()];
+    await collect({ graceMs: 60_000 });
+    assert.deepEqual([await blobs(), await keys()], untouched);
+
+    await collect();
+    // The index names the manifest, but it is the manifest that the function was deployed from.
+    assert.deepEqual(await blobs(), [...byFunction.blobs.slice(1), byLease.blobs[0]!].sort());
+    const chains = [byFunction, byContainer, byLease, byView].map(({ chain }) => chain[0]!);
+    assert.deepEqual(await keys(), [...chains, "view"].sort());
+  });
+
+  it("lets go what an expired lease held, and old ingests", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    const blob = await store(content, "held");
+    const lease = await metadata.leases.create("default", new Date(Date.now() - 1));
+    await metadata.leases.add(lease.id, `content/${blob}`);
+    const live = await metadata.leases.create("default", new Date(Date.now() + 60_000));
+    await metadata.leases.add(live.id, "ingest/held");
+    for (const ref of ["held", "old"]) await (await content.writer(ref))[Symbol.asyncDispose]();
+    await using _busy = await content.writer("busy");
+
+    const collected = await collect({ ingestGraceMs: -1000 });
+    assert.deepEqual([collected.leases, collected.ingests, collected.problems], [1, ["old"], []]);
+    assert.deepEqual(await blobs(), []);
+    assert.deepEqual((await content.ingests()).map(({ ref }) => ref).sort(), ["busy", "held"]);
+    assert.deepEqual((await metadata.leases.list()).map(({ id }) => id), [live.id]);
+  });
+
+  it("removes folders that no snapshot owns", async () => {
+    await using opened = await open();
+    const folder = join(opened.root, "snapshots", "native", "4711");
+    await mkdir(folder);
+    await opened.collect();
+    assert.equal(existsSync(folder), false);
+  });
+
+  it("removes nothing while an image's documents cannot be read", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    const text = JSON.stringify({ schemaVersion: 2, manifests: [{ digest: "none" }] });
+    const broken = { mediaType: mediaTypes.index, digest: await store(content, text), size: text.length };
+    await store(content, "garbage");
+    await metadata.images.put({ namespace: "default", name: "broken", target: broken });
+    await assert.rejects(collect(), { code: "data_loss" });
+    assert.equal((await blobs()).length, 2);
+    await metadata.images.delete("default", "broken");
+    assert.equal((await collect()).blobs, 2);
+  });
+
+  it("sees what comes to be needed while it runs", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    for (let n = 0; n < 40; n++) await store(content, `garbage ${n}`);
+    const image = await makeImage(opened, "late");
+    let removed = 0;
+    const watched: ContentStore = {
+      info: (digest) => content.info(digest),
+      read: (digest, range) => content.read(digest, range),
+      bytes: (digest, limit) => content.bytes(digest, limit),
+      writer: (ref, expected) => content.writer(ref, expected),
+      ingests: () => content.ingests(),
+      abort: (ref) => content.abort(ref),
+      // All garbage comes before the image, which gets its name after the first few removals.
+      async *list() {
+        const infos = await Array.fromAsync(content.list());
+        const isLate = ({ digest }: ContentInfo) => image.blobs.includes(digest);
+        yield* infos.filter((info) => !isLate(info));
+        yield* infos.filter(isLate);
+      },
+      async delete(digest) {
+        await content.delete(digest);
+        if (++removed === 3) await metadata.images.put({ namespace: "default", name: "late", target: image.target });
+      },
+    };
+    await collect({ content: watched });
+    assert.equal(removed, 40);
+    assert.deepEqual(await blobs(), image.blobs.toSorted());
+  });
+});
