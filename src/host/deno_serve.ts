@@ -19,11 +19,15 @@ export const serve: Host["serve"] = async (options, handler) => {
   } catch (error) {
     throw listenFailure(options, error);
   }
+  let shutdown: Promise<void> | undefined;
   return {
     port: server.addr.port,
     async close({ force } = {}) {
-      if (force) abort.abort();
-      else await server.shutdown();
+      // A server that is shutting down cannot be aborted any more: Deno throws past its caller. What still runs then is
+      // cut by the end of the process, which it does not keep from ending.
+      if (force && shutdown !== undefined) return server.unref();
+      if (force && !abort.signal.aborted) abort.abort();
+      else if (!force) await (shutdown ??= server.shutdown());
       await server.finished;
     },
   };

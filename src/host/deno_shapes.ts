@@ -18,6 +18,7 @@ export interface HttpServer {
   readonly addr: { readonly transport: string; readonly port?: number };
   readonly finished: Promise<void>;
   shutdown(): Promise<void>;
+  unref(): void;
 }
 
 export interface ServeOptions {

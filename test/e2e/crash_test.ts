@@ -26,7 +26,7 @@ describe("a daemon that is killed", () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   it("in the middle of 16 invocations leaves nothing behind after the next start, and loses nothing", async () => {
-    const first = await MayflyProcess.start(folder);
+    await using first = await MayflyProcess.start(folder);
     const running = Array.from(
       { length: 16 },
       () => fetch(`${first.url}/fn/slow`, { method: "POST", body: "x" }).catch(() => "cut"),
@@ -40,19 +40,16 @@ describe("a daemon that is killed", () => {
     await first.end("SIGKILL");
     assert.deepEqual(new Set(await Promise.all(running)), new Set(["cut"]));
 
-    const second = await MayflyProcess.start(folder);
-    try {
-      assert.deepEqual(processes("sleep 30"), []);
-      const answer = await fetch(`${second.url}/fn/upper`, { method: "POST", body: "still here" });
-      assert.equal(await answer.text(), "STILL HERE");
-    } finally {
-      assert.equal(await second.end("SIGTERM"), 0, second.log());
-    }
+    await using second = await MayflyProcess.start(folder);
+    assert.deepEqual(processes("sleep 30"), []);
+    const answer = await fetch(`${second.url}/fn/upper`, { method: "POST", body: "still here" });
+    assert.equal(await answer.text(), "STILL HERE");
+    assert.equal(await second.end("SIGTERM"), 0, second.log());
     assert.deepEqual(leftovers(folder), clean);
   });
 
   it("twice on one root is refused with the first one's pid", async () => {
-    const first = await MayflyProcess.start(folder);
+    await using first = await MayflyProcess.start(folder);
     try {
       const second = await mayfly([
         "serve",
@@ -70,12 +67,12 @@ describe("a daemon that is killed", () => {
   });
 
   it("finishes what runs on SIGTERM, and takes nothing new", async () => {
-    const daemon = await MayflyProcess.start(folder);
+    await using daemon = await MayflyProcess.start(folder);
     const deployed = await daemon.admin("PUT", "/v1/functions/nap", {
       image: "box:1",
       args: ["sh", "-c", "sleep 1; echo rested"],
     });
-    assert.equal(deployed.status, 200, await deployed.text());
+    assert.equal(deployed.status, 201, await deployed.text());
     const running = fetch(`${daemon.url}/fn/nap`).then((answer) => answer.text());
     await until(async () =>
       (await (await daemon.admin("GET", "/v1/tasks")).json() as { items: unknown[] }).items.length === 1

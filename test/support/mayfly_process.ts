@@ -39,7 +39,7 @@ async function text(stream: NodeJS.ReadableStream): Promise<string> {
 }
 
 /** A daemon in a process of its own, with all its state in one folder. */
-export class MayflyProcess {
+export class MayflyProcess implements AsyncDisposable {
   readonly folder: string;
   readonly url: string;
   readonly child: ChildProcess;
@@ -82,6 +82,11 @@ export class MayflyProcess {
         ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
       }),
     );
+  }
+
+  /** Kills it where a test has not ended it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end("SIGKILL");
   }
 
   /** Sends a signal and resolves with the exit code when the process has ended. */
