@@ -107,15 +107,18 @@ export class OverlaySnapshotter implements Snapshotter {
     return this.#folders.cleanup(this.#store);
   }
 
+  /** One folder alone is bound: overlayfs wants two at least. */
   async #mounts(info: SnapshotInfo): Promise<readonly Mount[]> {
     const lower = await this.#stack(info.parent);
-    const upper = info.kind === "active" ? this.#folders.path(info.id, "fs") : undefined;
-    const [only] = upper === undefined ? lower : [upper];
-    if (only !== undefined && lower.length === (upper === undefined ? 1 : 0)) {
-      return [{ type: "bind", source: only, options: ["rbind", upper === undefined ? "ro" : "rw"] }];
-    }
     const lowerdir = `lowerdir=${lower.map(escape).join(":")}`;
-    const options = upper === undefined ? ["ro", lowerdir, ...this.#options.readonly] : [
+    if (info.kind === "view") {
+      const [only, ...others] = lower;
+      if (only !== undefined && others.length === 0) return [{ type: "bind", source: only, options: ["rbind", "ro"] }];
+      return [{ type: "overlay", source: "overlay", options: ["ro", lowerdir, ...this.#options.readonly] }];
+    }
+    const upper = this.#folders.path(info.id, "fs");
+    if (lower.length === 0) return [{ type: "bind", source: upper, options: ["rbind", "rw"] }];
+    const options = [
       lowerdir,
       `upperdir=${escape(upper)}`,
       `workdir=${escape(this.#folders.path(info.id, "work"))}`,

@@ -1,5 +1,4 @@
-import { Readable, type Transform } from "node:stream";
-import { pipeline } from "node:stream";
+import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { Failure, messageOf } from "../core/errors.ts";
 import { ZstdFrames } from "./zstd_frames.ts";
