@@ -93,7 +93,8 @@ export class MayflyProcess implements AsyncDisposable {
   async end(signal: NodeJS.Signals): Promise<number | null> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode;
     const ended = once(this.child, "exit");
-    this.child.kill(signal);
+    // Not child.kill(): Deno then reports the signal as the process's end, whatever its exit code was.
+    if (this.child.pid !== undefined) process.kill(this.child.pid, signal);
     const [code] = await ended;
     return code;
   }
