@@ -7,21 +7,16 @@ import { mount, quote } from "./steps.ts";
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#masked-paths
  */
 export function* maskPaths(paths: readonly string[]): Generator<Operation> {
-  const why = (path: string) => `mask ${quote(path)}`;
-  for (const path of new Set(paths)) {
-    const next = `masked:${path}`;
-    yield { ...exists(path), onError: { goto: next } };
-    yield {
-      ...mount("/dev/null", path, { flags: f.MS_BIND, why: why(path) }),
-      onError: { goto: `folder:${path}` },
-      onZero: { goto: next },
-    };
-    yield {
-      ...mount("tmpfs", path, { type: "tmpfs", flags: f.MS_RDONLY, data: "size=0,nr_inodes=2", why: why(path) }),
-      label: `folder:${path}`,
-    };
-    yield { syscall: "getpid", args: [], why: "go on", label: next };
+  const unique = [...new Set(paths)];
+  for (const [index, path] of unique.entries()) {
+    const why = `mask ${quote(path)}`;
+    const [folder, next] = [`mask-folder:${index}`, { goto: `mask:${index + 1}` }];
+    yield { ...exists(path), label: `mask:${index}`, onError: next };
+    yield { ...mount("/dev/null", path, { flags: f.MS_BIND, why }), onError: { goto: folder }, onZero: next };
+    const options = { type: "tmpfs", flags: f.MS_RDONLY, data: "size=0,nr_inodes=2", why };
+    yield { ...mount("tmpfs", path, options), label: folder };
   }
+  yield { syscall: "getpid", args: [], why: "go on", label: `mask:${unique.length}` };
 }
 
 /**

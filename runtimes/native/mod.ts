@@ -8,11 +8,11 @@ import { Kernel } from "../../src/linux/kernel.ts";
 import { NativeRuntime } from "./runtime.ts";
 
 const Config = v.strictObject({
-  /** The cgroup below which containers get theirs. It belongs to one daemon: what it finds there at start, it removes. */
-  cgroupParent: v.optional(
-    v.pipe(v.string(), v.regex(/^(?:\/[\w.@-]+)+$/, "want an absolute path of names")),
-    "/mayfly",
-  ),
+  /**
+   * The cgroup below which containers get theirs. It belongs to one daemon: what it finds there at start, it removes.
+   * Default `/mayfly` for the daemon of `/run/mayfly`, and `/mayfly-<hash>` for one with another folder.
+   */
+  cgroupParent: v.optional(v.pipe(v.string(), v.regex(/^(?:\/[\w.@-]+)+$/, "want an absolute path of names"))),
 });
 
 /** The native runtime: containers by system calls alone, with no helper program. */
@@ -44,7 +44,15 @@ export const native: Plugin<Runtime, typeof Config> = {
       children: new Children(kernel),
       cgroups: new Cgroups(kernel, detectLayout(kernel)),
       folder: `${run}/rootfs`,
-      cgroupParent: config.cgroupParent,
+      cgroupParent: config.cgroupParent ?? defaultParent(run),
     });
   },
 };
+
+/** Two daemons never share a cgroup. The hash is FNV-1a. */
+function defaultParent(run: string): string {
+  if (run === "/run/mayfly") return "/mayfly";
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(run)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `/mayfly-${(hash >>> 0).toString(16).padStart(8, "0")}`;
+}

@@ -68,24 +68,27 @@ function invalid(field: string, text: string): Failure {
 export function* holdSources(mounts: readonly ContainerMount[], cgroups: readonly CgroupView[]): Generator<Operation> {
   for (const [index, { type, source, options, target }] of mounts.entries()) {
     if (type === "bind") {
-      yield* hold(`mount:${index}`, source, options, `bind ${quote(source)} for ${quote(target)}`);
+      const store = `mount:${index}`;
+      const why = `bind ${quote(source)} for ${quote(target)}`;
+      yield hold(store, source, options.rbind, why);
+      yield* shape(store, options, why);
     } else if (type === "cgroup") {
       for (const { name, version } of cgroups) {
         if (version === 1) {
-          yield* hold(`cgroup:${name}`, { hole: `cgroup:${name}` }, options, `bind cgroup ${quote(name)}`);
+          yield hold(`cgroup:${name}`, { hole: `cgroup:${name}` }, false, `bind cgroup ${quote(name)}`);
         }
       }
     }
   }
 }
 
-function* hold(store: string, source: Argument, options: MountOptions, why: string): Generator<Operation> {
-  yield {
-    syscall: "open_tree",
-    args: [f.AT_FDCWD, source, f.OPEN_TREE_CLONE | f.OPEN_TREE_CLOEXEC | (options.rbind ? f.AT_RECURSIVE : 0)],
-    store,
-    why,
-  };
+function hold(store: string, source: Argument, recursive: boolean, why: string): Operation {
+  const flags = f.OPEN_TREE_CLONE | f.OPEN_TREE_CLOEXEC | (recursive ? f.AT_RECURSIVE : 0);
+  return { syscall: "open_tree", args: [f.AT_FDCWD, source, flags], store, why };
+}
+
+/** Sets the attributes and the propagation of a bind. */
+function* shape(store: string, options: MountOptions, why: string): Generator<Operation> {
   const { attributes, recursive, rbind } = options;
   const propagation = options.propagation === 0 ? f.MS_PRIVATE | f.MS_REC : options.propagation;
   const all = (propagation & f.MS_REC) !== 0;
@@ -180,7 +183,6 @@ function* attachCgroups(
   }
   yield mount("cgroup", target, {
     type: "tmpfs",
-    flags: flags & ~f.MS_RDONLY,
     data: "mode=755",
     why: `mount tmpfs for cgroups on ${quote(target)}`,
   });
@@ -190,11 +192,11 @@ function* attachCgroups(
     if (version === 1) yield attach(`cgroup:${name}`, path, `mount cgroup on ${quote(path)}`);
     else yield mount("cgroup", path, { type: "cgroup2", flags, why: `mount cgroup2 on ${quote(path)}` });
   }
-  if (flags & f.MS_RDONLY) {
-    yield {
-      syscall: "mount_setattr",
-      args: [f.AT_FDCWD, target, 0, [f.MOUNT_ATTR_RDONLY, 0, 0, 0], 32],
-      why: `make ${quote(target)} read-only`,
-    };
-  }
+  // All of it at once: nobody could use it before.
+  const attributes = [options.attributes.set, options.attributes.clear, f.MS_PRIVATE, 0];
+  yield {
+    syscall: "mount_setattr",
+    args: [f.AT_FDCWD, target, f.AT_RECURSIVE, attributes, 32],
+    why: `set attributes of ${quote(target)}`,
+  };
 }
