@@ -32,10 +32,9 @@ export async function openMetadata(options: OpenMetadataOptions): Promise<Libsql
     definitions = opened.use(await Database.remote(options.url, options.authToken));
     await migrate(definitions);
   }
+  await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
   const identity = await identifyRoot(durable, options.root);
-  const metadata = new LibsqlMetadata({ durable, relaxed, definitions, identity, owned: opened.move() });
-  await metadata.namespaces.ensure(defaultNamespace);
-  return metadata;
+  return new LibsqlMetadata({ durable, relaxed, definitions, identity, owned: opened.move() });
 }
 
 /** Metadata in a libSQL file, its definitions there or behind a URL. */

@@ -15,8 +15,8 @@ export interface WriteBehindOptions<T> {
   readonly slice: number;
   /** The most records that wait; past it the oldest are given up. Default 20,000. */
   readonly bound?: number;
-  /** Told what was given up, and why. Default: a line on stderr. */
-  readonly onLost?: (count: number, reason: string) => void;
+  /** Told once when writing begins to fail, and of what was given up. Default: a line on stderr. */
+  readonly onTrouble?: (trouble: string) => void;
 }
 
 /**
@@ -30,6 +30,9 @@ export class WriteBehind<T> implements AsyncDisposable {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
   #closed = false;
+  #failing = false;
+  /** Records given up since writing has begun to fail. */
+  #overflow = 0;
 
   constructor(options: WriteBehindOptions<T>) {
     this.#options = options;
@@ -43,7 +46,7 @@ export class WriteBehind<T> implements AsyncDisposable {
     if (this.#waiting.size > this.#bound) {
       const [oldest] = this.#waiting.keys();
       this.#waiting.delete(oldest!);
-      this.#lost(1, `more than ${this.#bound} wait for the database`);
+      if (this.#overflow++ === 0) this.#trouble(`more than ${this.#bound} wait, the oldest are given up`);
     }
     if (this.#closed || this.#writing !== undefined) return;
     if (this.#waiting.size === eager) this.#schedule(0);
@@ -69,23 +72,33 @@ export class WriteBehind<T> implements AsyncDisposable {
       await this.flush();
     } finally {
       clearTimeout(this.#timer);
-      if (this.#waiting.size > 0) this.#lost(this.#waiting.size, "the database was closed");
+      if (this.#waiting.size > 0) this.#trouble(`${this.#waiting.size} are given up: the database is closed`);
     }
   }
 
   #schedule(ms: number): void {
     clearTimeout(this.#timer);
-    // A failure has scheduled the next try, and `flush` tells of it whoever asks.
     this.#timer = setTimeout(() => this.#begin().catch(() => {}), ms);
   }
 
   #begin(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#writing = this.#drain().catch((error) => {
-      if (!this.#closed) this.#schedule(retryMs);
-      throw error;
-    }).finally(() => this.#writing = undefined);
+    this.#writing = this.#drain().then(
+      () => {
+        if (this.#overflow > 0) this.#trouble(`writing works again, ${this.#overflow} were given up meanwhile`);
+        this.#failing = false;
+        this.#overflow = 0;
+      },
+      (error) => {
+        if (!this.#failing) this.#trouble(`${messageOf(error)}; trying again`);
+        this.#failing = true;
+        throw error;
+      },
+    ).finally(() => {
+      this.#writing = undefined;
+      if (this.#waiting.size > 0 && !this.#closed) this.#schedule(this.#failing ? retryMs : delayMs);
+    });
     return this.#writing;
   }
 
@@ -102,7 +115,7 @@ export class WriteBehind<T> implements AsyncDisposable {
           size = Math.max(1, Math.min(size, part.length) >> 1);
           continue;
         }
-        this.#lost(1, messageOf(error));
+        this.#trouble(`one is given up: ${messageOf(error)}`);
       }
       for (const [key, record] of part) if (this.#waiting.get(key) === record) this.#waiting.delete(key);
       size = Math.min(this.#options.slice, size * 2);
@@ -110,8 +123,8 @@ export class WriteBehind<T> implements AsyncDisposable {
     }
   }
 
-  #lost(count: number, reason: string): void {
-    if (this.#options.onLost !== undefined) this.#options.onLost(count, reason);
-    else console.error(`gave up ${count} records of invocations: ${reason}`);
+  #trouble(trouble: string): void {
+    if (this.#options.onTrouble !== undefined) this.#options.onTrouble(trouble);
+    else console.error(`cannot write records of invocations: ${trouble}`);
   }
 }

@@ -3,13 +3,16 @@ import { context, diag, metrics, propagation, trace } from "@opentelemetry/api";
 import { hostname } from "node:os";
 import { version } from "../version.ts";
 
+/** How long the end of the process waits for a collector that does not answer. */
+const shutdownMs = 3000;
+
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The SDK's part in a process: there is one, because the OpenTelemetry API is global. */
 export interface Sdk {
   readonly traces: boolean;
   readonly metrics: boolean;
-  /** Sends what is waiting, for a few seconds at most, and ends. */
+  /** Sends what is waiting, for three seconds at most, and ends. Never fails. */
   shutdown(): Promise<void>;
 }
 
@@ -46,11 +49,12 @@ export async function startSdk(env: Environment): Promise<Sdk | undefined> {
     traces,
     metrics: measures,
     async shutdown() {
-      try {
-        await sdk.shutdown();
-      } finally {
-        for (const api of [trace, metrics, context, propagation, diag]) api.disable();
-      }
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, shutdownMs));
+      // What could not be sent has been told by the SDK's own diagnostics.
+      await Promise.race([sdk.shutdown().catch(() => {}), timeout]);
+      clearTimeout(timer);
+      for (const api of [trace, metrics, context, propagation, diag]) api.disable();
     },
   };
 }

@@ -12,18 +12,18 @@ const item = (n: number, value = n): Item => ({ key: String(n), value });
 /** Records that are written into an array. */
 function open(options: { write?: (items: readonly Item[]) => Promise<void>; bound?: number } = {}) {
   const batches: (readonly Item[])[] = [];
-  const lost: string[] = [];
+  const trouble: string[] = [];
   const waiting = new WriteBehind<Item>({
     keyOf: ({ key }) => key,
     slice: 4,
-    onLost: (count, reason) => lost.push(`${count}: ${reason}`),
+    onTrouble: (text) => trouble.push(text),
     ...options,
     async write(items) {
       await options.write?.(items);
       batches.push(items);
     },
   });
-  return { waiting, batches, lost, written: () => batches.flat().map(({ value }) => value) };
+  return { waiting, batches, trouble, written: () => batches.flat().map(({ value }) => value) };
 }
 
 describe("WriteBehind", () => {
@@ -58,31 +58,35 @@ describe("WriteBehind", () => {
 
   it("flush() fails while the database is not available, and nothing is lost", async () => {
     let broken = true;
-    const { waiting, written, lost } = open({
+    const { waiting, written, trouble } = open({
       write: () => broken ? Promise.reject(new Failure("unavailable", "locked")) : Promise.resolve(),
     });
     for (let n = 0; n < 6; n++) waiting.put(item(n));
-    await assert.rejects(waiting.flush(), { code: "unavailable" });
+    for (let n = 0; n < 2; n++) await assert.rejects(waiting.flush(), { code: "unavailable" });
     assert.equal(waiting.values().length, 6);
     broken = false;
     await waiting.flush();
-    assert.deepEqual([written(), lost], [[0, 1, 2, 3, 4, 5], []]);
+    assert.deepEqual([written(), trouble], [[0, 1, 2, 3, 4, 5], ["locked; trying again"]]);
   });
 
   it("gives up the one record that cannot be stored, and writes the others", async () => {
-    const { waiting, written, lost } = open({
+    const { waiting, written, trouble } = open({
       write: (items) => items.some(({ value }) => value === 5) ? Promise.reject(new Error("bad")) : Promise.resolve(),
     });
     for (let n = 0; n < 9; n++) waiting.put(item(n));
     await waiting.flush();
-    assert.deepEqual([written(), lost], [[0, 1, 2, 3, 4, 6, 7, 8], ["1: bad"]]);
+    assert.deepEqual([written(), trouble], [[0, 1, 2, 3, 4, 6, 7, 8], ["one is given up: bad"]]);
   });
 
   it("gives up the oldest past its bound, and what is left when it is closed", async () => {
-    const { waiting, lost } = open({ bound: 3, write: () => Promise.reject(new Failure("unavailable", "locked")) });
+    const { waiting, trouble } = open({ bound: 3, write: () => Promise.reject(new Failure("unavailable", "locked")) });
     for (let n = 0; n < 5; n++) waiting.put(item(n));
     assert.deepEqual(waiting.values().map(({ value }) => value), [2, 3, 4]);
     await assert.rejects(waiting[Symbol.asyncDispose](), { code: "unavailable" });
-    assert.deepEqual(lost.slice(2), ["3: the database was closed"]);
+    assert.deepEqual(trouble, [
+      "more than 3 wait, the oldest are given up",
+      "locked; trying again",
+      "3 are given up: the database is closed",
+    ]);
   });
 });

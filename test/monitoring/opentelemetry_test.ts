@@ -117,6 +117,17 @@ describe("OpenTelemetryMonitor with an endpoint", () => {
   });
 });
 
+describe("OpenTelemetryMonitor with an endpoint that nobody answers", () => {
+  it("shutdown() ends in time all the same", async () => {
+    const monitor = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9", OTEL_LOG_LEVEL: "none" });
+    monitor.span("lost").end();
+    monitor.invocation(measure({}));
+    const begin = performance.now();
+    await monitor.shutdown();
+    assert.ok(performance.now() - begin < 4000);
+  });
+});
+
 describe("OpenTelemetryMonitor without an endpoint", () => {
   it("span() gives one shared span, and hands on a valid trace from outside", async () => {
     const monitor = await start({});
