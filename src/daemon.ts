@@ -23,10 +23,12 @@ import type { Snapshotter } from "./core/snapshotter.ts";
 import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
 import { viewPrefix } from "./functions/views.ts";
+import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
 import { type FileLock, lockFile } from "./linux/flock.ts";
 import { Kernel } from "./linux/kernel.ts";
+import { Collector } from "./metadata/collector.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { builtins } from "./plugins.ts";
@@ -68,8 +70,11 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   registry.get("snapshotter", defaults.snapshotter || undefined);
 
   const events = new EventBus(onError);
+  const content = registry.get<ContentStore>("content");
+  const lock = new SharedLock();
   const images = new Images({
-    content: registry.get<ContentStore>("content"),
+    content,
+    lock,
     distribution: registry.get<Distribution>("distribution"),
     metadata,
     snapshotters,
@@ -79,7 +84,26 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);
   for (const { what, error } of problems) log.error(`cannot remove what was left: ${what}`, error);
-  if (Object.values(removed).some((ids) => ids.length > 0)) log.info("removed what an earlier process left", removed);
+  const unpacks = await images.recover();
+  if (unpacks.length > 0 || Object.values(removed).some((ids) => ids.length > 0)) {
+    log.info("removed what an earlier process left", { ...removed, unpacks });
+  }
+  const collector = undo.use(
+    new Collector({
+      metadata,
+      content,
+      snapshotters,
+      lock,
+      onCollected: ({ problems, ...collected }) => {
+        for (const { what, error } of problems) log.error(`cannot remove garbage: ${what}`, error);
+        if (collected.blobs > 0 || collected.snapshots.length > 0) log.info("collected garbage", collected);
+      },
+      onError: (error) => onError(error, "cannot collect garbage"),
+    }),
+  );
+  for (const topic of ["/images/delete", "/images/update", "/functions/delete", "/functions/update"]) {
+    events.subscribe(topic, () => collector.request());
+  }
 
   const functions = new Functions({
     images,

@@ -1,22 +1,38 @@
 import type { Digest } from "../core/digest.ts";
 import type { LeaseStore } from "../core/lease.ts";
+import type { SharedLock } from "../core/shared_lock.ts";
 
 /** Long enough for the largest image; garbage collection takes what a crash left behind it. */
 const leaseMs = 24 * 3600_000;
 
-/** A lease for the time of one operation. */
+/** What a hold is taken from. */
+export interface HoldParts {
+  readonly leases: LeaseStore;
+  /** Shared for the time of the operation; garbage collection has it alone. */
+  readonly lock: SharedLock;
+}
+
+/** A lease for the time of one operation; in this process no garbage is collected meanwhile. */
 export class Hold implements AsyncDisposable {
   readonly #leases: LeaseStore;
   readonly #id: string;
+  readonly #share: Disposable;
 
-  private constructor(leases: LeaseStore, id: string) {
+  private constructor(leases: LeaseStore, id: string, share: Disposable) {
     this.#leases = leases;
     this.#id = id;
+    this.#share = share;
   }
 
-  static async take(leases: LeaseStore, namespace: string, purpose: string): Promise<Hold> {
-    const { id } = await leases.create(namespace, new Date(Date.now() + leaseMs), { purpose });
-    return new Hold(leases, id);
+  static async take({ leases, lock }: HoldParts, namespace: string, purpose: string): Promise<Hold> {
+    const share = await lock.shared();
+    try {
+      const { id } = await leases.create(namespace, new Date(Date.now() + leaseMs), { purpose });
+      return new Hold(leases, id, share);
+    } catch (error) {
+      share[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Holds a blob and its ingest. To be called before it is looked for, so that it cannot go in between. */
@@ -30,7 +46,11 @@ export class Hold implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#leases.delete(this.#id);
+    try {
+      await this.#leases.delete(this.#id);
+    } finally {
+      this.#share[Symbol.dispose]();
+    }
   }
 }
 

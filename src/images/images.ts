@@ -9,11 +9,12 @@ import type { Image } from "../core/image.ts";
 import type { Metadata } from "../core/metadata.ts";
 import { defaultPlatform, formatPlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
+import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { exportImage } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
-import { Hold } from "./hold.ts";
+import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
 import type { OnProgress } from "./progress.ts";
 import { fetchHeld, LayerDownloads } from "./pull.ts";
@@ -29,6 +30,8 @@ export interface ImagesParts {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly host: Host;
   readonly events?: Events;
+  /** Shared while content is brought in or unpacked; garbage collection has it alone. */
+  readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
 }
 
@@ -51,6 +54,7 @@ export class Images {
   readonly #fetcher: Fetcher;
   readonly #unpacker: Unpacker;
   readonly #platform: Platform;
+  readonly #holds: HoldParts;
   /** What has been resolved, by digest and platform; content never changes. */
   readonly #resolved = new Map<string, ResolvedImage>();
 
@@ -59,6 +63,7 @@ export class Images {
     this.#fetcher = new Fetcher(parts.content, parts.distribution);
     this.#unpacker = new Unpacker({ ...parts, limits: parts.limits ?? defaultLimits });
     this.#platform = defaultPlatform(parts.host.arch);
+    this.#holds = { leases: parts.metadata.leases, lock: parts.lock ?? new SharedLock() };
   }
 
   /**
@@ -72,7 +77,7 @@ export class Images {
     const { signal } = distribution;
     const reference = parseReference(name);
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
-    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "pull");
+    await using hold = await Hold.take(this.#holds, namespace, "pull");
 
     const target = await this.#parts.distribution.resolve(reference, distribution);
     const document = fetchHeld(this.#fetcher, hold, reference, distribution);
@@ -104,7 +109,7 @@ export class Images {
     options: { readonly name?: string | undefined } = {},
   ): Promise<readonly Image[]> {
     const name = options.name === undefined ? undefined : parseReference(options.name);
-    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "import");
+    await using hold = await Hold.take(this.#holds, namespace, "import");
     const imported = await importImages({ content: this.#parts.content, hold, path, name, platform: this.#platform });
     const images: Image[] = [];
     for (const { reference, target } of imported) images.push(await this.#put(namespace, reference, target));
@@ -118,7 +123,7 @@ export class Images {
    */
   async export(namespace: string, name: string, path: string): Promise<void> {
     const image = await this.get(namespace, name);
-    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "export");
+    await using hold = await Hold.take(this.#holds, namespace, "export");
     await exportImage({ content: this.#parts.content, hold, image, path });
   }
 
@@ -170,7 +175,7 @@ export class Images {
   async unpack(manifest: Digest, snapshotter: string, options: UnpackImageOptions = {}): Promise<string> {
     const into = this.#snapshotter(snapshotter);
     const image = await this.config(manifest);
-    await using hold = await Hold.take(this.#parts.metadata.leases, "default", "unpack");
+    await using hold = await Hold.take(this.#holds, "default", "unpack");
     for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
     return await this.#unpacker.unpack(image, into, { ...options, hold });
   }
