@@ -1,3 +1,4 @@
+import type { SharedLock } from "../core/shared_lock.ts";
 import { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 
 const everyMs = 3600_000;
