@@ -5,7 +5,7 @@
  *     node test/bench/lifecycle.ts [runs]      (or deno run -A, bun)
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -14,7 +14,7 @@ import type { Rootfs } from "../../src/core/mount.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
-import { generateSpec, specTemplate, withRequest } from "../../src/tasks/spec.ts";
+import { generateSpec, type SpecTemplate, specTemplate, withRequest } from "../../src/tasks/spec.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 
 const runs = Number(process.argv[2] ?? 200);
@@ -57,7 +57,7 @@ function specOf(args: readonly string[]): Spec {
 let count = 0;
 type Steps = Record<"create" | "start" | "exit" | "delete", number[]>;
 
-async function once(runtime: Runtime, spec: ReturnType<typeof specTemplate>, steps?: Steps): Promise<number> {
+async function once(runtime: Runtime, spec: SpecTemplate, steps?: Steps): Promise<number> {
   const id = `b${process.pid}-${count++}`;
   const began = performance.now();
   const request = withRequest(spec, { id, env: { REQUEST: id } });
@@ -82,62 +82,93 @@ function quantile(values: readonly number[], part: number): number {
 }
 const ms = (value: number) => value.toFixed(2).padStart(7);
 
-async function measureNative(runtime: Runtime, name: string, args: readonly string[]): Promise<number> {
-  const template = specTemplate(specOf(args));
-  for (let i = 0; i < 20; i++) await once(runtime, template);
-  const steps: Steps = { create: [], start: [], exit: [], delete: [] };
-  const times: number[] = [];
-  for (let i = 0; i < runs; i++) times.push(await once(runtime, template, steps));
-  const parts = Object.entries(steps).map(([step, values]) => `${step} ${quantile(values, 0.5).toFixed(2)}`).join(", ");
-  console.log(`${`native, ${name}`.padEnd(28)}${ms(quantile(times, 0.5))}${ms(quantile(times, 0.9))}   ${parts}`);
+const rounds = 5;
 
+/** Runs one after the other. @returns their times; adds those of the steps. */
+async function measureNative(runtime: Runtime, template: SpecTemplate, steps: Steps): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < runs / rounds; i++) times.push(await once(runtime, template, steps));
+  return times;
+}
+
+async function measureConcurrent(runtime: Runtime, template: SpecTemplate): Promise<void> {
   const began = performance.now();
   await Promise.all(Array.from({ length: 8 }, async () => {
     for (let i = 0; i < runs / 8; i++) await once(runtime, template);
   }));
   const each = (performance.now() - began) / (Math.ceil(runs / 8) * 8);
   console.log(`${"  8 at once".padEnd(28)}${ms(each)} each          ${Math.round(1000 / each)} per second`);
-  return quantile(times, 0.5);
 }
 
 /** Times a command in a shell's loop, in a mount namespace without the hybrid hierarchy, which crun 1.8 refuses. */
-function measureCommand(command: string, times: number): number {
+function measureCommand(command: string, times: number): number[] {
   const script = `umount /sys/fs/cgroup/unified 2>/dev/null
-    for i in $(seq ${times}); do a=$EPOCHREALTIME; ${command} </dev/null >/dev/null || exit 1; echo $a $EPOCHREALTIME >&3; done`;
-  const result = spawnSync("unshare", ["-m", "bash", "-c", script], {
-    stdio: ["ignore", "pipe", "pipe", "pipe"],
-    encoding: "utf8",
-  });
-  if (result.status !== 0) throw new Error(`${command}: ${result.stderr}`);
-  const values = (result.output[3] ?? "").trim().split("\n").map((line) => {
+    for i in $(seq ${times}); do a=$EPOCHREALTIME; ${command} </dev/null >/dev/null 2>&1 || exit 1; echo $a $EPOCHREALTIME; done`;
+  const result = spawnSync("unshare", ["-m", "bash", "-c", script], { encoding: "utf8" });
+  if (result.status !== 0) throw new Error(`cannot measure: ${command} failed`);
+  return result.stdout.trim().split("\n").map((line) => {
     const [from = "", to = ""] = line.split(" ");
     return (Number(to) - Number(from)) * 1000;
   });
-  return quantile(values, 0.5);
 }
 
-function measureReference(name: string, args: readonly string[]): number | undefined {
-  if (spawnSync(name, ["--version"]).status !== 0) return undefined;
-  const bundle = join(folder, `bundle-${name}`);
-  const rootPath = join(bundle, "rootfs");
-  for (const each of ["upper", "work", "rootfs"]) mkdirSync(join(bundle, each), { recursive: true });
-  const options = `lowerdir=${root},upperdir=${bundle}/upper,workdir=${bundle}/work`;
-  execFileSync("mount", ["-t", "overlay", "overlay", "-o", options, rootPath]);
-  try {
+/** A reference implementation with the same configuration, on an overlay that is mounted already. */
+class Reference implements Disposable {
+  readonly name: string;
+  readonly times: number[] = [];
+  readonly starts: number[] = [];
+  readonly #bundle: string;
+
+  constructor(name: string, args: readonly string[]) {
+    this.name = name;
+    this.#bundle = join(folder, `bundle-${name}-${args.join("-").replaceAll("/", "")}`);
+    for (const each of ["upper", "work", "rootfs"]) mkdirSync(join(this.#bundle, each), { recursive: true });
+    const options = `lowerdir=${root},upperdir=${this.#bundle}/upper,workdir=${this.#bundle}/work`;
+    execFileSync("mount", ["-t", "overlay", "overlay", "-o", options, join(this.#bundle, "rootfs")]);
     const spec = specOf(args);
-    const config = {
-      ...spec,
-      root: { path: "rootfs" },
-      linux: { ...spec.linux, cgroupsPath: `${cgroupParent}-${name}/x` },
-    };
-    writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
-    const times = Math.max(5, Math.min(20, runs / 10));
-    const command = `${name} --root ${folder}/state run --bundle ${bundle} bench-$i`;
-    const start = measureCommand(`${name} --version`, times);
-    return measureCommand(command, times) - start;
-  } finally {
-    execFileSync("umount", [rootPath]);
+    const linux = { ...spec.linux, cgroupsPath: `${cgroupParent}-${name}/x` };
+    writeFileSync(join(this.#bundle, "config.json"), JSON.stringify({ ...spec, root: { path: "rootfs" }, linux }));
   }
+
+  measure(): void {
+    const times = Math.max(2, Math.round(runs / 100));
+    this.starts.push(...measureCommand(`${this.name} --version`, times));
+    const command = `${this.name} --root ${folder}/state run --bundle ${this.#bundle} bench-$i`;
+    this.times.push(...measureCommand(command, times));
+  }
+
+  /** Without the start of its own process. */
+  get median(): number {
+    return quantile(this.times, 0.5) - quantile(this.starts, 0.5);
+  }
+
+  [Symbol.dispose](): void {
+    execFileSync("umount", [join(this.#bundle, "rootfs")]);
+  }
+}
+
+/** Takes turns, so that whatever else the machine does falls on all alike. */
+async function compare(runtime: Runtime, title: string, args: readonly string[]): Promise<void> {
+  using cleanup = new DisposableStack();
+  const template = specTemplate(specOf(args));
+  const installed = ["crun", "runc"].filter((name) => spawnSync(name, ["--version"]).status === 0);
+  const references = installed.map((name) => cleanup.use(new Reference(name, args)));
+  const steps: Steps = { create: [], start: [], exit: [], delete: [] };
+  const times: number[] = [];
+  for (let i = 0; i < 20; i++) await once(runtime, template);
+  for (let round = 0; round < rounds; round++) {
+    times.push(...await measureNative(runtime, template, steps));
+    for (const reference of references) reference.measure();
+  }
+  const own = quantile(times, 0.5);
+  const parts = Object.entries(steps).map(([step, values]) => `${step} ${quantile(values, 0.5).toFixed(2)}`).join(", ");
+  console.log(`${`native, ${title}`.padEnd(28)}${ms(own)}${ms(quantile(times, 0.9))}   ${parts}`);
+  for (const { name, median } of references) {
+    console.log(
+      `${`${name} run, ${title}`.padEnd(28)}${ms(median)}          ${(median / own).toFixed(1)} times native`,
+    );
+  }
+  await measureConcurrent(runtime, template);
 }
 
 try {
@@ -150,23 +181,10 @@ try {
   const runtime = await native.create({ host, root: folder, run, config: { cgroupParent }, get });
   console.log(`${host.name} ${host.version}, ${runs} runs, full default configuration, milliseconds`);
   console.log(`${"".padEnd(28)}${"p50".padStart(7)}${"p90".padStart(7)}`);
-  const own = await measureNative(runtime, "busybox true", ["/bin/true"]);
-  const least = tiny ? await measureNative(runtime, "an empty program", ["/bin/tiny"]) : undefined;
-  for (const name of ["crun", "runc"]) {
-    const time = measureReference(name, ["/bin/true"]);
-    if (time === undefined) {
-      console.log(`${name} is not installed`);
-      continue;
-    }
-    const ratio = `native is ${(time / own).toFixed(1)} times as fast`;
-    console.log(`${`${name} run, busybox true`.padEnd(28)}${ms(time)}           ${ratio}`);
-    if (least !== undefined) {
-      const other = measureReference(name, ["/bin/tiny"]) ?? NaN;
-      console.log(`${"  an empty program".padEnd(28)}${ms(other)}           ${(other / least).toFixed(1)} times`);
-    }
-  }
+  await compare(runtime, "busybox true", ["/bin/true"]);
+  if (tiny) await compare(runtime, "an empty program", ["/bin/tiny"]);
 } finally {
-  for (const name of ["memory", "pids", "cpu", "cpuacct", "devices", "blkio", "."]) {
+  for (const name of [".", ...readdirSync("/sys/fs/cgroup")]) {
     for (const suffix of ["", "-crun", "-runc"]) {
       const path = `/sys/fs/cgroup/${name}${cgroupParent}${suffix}`;
       if (existsSync(path)) rmdirSync(path);
