@@ -66,7 +66,7 @@ export function startFailed(cause: unknown): Failure {
   const exhausted = code === "resource_exhausted" || code === "unavailable";
   return new Failure(
     exhausted ? "unavailable" : "internal",
-    "cannot start the function's container: its record says why",
+    "cannot start the function's container: its record or the daemon's log says why",
     {
       cause,
       details: exhausted ? { reason: "no_capacity", retryAfterSeconds: 1 } : { reason: "start_failed" },

@@ -6,7 +6,7 @@ import type { Monitor } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import { Admission } from "./admission.ts";
-import { bodyTooLarge } from "./failures.ts";
+import { bodyTooLarge, startFailed } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
 import { KeyedLock } from "./keyed_lock.ts";
@@ -224,9 +224,14 @@ export class Functions {
       const there = this.#deployments.get(key);
       if (there !== undefined) return there;
       const record = await this.get(namespace, name);
-      const deployment = { record, recipe: await this.#recipes.make(record.digest, record) };
-      await this.#replace(key, deployment);
-      return deployment;
+      try {
+        const deployment = { record, recipe: await this.#recipes.make(record.digest, record) };
+        await this.#replace(key, deployment);
+        return deployment;
+      } catch (error) {
+        // It could be made when it was deployed: something of the machine has changed, which is not for a caller to know.
+        throw startFailed(error);
+      }
     });
   }
 
