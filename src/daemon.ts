@@ -84,6 +84,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);
   for (const { what, error } of problems) log.error(`cannot remove what was left: ${what}`, error);
+  if (metadata.conflict !== undefined) log.warn(`nothing is cleaned up: ${metadata.conflict}`);
   const unpacks = await images.recover();
   if (unpacks.length > 0 || Object.values(removed).some((ids) => ids.length > 0)) {
     log.info("removed what an earlier process left", { ...removed, unpacks });
@@ -117,6 +118,11 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     monitor,
     maxConcurrency: config.maxConcurrency,
     onError,
+  });
+  monitor.gauge({
+    name: "mayfly_running_invocations",
+    help: "Invocations that run now.",
+    read: () => functions.runningCount,
   });
   const pruning = setInterval(() => {
     metadata.invocations.prune(config.keepInvocations).catch((error) => onError(error, "cannot prune invocations"));

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import * as v from "valibot";
-import { codeOf, Failure } from "../core/errors.ts";
 import { type Channel, encodeFrame, frameType } from "../core/stdio_frames.ts";
-import type { ContainerRun } from "../tasks/container_run.ts";
+import type { Task } from "../core/task.ts";
+import { problemOf } from "./errors.ts";
 import { namespaceField, query } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
 
@@ -20,46 +20,42 @@ export function runRoutes({ functions }: ApiParts) {
   return new Hono().post("/", query(input), async (c) => {
     const { namespace, settings } = c.req.valid("query");
     const { body, signal } = c.req.raw;
+    const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>();
+    const writer = writable.getWriter();
     const gone = new AbortController();
+    // Nobody reads any more: the container has nobody to run for.
+    writer.closed.catch(() => gone.abort());
+    const write: Write = (channel, payload) => writer.write(encodeFrame(channel, payload));
+    let carried: Promise<unknown> = Promise.resolve();
     const run = await functions.run(namespace, settings, {
       stdin: body !== null,
       signal: AbortSignal.any([signal, gone.signal]),
+      attach: (task) => {
+        carried = carry(task, body, write);
+        // Read below, unless the start fails, which says why itself.
+        carried.catch(() => {});
+      },
     });
-    return new Response(frames(run, body, () => gone.abort()), { headers: { "content-type": frameType } });
+    Promise.all([run.done, carried])
+      .then(
+        ([exit]) => ({ exit: { code: exit.code, oomKilled: exit.oomKilled } }),
+        (error) => ({ error: problemOf(error) }),
+      )
+      .then((result) => write("result", new TextEncoder().encode(JSON.stringify(result))))
+      .then(() => writer.close())
+      .catch((error) => writer.abort(error));
+    return new Response(readable, { headers: { "content-type": frameType } });
   });
 }
 
-function frames(
-  run: ContainerRun,
-  body: ReadableStream<Uint8Array> | null,
-  kill: () => void,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>();
-  const writer = writable.getWriter();
-  // Nobody reads any more: the container has nobody to run for.
-  writer.closed.catch(kill);
-  carry(run, body, (channel, payload) => writer.write(encodeFrame(channel, payload)))
-    .then((result) => writer.write(encodeFrame("result", new TextEncoder().encode(JSON.stringify(result)))))
-    .then(() => writer.close())
-    .catch((error) => writer.abort(error));
-  return readable;
-}
+type Write = (channel: Channel, payload: Uint8Array) => Promise<void>;
 
-/** Carries the three streams until the container has ended. @returns how it did. */
-async function carry(
-  { task, done }: ContainerRun,
-  body: ReadableStream<Uint8Array> | null,
-  write: (channel: Channel, payload: Uint8Array) => Promise<void>,
-): Promise<unknown> {
+/** Carries the three streams to their ends. */
+async function carry(task: Task, body: ReadableStream<Uint8Array> | null, write: Write): Promise<void> {
   // A container may end without having read all of its input.
   if (body !== null && task.stdin !== undefined) body.pipeTo(task.stdin).catch(() => {});
   const all = async (channel: Channel, stream: ReadableStream<Uint8Array> | undefined) => {
     for await (const chunk of stream ?? []) await write(channel, chunk);
   };
-  try {
-    const [exit] = await Promise.all([done, all("stdout", task.stdout), all("stderr", task.stderr)]);
-    return { exit: { code: exit.code, oomKilled: exit.oomKilled } };
-  } catch (error) {
-    return { error: { code: codeOf(error), message: error instanceof Failure ? error.message : "unexpected error" } };
-  }
+  await Promise.all([all("stdout", task.stdout), all("stderr", task.stderr)]);
 }

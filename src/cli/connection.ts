@@ -76,9 +76,8 @@ export async function result<T>(answer: { json(): Promise<T>; ok: boolean; statu
 
 /** The failure that an answer of the API describes. */
 export async function problem(answer: { json(): Promise<unknown>; status: number }): Promise<Failure> {
-  const body = await answer.json().catch(() => ({})) as { code?: unknown; detail?: unknown; title?: unknown };
-  const code = codeOf(body);
-  return new Failure(code, String(body.detail ?? body.title ?? `the daemon answered ${answer.status}`), {
-    details: { status: answer.status },
+  const body = await answer.json().catch(() => ({})) as Record<string, unknown>;
+  return new Failure(codeOf(body), String(body["detail"] ?? body["title"] ?? `the daemon answered ${answer.status}`), {
+    details: body,
   });
 }

@@ -62,12 +62,12 @@ export const run: Command = {
 
 interface Outcome {
   readonly exit?: { readonly code: number; readonly oomKilled: boolean };
-  readonly error?: { readonly code: string; readonly message: string; readonly exitCode?: number };
+  readonly error?: { readonly code: string; readonly detail: string; readonly exitCode?: number };
 }
 
 function outcome({ exit, error }: Outcome): number {
   if (error !== undefined) {
-    throw new Failure(codeOf(error), error.message, { details: { exitCode: error.exitCode } });
+    throw new Failure(codeOf(error), error.detail, { details: { exitCode: error.exitCode } });
   }
   if (exit?.oomKilled === true) {
     console.error("mayfly: out of memory: a process was killed at the container's limit, raise --memory");

@@ -4,6 +4,7 @@ import type { Invocation } from "../core/invocation.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { Monitor } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
+import type { Task } from "../core/task.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import { Admission } from "./admission.ts";
 import { bodyTooLarge, startFailed } from "./failures.ts";
@@ -124,7 +125,7 @@ export class Functions {
   async run(
     namespace: string,
     input: unknown,
-    options: { readonly stdin: boolean; readonly signal: AbortSignal },
+    options: { readonly stdin: boolean; readonly signal: AbortSignal; readonly attach: (task: Task) => void },
   ): Promise<ContainerRun> {
     this.#admission.requireOpen();
     const settings = parse(FunctionInputSchema, input, "cannot run a container");
@@ -137,6 +138,7 @@ export class Functions {
       settings,
       stdio: { stdin: options.stdin },
       signal: options.signal,
+      attach: options.attach,
     });
   }
 
@@ -187,6 +189,11 @@ export class Functions {
     const ended = await this.#parts.metadata.invocations.list(namespace, options);
     const ids = new Set(ended.map((record) => record.id));
     return [...now.filter((record) => !ids.has(record.id)).reverse(), ...ended].slice(0, options.limit);
+  }
+
+  /** How many invocations run, over all namespaces. */
+  get runningCount(): number {
+    return this.#running.size;
   }
 
   /** The invocations that run in a namespace. */

@@ -180,9 +180,14 @@ export class Images {
     return await this.#unpacker.unpack(image, into, { ...options, hold });
   }
 
-  /** Removes what an earlier process left half unpacked. @returns its keys and folders. */
+  /**
+   * Removes what an earlier process left half unpacked; nothing where the database may not be this root's own, since
+   * then every folder would look like that.
+   * @returns its keys and folders.
+   */
   async recover(): Promise<readonly string[]> {
     const removed: string[] = [];
+    if (this.#parts.metadata.conflict !== undefined) return removed;
     for (const snapshotter of this.#parts.snapshotters.values()) {
       for (const { key, kind } of await snapshotter.walk()) {
         if (kind !== "active" || !key.startsWith(unpackPrefix)) continue;

@@ -36,12 +36,13 @@ export interface RunOptions {
   readonly stdio?: CreateTask["stdio"];
   /** Kills the container. */
   readonly signal?: AbortSignal;
+  /** Called before the task starts, to take its streams: what nobody has taken when it has ended is dropped. */
+  readonly attach?: (task: Task) => void;
 }
 
 /** A container that runs. Disposing of it kills what still runs and waits until nothing is left. */
 export interface ContainerRun extends AsyncDisposable {
   readonly id: string;
-  /** Take its streams at once: what nobody reads when it has ended is dropped. */
   readonly task: Task;
   /**
    * Resolves when the container has ended and nothing is left of it.
@@ -100,6 +101,7 @@ export async function startContainer(
   };
   signal?.addEventListener("abort", onAbort);
   undo.defer(() => signal?.removeEventListener("abort", onAbort));
+  options.attach?.(task);
   await task.start();
   if (signal?.aborted) onAbort();
 
