@@ -41,7 +41,7 @@ const most = 64;
  * and differ in environment, host name and cgroup, so that parts are compared by identity: a spec that is changed after its
  * first use is not looked at again.
  */
-export class Blueprints {
+export class Blueprints implements Disposable {
   readonly #parts: BlueprintsParts;
   readonly #known = new Map<string, Blueprint>();
   readonly #numbers = new WeakMap<object, number>();
@@ -72,6 +72,10 @@ export class Blueprints {
     // The order of the map is that of use.
     this.#known.set(key, blueprint);
     return blueprint;
+  }
+
+  [Symbol.dispose](): void {
+    for (const key of [...this.#known.keys()]) this.#forget(key);
   }
 
   #forget(key: string): void {

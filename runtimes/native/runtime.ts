@@ -28,8 +28,8 @@ export interface NativeRuntimeParts {
 
 const validId = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-/** Runs containers with system calls alone. */
-export class NativeRuntime implements Runtime {
+/** Runs containers with system calls alone. Disposing of it deletes its tasks. */
+export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
@@ -102,6 +102,15 @@ export class NativeRuntime implements Runtime {
       ids.add(id);
     }
     return [...ids];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { children, cgroups, cgroupParent } = this.#parts;
+    await Promise.all(this.tasks().map((task) => task.delete()));
+    children.close();
+    this.#blueprints[Symbol.dispose]();
+    // Another process may be using the same one.
+    cgroups.open(cgroupParent).tryRemove({ below: false });
   }
 
   /** A relative path is below this runtime's own cgroup, where `recover` finds it. */

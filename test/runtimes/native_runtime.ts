@@ -49,3 +49,8 @@ export function cgroupsOf(parent: string): readonly string[] {
 export function removeCgroups(parent: string): void {
   for (const point of mountPoints) if (existsSync(point + parent)) rmdirSync(point + parent);
 }
+
+/** Whether a parent is there in any hierarchy. */
+export function hasCgroups(parent: string): boolean {
+  return mountPoints.some((point) => existsSync(point + parent));
+}

@@ -17,7 +17,7 @@ import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
-import { busyboxRootfs, cgroupsOf, nativeRuntime, removeCgroups, specFor } from "./native_runtime.ts";
+import { busyboxRootfs, cgroupsOf, hasCgroups, nativeRuntime, removeCgroups, specFor } from "./native_runtime.ts";
 
 const host = await currentHost();
 const kernel = new Kernel(host);
@@ -215,6 +215,16 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     assert.deepEqual(cgroupsOf(parent), []);
     assert.deepEqual(await next.recover(), []);
     removeCgroups(parent);
+  });
+
+  it("leaves no cgroup of its own when it is disposed of", async () => {
+    const parent = `${cgroupParent}-disposed`;
+    const next = await nativeRuntime(join(folder, "run"), parent);
+    const task = await next.create({ id: "x", spec: specFor(["sleep", "60"]), rootfs });
+    await task.start();
+    await next[Symbol.asyncDispose]();
+    assert.equal((await task.wait()).signal, 9);
+    assert.equal(hasCgroups(parent), false);
   });
 
   it("recover() kills what is left in a cgroup", async () => {

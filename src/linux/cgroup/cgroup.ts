@@ -101,19 +101,22 @@ export class Cgroup {
     }
   }
 
-  /** Removes it where nothing is in it. @returns whether it is gone. */
-  tryRemove(): boolean {
+  /**
+   * Removes it where nothing is in it.
+   * @param options.below also the empty cgroups below it, which a container can have made. Default true.
+   * @returns whether it is gone.
+   */
+  tryRemove({ below = true }: { readonly below?: boolean } = {}): boolean {
     let gone = true;
-    for (const folder of this.folders.values()) gone = this.#removeFolder(folder) && gone;
+    for (const folder of this.folders.values()) gone = this.#removeFolder(folder, below) && gone;
     return gone;
   }
 
-  #removeFolder(folder: string): boolean {
+  #removeFolder(folder: string, below: boolean): boolean {
     const remove = () => this.#kernel.attempt("unlinkat", f.AT_FDCWD, folder, f.AT_REMOVEDIR);
     let result = remove();
-    if (result === -errno.EBUSY) {
-      // A container that may write to its cgroups can have made others below.
-      for (const name of listFolders(this.#kernel, folder)) this.#removeFolder(`${folder}/${name}`);
+    if (result === -errno.EBUSY && below) {
+      for (const name of listFolders(this.#kernel, folder)) this.#removeFolder(`${folder}/${name}`, below);
       result = remove();
     }
     return result === 0 || result === -errno.ENOENT;
