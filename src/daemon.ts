@@ -26,7 +26,7 @@ import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
-import { type FileLock, lockFile } from "./linux/flock.ts";
+import { lockFile } from "./linux/flock.ts";
 import { Kernel } from "./linux/kernel.ts";
 import { Collector } from "./metadata/collector.ts";
 import { EventBus } from "./monitoring/events.ts";
@@ -56,7 +56,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     chmodSync(folder, 0o700);
   }
-  undo.use(lockRoot(kernel, config.root));
+  for (const folder of [config.root, config.run]) undo.use(lockFile(kernel, `${folder}/lock`));
 
   const registry = undo.use(new PluginRegistry(builtins));
   await registry.start({ host, root: config.root, run: config.run }, pluginSettings(config));
@@ -221,10 +221,6 @@ function requireRoot(kernel: Kernel): void {
       `cannot open the daemon as uid ${uid}: containers are made by root, use sudo`,
     );
   }
-}
-
-function lockRoot(kernel: Kernel, root: string): FileLock {
-  return lockFile(kernel, `${root}/lock`);
 }
 
 /** Options that have a name of their own belong to a plugin in the end. */

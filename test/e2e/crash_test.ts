@@ -2,10 +2,14 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+
+/** A command line that no other process has. */
+const slow = ["sleep", `30.${process.pid}`];
 
 describe("a daemon that is killed", () => {
   let folder = "";
@@ -16,7 +20,7 @@ describe("a daemon that is killed", () => {
     const layout = makeBusyboxImage(folder, "box:1");
     const imported = await mayfly(["import", ...stateFlags(folder), layout]);
     assert.equal(imported.code, 0, imported.stderr);
-    for (const [name, ...command] of [["upper", "tr", "a-z", "A-Z"], ["slow", "sleep", "30"]]) {
+    for (const [name, ...command] of [["upper", "tr", "a-z", "A-Z"], ["slow", ...slow]]) {
       const done = await mayfly(["deploy", ...stateFlags(folder), name ?? "", "--image", "box:1", "--", ...command]);
       assert.equal(done.code, 0, done.stderr);
     }
@@ -35,13 +39,13 @@ describe("a daemon that is killed", () => {
       const { items } = await (await first.admin("GET", "/v1/tasks")).json() as { items: { status: string }[] };
       return items.filter(({ status }) => status === "running").length === 16;
     });
-    const pids = processes("sleep 30");
+    const pids = processes(slow.join(" "));
     assert.equal(pids.length, 16);
     await first.end("SIGKILL");
     assert.deepEqual(new Set(await Promise.all(running)), new Set(["cut"]));
 
     await using second = await MayflyProcess.start(folder);
-    assert.deepEqual(processes("sleep 30"), []);
+    assert.deepEqual(processes(slow.join(" ")), []);
     const answer = await fetch(`${second.url}/fn/upper`, { method: "POST", body: "still here" });
     assert.equal(await answer.text(), "STILL HERE");
     assert.equal(await second.end("SIGTERM"), 0, second.log());

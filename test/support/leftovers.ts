@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { cgroupParent } from "./mayfly_process.ts";
 
 /** What launches could have left on this machine, as lines to compare before and after. */
 export function leftovers(folder: string): readonly string[] {
-  return [...mounts(folder), ...cgroups(), ...snapshots(folder), ...ingests(folder), ...networks()].sort();
+  return [...mounts(folder), ...cgroups(folder), ...snapshots(folder), ...ingests(folder)].sort();
 }
 
 function mounts(folder: string): string[] {
@@ -13,10 +14,10 @@ function mounts(folder: string): string[] {
 }
 
 /** Cgroups of containers, in every hierarchy. */
-function cgroups(): string[] {
+function cgroups(folder: string): string[] {
   const root = "/sys/fs/cgroup";
   return ["", ...readdirSync(root)]
-    .map((hierarchy) => join(root, hierarchy, "mayfly"))
+    .map((hierarchy) => join(root, hierarchy, cgroupParent(folder)))
     .filter((path) => existsSync(path))
     .flatMap((path) =>
       readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) =>
@@ -37,24 +38,4 @@ function snapshots(folder: string): string[] {
 function ingests(folder: string): string[] {
   const path = join(folder, "root/content/ingest");
   return existsSync(path) ? readdirSync(path).map((id) => `ingest ${id}`) : [];
-}
-
-/** Network namespaces that processes are in, other than this process's. */
-function networks(): string[] {
-  const own = namespace("self");
-  const others = new Set<string>();
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    const theirs = namespace(pid);
-    if (theirs !== undefined && theirs !== own) others.add(theirs);
-  }
-  return [...others].map((name) => `network namespace ${name}`);
-}
-
-function namespace(pid: string): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/net`);
-  } catch {
-    // The process ended in between.
-    return undefined;
-  }
 }

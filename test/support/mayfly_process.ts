@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../../src/host/mod.ts";
@@ -102,5 +102,11 @@ export class MayflyProcess implements AsyncDisposable {
 
 /** The flags that keep all state of a command in one folder. */
 export function stateFlags(folder: string): readonly string[] {
-  return ["--root", join(folder, "root"), "--run", join(folder, "run")];
+  const plugins = { "runtime/native": { cgroupParent: cgroupParent(folder) } };
+  return ["--root", join(folder, "root"), "--run", join(folder, "run"), "--plugins", JSON.stringify(plugins)];
+}
+
+/** The cgroup below which those commands put their containers. */
+export function cgroupParent(folder: string): string {
+  return `/mayfly-test-${basename(folder)}`;
 }
