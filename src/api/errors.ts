@@ -69,7 +69,7 @@ export function statusOf(error: unknown): number {
 export function problemOf(error: unknown, status: number = statusOf(error)): Problem {
   const code = codeOf(error);
   const known = error instanceof Failure;
-  const { reason, ...facts } = known ? error.details ?? {} : {};
+  const { reason, serverTiming: _, ...facts } = known ? error.details ?? {} : {};
   return {
     ...facts,
     type: `urn:mayfly:problem:${String(reason ?? code).replaceAll("_", "-")}`,
@@ -89,6 +89,8 @@ export function problemResponse(error: unknown, options: { readonly status?: num
     "content-length": String(body.length),
   });
   const { invocation, retryAfterSeconds, allow } = problem;
+  const serverTiming = error instanceof Failure ? error.details?.["serverTiming"] : undefined;
+  if (typeof serverTiming === "string" && serverTiming !== "") headers.set("server-timing", serverTiming);
   if (typeof invocation === "string") headers.set("x-mayfly-invocation", invocation);
   if (typeof retryAfterSeconds === "number") headers.set("retry-after", String(retryAfterSeconds));
   if (typeof allow === "string") headers.set("allow", allow);

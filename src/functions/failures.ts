@@ -111,11 +111,11 @@ export function statusOf(failure: Failure | undefined): InvocationStatus {
   }
 }
 
-/** Any thrown value as a failure that names its invocation. */
-export function ofInvocation(error: unknown, id: string): Failure {
+/** Any thrown value as a failure that names its invocation, and the phases until then as Server-Timing has them. */
+export function ofInvocation(error: unknown, invocation: string, serverTiming: string): Failure {
   const known = error instanceof Failure ? error : undefined;
   return new Failure(codeOf(error), messageOf(error), {
     cause: known === undefined ? error : known.cause,
-    details: { ...known?.details, invocation: id },
+    details: { ...known?.details, invocation, serverTiming },
   });
 }

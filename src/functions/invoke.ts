@@ -158,7 +158,7 @@ export class InvocationRun implements Progress {
       this.#head.resolve(this.#whole());
       this.#outcome.resolve();
     } else {
-      this.failure = ofInvocation(failure, this.options.id);
+      this.failure = ofInvocation(failure, this.options.id, this.phases.serverTiming());
       this.#head.reject(this.failure);
       this.#outcome.reject(this.failure);
     }

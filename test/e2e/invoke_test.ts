@@ -128,6 +128,7 @@ describe("invoking a function", () => {
       const { type, exitCode, invocation } = problem(answer);
       assert.deepEqual([type, exitCode], ["urn:mayfly:problem:exit-code", 3]);
       assert.equal(answer.headers.get("x-mayfly-invocation"), invocation);
+      assert.match(answer.headers.get("server-timing") ?? "", /^prepare;dur=.*, run;dur=/);
       assert.ok(!answer.body.includes("secret") && !answer.body.includes("out\n"));
       const record = await world.record(answer);
       assert.deepEqual([record.status, record.exitCode, record.stderr], ["failed", 3, "secret\n"]);
