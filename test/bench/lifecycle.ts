@@ -10,12 +10,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
-import type { Rootfs } from "../../src/core/mount.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
-import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
-import { generateSpec, type SpecTemplate, specTemplate, withRequest } from "../../src/tasks/spec.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
+import { BareLifecycle, specOf, type Steps } from "./bare.ts";
+import { milliseconds as ms, quantile } from "./figures.ts";
 
 const runs = Number(process.argv[2] ?? 200);
 const host = await currentHost();
@@ -41,64 +40,7 @@ function makeTiny(path: string): boolean {
   return spawnSync("cc", flags, { input: source }).status === 0;
 }
 
-const rootfs: Rootfs = {
-  mounts: [{ type: "bind", source: root, options: ["rbind", "ro"] }],
-  scratch: { sizeBytes: 64 << 20 },
-};
-
-function specOf(args: readonly string[]): Spec {
-  const image = { os: "linux", architecture: "amd64", rootfs: { type: "layers" as const, diff_ids: [] } };
-  const settings = { command: [...args], memoryBytes: 256 << 20, cpus: 1, pids: 512 };
-  const spec = generateSpec({ image, id: "bench", settings });
-  const { cgroupsPath: _, ...linux } = spec.linux;
-  return { ...spec, linux };
-}
-
-let count = 0;
-type Steps = Record<"create" | "start" | "exit" | "delete", number[]>;
-
-async function once(runtime: Runtime, spec: SpecTemplate, steps?: Steps): Promise<number> {
-  const id = `b${process.pid}-${count++}`;
-  const began = performance.now();
-  const request = withRequest(spec, { id, env: { REQUEST: id } });
-  const task = await runtime.create({ id, spec: { ...request, linux: spec.spec.linux }, rootfs });
-  const created = performance.now();
-  await task.start();
-  const started = performance.now();
-  await task.wait();
-  const exited = performance.now();
-  await task.delete();
-  const deleted = performance.now();
-  steps?.create.push(created - began);
-  steps?.start.push(started - created);
-  steps?.exit.push(exited - started);
-  steps?.delete.push(deleted - exited);
-  return deleted - began;
-}
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
-}
-const ms = (value: number) => value.toFixed(2).padStart(7);
-
 const rounds = 5;
-
-/** Runs one after the other. @returns their times; adds those of the steps. */
-async function measureNative(runtime: Runtime, template: SpecTemplate, steps: Steps): Promise<number[]> {
-  const times: number[] = [];
-  for (let i = 0; i < runs / rounds; i++) times.push(await once(runtime, template, steps));
-  return times;
-}
-
-async function measureConcurrent(runtime: Runtime, template: SpecTemplate): Promise<void> {
-  const began = performance.now();
-  await Promise.all(Array.from({ length: 8 }, async () => {
-    for (let i = 0; i < runs / 8; i++) await once(runtime, template);
-  }));
-  const each = (performance.now() - began) / (Math.ceil(runs / 8) * 8);
-  console.log(`${"  8 at once".padEnd(28)}${ms(each)} each          ${Math.round(1000 / each)} per second`);
-}
 
 /** Times a command in a shell's loop, in a mount namespace without the hybrid hierarchy, which crun 1.8 refuses. */
 function measureCommand(command: string, times: number): number[] {
@@ -150,14 +92,14 @@ class Reference implements Disposable {
 /** Takes turns, so that whatever else the machine does falls on all alike. */
 async function compare(runtime: Runtime, title: string, args: readonly string[]): Promise<void> {
   using cleanup = new DisposableStack();
-  const template = specTemplate(specOf(args));
+  const bare = new BareLifecycle(runtime, root, args);
   const installed = ["crun", "runc"].filter((name) => spawnSync(name, ["--version"]).status === 0);
   const references = installed.map((name) => cleanup.use(new Reference(name, args)));
   const steps: Steps = { create: [], start: [], exit: [], delete: [] };
   const times: number[] = [];
-  for (let i = 0; i < 20; i++) await once(runtime, template);
+  await bare.sequential(20);
   for (let round = 0; round < rounds; round++) {
-    times.push(...await measureNative(runtime, template, steps));
+    times.push(...await bare.sequential(runs / rounds, steps));
     for (const reference of references) reference.measure();
   }
   const own = quantile(times, 0.5);
@@ -168,7 +110,8 @@ async function compare(runtime: Runtime, title: string, args: readonly string[])
       `${`${name} run, ${title}`.padEnd(28)}${ms(median)}          ${(median / own).toFixed(1)} times native`,
     );
   }
-  await measureConcurrent(runtime, template);
+  const perSecond = await bare.perSecond(8, runs);
+  console.log(`${"  8 at once".padEnd(28)}${ms(1000 / perSecond)} each          ${Math.round(perSecond)} per second`);
 }
 
 try {
