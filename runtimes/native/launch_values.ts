@@ -23,7 +23,9 @@ export function launchValues(spec: Spec, stdio: StdioEnds, cgroup: Cgroup): Reco
   const hasMount = (spec.mounts ?? []).some(({ type }) => type === "cgroup");
   for (const { name, version } of cgroupViews([...cgroup.folders.keys()])) {
     const folder = folderOf(cgroup, name);
-    values[`procs:${name}`] = `${folder}/cgroup.procs`;
+    // Version 1 has a file for one thread too: writing that takes no lock over all of the machine's threads, whose first
+    // taker waits for a grace period of RCU, and the child is one thread.
+    values[`procs:${name}`] = `${folder}/${version === 1 ? "tasks" : "cgroup.procs"}`;
     if (hasMount && version === 1) values[`cgroup:${name}`] = folder;
   }
   return values;
