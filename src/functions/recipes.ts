@@ -63,7 +63,7 @@ export class Recipes {
 
   /**
    * Makes what all containers of a function's revision share.
-   * @throws as `gather`; invalid_argument for a user that the image does not know, or where there is no command.
+   * @throws as `gather`; invalid_argument for a user or a command that the image does not have.
    */
   async make(digest: string, settings: FunctionSettings): Promise<Recipe> {
     const { config, accounts, network, ...parts } = await this.gather(digest, settings);
@@ -73,6 +73,7 @@ export class Recipes {
       accounts,
       settings: { ...settings, readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0 },
     }));
+    await this.#parts.tasks.checkCommand(parts.snapshotter, parts.chain, spec);
     return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views });
   }
 

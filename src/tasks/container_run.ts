@@ -6,6 +6,7 @@ import type { Rootfs } from "../core/mount.ts";
 import type { Network } from "../core/network.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Spec } from "../core/spec.ts";
 import type { Exit, Task } from "../core/task.ts";
 import type { Accounts } from "./accounts.ts";
 import { Deadline } from "./deadline.ts";
@@ -69,11 +70,12 @@ export function newContainerId(): string {
 export async function startContainer(
   options: RunOptions,
   { containers }: Parts,
-  create: (task: NewTask) => Promise<Task>,
+  { create, check }: { create(task: NewTask): Promise<Task>; check(spec: Spec): Promise<void> },
 ): Promise<ContainerRun> {
   const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, signal } = options;
   signal?.throwIfAborted();
   const spec = options.network.apply(generateSpec({ ...options, id, image: options.config }));
+  await check(spec);
   await using undo = new AsyncDisposableStack();
 
   const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;

@@ -13,6 +13,7 @@ import {
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOCTTY,
+  O_NOFOLLOW,
   O_NONBLOCK,
   O_PATH,
   O_RDONLY,
@@ -21,7 +22,7 @@ import {
 } from "../linux/flags.ts";
 import { errno } from "../linux/errno.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { isRegular, readStatx, statxMask } from "../linux/statx.ts";
+import { type FileStatus, isRegular, isSymlink, readStatx, statxMask } from "../linux/statx.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 
 /** What `open` says where a path leads to nothing. */
@@ -57,6 +58,50 @@ export class ImageRoot implements Disposable {
    * @throws resource_exhausted over the limit.
    */
   readText(path: string, limitBytes: number): string | undefined {
+    return this.#withRegular(path, ({ size }, read) => {
+      const tooLarge = () =>
+        new Failure("resource_exhausted", `cannot read "${path}" of the image: it is larger than ${limitBytes} bytes`);
+      if (size > limitBytes) throw tooLarge();
+      const decoder = new TextDecoder();
+      let text = "";
+      for (let total = 0;;) {
+        const chunk = read();
+        if (chunk.length === 0) return text + decoder.decode();
+        if ((total += chunk.length) > limitBytes) throw tooLarge();
+        text += decoder.decode(chunk, { stream: true });
+      }
+    });
+  }
+
+  /**
+   * Reads the beginning of a regular file, up to 64 KiB; one byte stands for one character.
+   * @returns undefined where there is none, or something else than a regular file.
+   */
+  readHead(path: string): string | undefined {
+    return this.#withRegular(path, (_, read) => new TextDecoder("latin1").decode(read()));
+  }
+
+  /**
+   * What a name stands for; a symbolic link is not followed in its last part.
+   * @returns undefined where there is nothing.
+   */
+  look(path: string): { readonly link: string } | "file" | "other" | undefined {
+    const found = this.#open(path, O_PATH | O_NOFOLLOW);
+    if (found === undefined) return undefined;
+    const memory = this.#kernel.host.map(chunkBytes);
+    try {
+      this.#kernel.call("statx", found, "", AT_EMPTY_PATH, statxMask, memory.address);
+      const status = readStatx(memory);
+      if (!isSymlink(status)) return isRegular(status) ? "file" : "other";
+      const length = this.#kernel.call("readlinkat", found, "", memory.address, chunkBytes);
+      return { link: new TextDecoder().decode(memory.bytes.subarray(0, length)) };
+    } finally {
+      memory.release();
+      this.#kernel.attempt("close", found);
+    }
+  }
+
+  #withRegular<T>(path: string, use: (status: FileStatus, read: () => Uint8Array) => T): T | undefined {
     const found = this.#open(path, O_PATH);
     if (found === undefined) return undefined;
     const memory = this.#kernel.host.map(chunkBytes);
@@ -65,20 +110,13 @@ export class ImageRoot implements Disposable {
       // What is a fifo or a device is not even opened.
       const status = readStatx(memory);
       if (!isRegular(status)) return undefined;
-      const tooLarge = () =>
-        new Failure("resource_exhausted", `cannot read "${path}" of the image: it is larger than ${limitBytes} bytes`);
-      if (status.size > limitBytes) throw tooLarge();
       const file = this.#open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
       if (file === undefined) return undefined;
       try {
-        const decoder = new TextDecoder();
-        let text = "";
-        for (let total = 0;;) {
-          const length = this.#kernel.call("read", file, memory.address, chunkBytes);
-          if (length === 0) return text + decoder.decode();
-          if ((total += length) > limitBytes) throw tooLarge();
-          text += decoder.decode(memory.bytes.subarray(0, length), { stream: true });
-        }
+        return use(
+          status,
+          () => memory.bytes.subarray(0, this.#kernel.call("read", file, memory.address, chunkBytes)),
+        );
       } finally {
         this.#kernel.attempt("close", file);
       }

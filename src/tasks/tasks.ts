@@ -4,11 +4,13 @@ import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Spec } from "../core/spec.ts";
 import type { Task, TaskStats, TaskStatus } from "../core/task.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
-import { readAccounts } from "./image_accounts.ts";
+import { lookInto, readAccounts } from "./look_into.ts";
+import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { type TaskOwner, TrackedTask } from "./tracked_task.ts";
@@ -89,7 +91,10 @@ export class Tasks implements AsyncDisposable {
    * @throws what making or starting it throws; nothing is left then.
    */
   run(options: RunOptions): Promise<ContainerRun> {
-    const started = startContainer(options, this.#parts, (task) => this.create(task));
+    const started = startContainer(options, this.#parts, {
+      create: (task) => this.create(task),
+      check: (spec) => this.checkCommand(options.snapshotter, options.chain, spec),
+    });
     // Its caller is told how it ends; here it matters only that it has.
     const ended = started.then(({ done }) => done).catch(() => {}).finally(() => this.#runs.delete(ended));
     this.#runs.add(ended);
@@ -98,7 +103,12 @@ export class Tasks implements AsyncDisposable {
 
   /** The account files of an image, for `generateSpec`. @param chain its top layer, committed in the snapshotter. */
   accounts(snapshotter: Snapshotter, chain: string): Promise<Accounts> {
-    return readAccounts(this.#parts.host, snapshotter, chain);
+    return lookInto(this.#parts.host, snapshotter, chain, readAccounts);
+  }
+
+  /** @throws as `checkCommand`. @param chain the image's top layer, committed in the snapshotter. */
+  checkCommand(snapshotter: Snapshotter, chain: string, spec: Spec): Promise<void> {
+    return lookInto(this.#parts.host, snapshotter, chain, (root) => checkCommand(root, spec));
   }
 
   /** The tasks that are not deleted, the oldest first. @param namespace default all. */

@@ -163,13 +163,19 @@ describe("invoking a function", () => {
       }
     });
 
-    it("for want of its command names it", async () => {
-      await world.admin("PUT", "/v1/functions/nothing", { image: "box:1", command: ["/bin/nothing"] });
-      const answer = await world.curl("/fn/nothing");
+    it("for a command that cannot be executed names it", async () => {
+      await world.admin("PUT", "/v1/functions/text", { image: "box:1", command: ["/etc/passwd"] });
+      const answer = await world.curl("/fn/text");
       assert.equal(answer.status, 500);
-      assert.equal(problem(answer).exitCode, 127);
-      assert.match(problem(answer).detail, /\/bin\/nothing/);
+      assert.equal(problem(answer).exitCode, 126);
+      assert.match(problem(answer).detail, /\/etc\/passwd/);
       assert.equal((await world.record(answer)).status, "error");
+    });
+
+    it("for want of its command is known at its deployment", async () => {
+      const answer = await world.ask("PUT", "/v1/functions/nothing", { image: "box:1", command: ["/bin/nothing"] });
+      assert.equal(answer.status, 400);
+      assert.match((await answer.json() as { detail: string }).detail, /"\/bin\/nothing": it is not in the image/);
     });
 
     it("for too large a body is 413, by its length or on its way", async () => {

@@ -174,7 +174,10 @@ describe("Tasks", { skip: missing }, () => {
 
   it("run() leaves nothing when a step fails", async () => {
     const missingCommand = options("", { command: ["/nowhere"] });
-    await assert.rejects(tasks.run(missingCommand), (error) => codeOf(error) === "not_found");
+    await assert.rejects(tasks.run(missingCommand), (error) => codeOf(error) === "invalid_argument");
+    await nothingLeft();
+    const notExecutable = options("", { command: ["/etc/passwd"] });
+    await assert.rejects(tasks.run(notExecutable), (error) => codeOf(error) === "permission_denied");
     await nothingLeft();
     await assert.rejects(
       tasks.run({ ...options(""), chain: `sha256:${"2".repeat(64)}` }),

@@ -9,21 +9,31 @@ import { ImageRoot } from "./image_root.ts";
 const limitBytes = 1024 * 1024;
 
 /**
- * Reads the account files of an image.
+ * Looks into an image.
  *
  * @param chain the image's top layer, committed in the snapshotter.
- * @throws resource_exhausted when a file is larger than 1 MiB; what the snapshotter throws.
+ * @throws what the snapshotter and `look` throw.
  */
-export async function readAccounts(host: Host, snapshotter: Snapshotter, chain: string): Promise<Accounts> {
-  const key = `${containerSnapshotPrefix}accounts-${crypto.randomUUID()}`;
+export async function lookInto<T>(
+  host: Host,
+  snapshotter: Snapshotter,
+  chain: string,
+  look: (root: ImageRoot) => T,
+): Promise<T> {
+  const key = `${containerSnapshotPrefix}look-${crypto.randomUUID()}`;
   const mounts = await snapshotter.view(key, chain);
   try {
     using root = new ImageRoot(new Kernel(host), mounts);
-    return {
-      passwd: root.readText("etc/passwd", limitBytes) ?? "",
-      group: root.readText("etc/group", limitBytes) ?? "",
-    };
+    return look(root);
   } finally {
     await snapshotter.remove(key);
   }
+}
+
+/** Reads the account files of an image. @throws resource_exhausted when a file is larger than 1 MiB. */
+export function readAccounts(root: ImageRoot): Accounts {
+  return {
+    passwd: root.readText("etc/passwd", limitBytes) ?? "",
+    group: root.readText("etc/group", limitBytes) ?? "",
+  };
 }
