@@ -116,6 +116,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     platform: defaultPlatform(host.arch),
     metadata,
     monitor,
+    events,
     maxConcurrency: config.maxConcurrency,
     onError,
   });

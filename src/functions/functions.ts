@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import type { Events } from "../core/event.ts";
 import { FunctionInputSchema, type FunctionRecord, NameSchema } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { Metadata } from "../core/metadata.ts";
@@ -18,6 +19,7 @@ import type { InvocationRequest } from "./request.ts";
 export interface FunctionsParts extends RecipesParts {
   readonly metadata: Pick<Metadata, "functions" | "invocations">;
   readonly monitor: Monitor;
+  readonly events: Events;
   /** How many invocations may run at once over all functions. */
   readonly maxConcurrency: number;
   /** Told what fails behind an answer, so that it is logged. */
@@ -66,6 +68,8 @@ export class Functions {
         throw error;
       }
       await this.#replace(key, { record, recipe });
+      const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
+      this.#parts.events.publish(topic, namespace, { name, digest, revision: record.revision });
       return record;
     });
   }
@@ -88,6 +92,7 @@ export class Functions {
       const there = await this.#parts.metadata.functions.delete(namespace, name);
       await this.#replace(key, undefined);
       if (!there) throw unknown(namespace, name);
+      this.#parts.events.publish("/functions/delete", namespace, { name });
     });
   }
 
