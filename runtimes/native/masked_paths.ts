@@ -4,6 +4,9 @@ import { mount, quote } from "./steps.ts";
 
 /**
  * Hides paths: a file behind `/dev/null`, a folder behind an empty, read-only tmpfs. Those that are missing are left.
+ *
+ * A folder is told by the slash that only its path may end in, since trying the wrong mount is no cheap question: undoing
+ * one that fails waits for a grace period of RCU.
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#masked-paths
  */
 export function* maskPaths(paths: readonly string[]): Generator<Operation> {
@@ -12,7 +15,8 @@ export function* maskPaths(paths: readonly string[]): Generator<Operation> {
     const why = `mask ${quote(path)}`;
     const [folder, next] = [`mask-folder:${index}`, { goto: `mask:${index + 1}` }];
     yield { ...exists(path), label: `mask:${index}`, onError: next };
-    yield { ...mount("/dev/null", path, { flags: f.MS_BIND, why }), onError: { goto: folder }, onZero: next };
+    yield { ...exists(`${path}/`), onError: "ignore", onZero: { goto: folder } };
+    yield { ...mount("/dev/null", path, { flags: f.MS_BIND, why }), onZero: next };
     const options = { type: "tmpfs", flags: f.MS_RDONLY, data: "size=0,nr_inodes=2", why };
     yield { ...mount("tmpfs", path, options), label: folder };
   }
