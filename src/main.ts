@@ -57,7 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
     flags,
     output,
     openDaemon,
-    connect: () => connect(host, config, openDaemon, version, (warning) => output.note(warning)),
+    connect: () => connect({ host, config, openDaemon, warn: output.note }),
   });
 }
 

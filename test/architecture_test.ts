@@ -38,22 +38,9 @@ const table: Readonly<Record<string, readonly string[]>> = {
   "network/": ["core/", "linux/", "monitoring/", "node:fs", "node:path"],
   "functions/": ["core/", "images/", "tasks/", "network/", "monitoring/", "node:path"],
   "api/": ["core/", "images/", "tasks/", "functions/", "monitoring/", "hono"],
-  "cli/": [
-    "core/",
-    "config.ts",
-    "daemon.ts",
-    "api/",
-    "host/",
-    "hono",
-    "node:fs",
-    "node:path",
-    "node:os",
-    "node:process",
-    "node:stream",
-    "node:util",
-  ],
+  "cli/": ["core/", "config.ts", "node:fs", "node:path", "node:os", "node:process", "node:stream", "node:util"],
   "version.ts": [],
-  "config.ts": ["core/", "node:fs", "node:path", "node:os", "node:process"],
+  "config.ts": ["core/"],
   "runtimes/": ["core/", "linux/", "node:fs", "node:path"],
   "snapshotters/": ["core/", "linux/", "node:fs", "node:path"],
 };
@@ -64,6 +51,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/host/node.ts": ["koffi"],
   "src/host/node_serve.ts": ["@hono/node-server"],
   "src/host/bun.ts": ["bun:ffi"],
+  // Commands reach the daemon through the admin API's typed client, and know nothing else of the API.
+  "src/cli/connection.ts": ["api/"],
   // Loaded when the daemon runs: importing the SDK takes 0.3 s.
   "src/monitoring/sdk.ts": ["@opentelemetry/sdk-node", "node:os"],
   // Folders are renamed and removed as they are; nothing of them needs a raw system call.
@@ -124,6 +113,17 @@ function uses(pattern: RegExp, except: (path: string) => boolean): string[] {
 const inHost = (path: string) => path.startsWith("src/host/");
 const nowhere = () => false;
 
+/** The files that a file loads at once: not for a type alone, and not by `import()`. */
+function loadedBy(path: string, seen: Set<string> = new Set()): ReadonlySet<string> {
+  if (seen.has(path)) return seen;
+  seen.add(path);
+  const text = sources.find((source) => source.path === path)?.text ?? "";
+  for (const [, name = ""] of text.matchAll(/^(?:import|export)\b(?! type\b)[^;"']*?\bfrom\s*"(\.[^"]+)"/gm)) {
+    loadedBy(join(dirname(path), name), seen);
+  }
+  return seen;
+}
+
 describe("the tree", () => {
   it("has sources", () => assert.ok(sources.length > 20));
 
@@ -157,6 +157,15 @@ describe("the tree", () => {
   it("imports the OpenTelemetry SDK in one file at most", () => {
     const importers = sources.filter(({ imports }) => imports.some((name) => /^@opentelemetry\/(?!api$)/.test(name)));
     assert.ok(importers.length <= 1, importers.map(({ path }) => path).join(", "));
+  });
+
+  it("loads nothing of the daemon for a command that reaches one", () => {
+    const loaded = [...loadedBy("src/main.ts")];
+    assert.ok(loaded.includes("src/api/client.ts"), loaded.join(" "));
+    assert.deepEqual(
+      loaded.filter((path) => !/^src\/(?:main|config|version|cli\/.*|core\/.*|host\/.*|api\/client)\.ts$/.test(path)),
+      [],
+    );
   });
 
   const rules: readonly [string, RegExp, (path: string) => boolean][] = [

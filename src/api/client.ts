@@ -1,6 +1,9 @@
 import { hc } from "hono/client";
 import type { Api } from "./app.ts";
 
+/** The admin API's routes as functions; their parameters and answers have the types of the routes themselves. */
+export type Client = ReturnType<typeof createClient>;
+
 /**
  * A typed client of the admin API.
  * @param fetch sends a request to the daemon: `Host.fetchUnix` with its socket, or `fetch` itself.

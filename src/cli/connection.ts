@@ -1,13 +1,26 @@
+import { type Client, createClient } from "../api/client.ts";
 import { type Config, environmentOf } from "../config.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
+import { version } from "../version.ts";
 import type { OpenDaemon } from "./command.ts";
 
-/** A way to the admin API: over the running daemon's socket, or to a daemon opened in this process. */
+type Fetch = (request: Request) => Promise<Response>;
+
+/** A way to a daemon: the one that runs, over its socket, or one that is opened in this process. */
 export interface Connection extends AsyncDisposable {
-  /** Whether a daemon answers that runs on its own. */
-  readonly remote: boolean;
-  fetch(request: Request): Promise<Response>;
+  /** The admin API. */
+  readonly api: Client;
+  /** Sends what the admin API's client does not know: requests to functions. */
+  readonly fetch: Fetch;
+}
+
+export interface ConnectOptions {
+  readonly host: Host;
+  readonly config: Config;
+  readonly openDaemon: OpenDaemon;
+  /** Takes a line for the person. */
+  readonly warn: (text: string) => void;
 }
 
 /** The path of the admin socket. */
@@ -17,47 +30,32 @@ export function socketPath(config: Config): string {
 
 /**
  * Reaches the daemon, or opens one where none runs, so that every command works on a machine without one.
- * @param options.daemonOnly refuses to open one: for commands about what runs.
+ * @throws permission_denied where the socket is somebody else's; what opening a daemon throws.
  */
-export async function connect(
-  host: Host,
-  config: Config,
-  openDaemon: OpenDaemon,
-  version: string,
-  warn: (text: string) => void,
-): Promise<Connection> {
+export async function connect({ host, config, openDaemon, warn }: ConnectOptions): Promise<Connection> {
   const path = socketPath(config);
+  const overSocket: Fetch = (request) => host.fetchUnix(path, request);
   try {
-    const answer = await host.fetchUnix(path, new Request("http://mayfly/healthz"));
+    const answer = await overSocket(new Request("http://mayfly/healthz"));
     await answer.body?.cancel();
     const theirs = answer.headers.get("x-mayfly-version");
     if (theirs !== null && theirs !== version) {
       warn(`the daemon is version ${theirs}, this command ${version}: restart the daemon to use one version`);
     }
-    return {
-      remote: true,
-      fetch: (request) => host.fetchUnix(path, request),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
-    };
-  } catch (error) {
-    if (codeOf(error) === "permission_denied") {
+    return connection(overSocket, () => Promise.resolve());
+  } catch (cause) {
+    if (codeOf(cause) === "permission_denied") {
       throw new Failure(
         "permission_denied",
         `cannot reach the daemon at "${path}": the socket is its owner's alone, use sudo`,
-        {
-          cause: error,
-        },
+        { cause },
       );
     }
     // Nobody answers there: the daemon's lock on its root decides whether one may be opened here.
   }
   try {
     const daemon = await openDaemon(host, config);
-    return {
-      remote: false,
-      fetch: (request) => daemon.fetch(request),
-      [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
-    };
+    return connection((request) => daemon.fetch(request), () => daemon[Symbol.asyncDispose]());
   } catch (cause) {
     throw new Failure(
       codeOf(cause),
@@ -68,16 +66,6 @@ export async function connect(
   }
 }
 
-/** Reads an answer's JSON. @throws what the API's problem says. */
-export async function result<T>(answer: { json(): Promise<T>; ok: boolean; status: number }): Promise<T> {
-  if (answer.ok) return await answer.json();
-  throw await problem(answer);
-}
-
-/** The failure that an answer of the API describes. */
-export async function problem(answer: { json(): Promise<unknown>; status: number }): Promise<Failure> {
-  const body = await answer.json().catch(() => ({})) as Record<string, unknown>;
-  return new Failure(codeOf(body), String(body["detail"] ?? body["title"] ?? `the daemon answered ${answer.status}`), {
-    details: body,
-  });
+function connection(fetch: Fetch, close: () => PromiseLike<void>): Connection {
+  return { api: createClient(fetch), fetch, [Symbol.asyncDispose]: close };
 }

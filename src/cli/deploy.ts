@@ -1,8 +1,8 @@
-import type { FunctionRecord } from "../core/function.ts";
-import { callJson } from "./call.ts";
-import { type Command, type Flag, text, texts } from "./command.ts";
 import { Failure } from "../core/errors.ts";
-import { byteCount, milliseconds, namespaceFlag, number, pairs } from "./flags.ts";
+import type { FunctionInput } from "../core/function.ts";
+import { result } from "./answer.ts";
+import { type Command, type Flag, type FlagValues, text, texts } from "./command.ts";
+import { byteCount, milliseconds, namespaceFlag, number, pairs, scope } from "./flags.ts";
 
 /** What `deploy` and `run` say of a container. */
 export const settingsFlags: Readonly<Record<string, Flag>> = {
@@ -47,19 +47,20 @@ export const deploy: Command = {
         `mayfly deploy: it wants --image <reference>\nusage: mayfly ${deploy.usage}`,
       );
     }
-    const body = defined({
+    const input = {
       image,
       ...settings(flags, args),
       concurrency: number("concurrency", text(flags, "concurrency")),
       maxBodyBytes: byteCount("max-body", text(flags, "max-body")),
       contentType: text(flags, "content-type"),
       labels: pairs("label", texts(flags, "label")),
-    });
+    } satisfies Fields & { readonly image: string };
     await using connection = await connect();
-    const record = await callJson<FunctionRecord>(connection, "PUT", `/v1/functions/${encodeURIComponent(name)}`, {
-      query: { namespace: text(flags, "namespace") },
-      body,
-    });
+    const record = await result(connection.api.v1.functions[":name"].$put({
+      param: { name: encodeURIComponent(name) },
+      query: scope(flags),
+      json: input,
+    }));
     output.line(
       output.json
         ? JSON.stringify(record, undefined, 2)
@@ -69,9 +70,12 @@ export const deploy: Command = {
   },
 };
 
+/** Fields of a function's input, for the daemon to parse; JSON leaves out what is undefined. */
+type Fields = { readonly [Name in Exclude<keyof FunctionInput, "image">]?: unknown };
+
 /** The part of a function's input that `settingsFlags` describe. */
-export function settings(flags: Parameters<typeof text>[0], args: readonly string[]): Record<string, unknown> {
-  return defined({
+export function settings(flags: FlagValues, args: readonly string[]): Fields {
+  return {
     ...(args.length === 0 ? {} : flags["entrypoint"] === true ? { command: args } : { args }),
     env: pairs("env", texts(flags, "env")),
     user: text(flags, "user"),
@@ -85,9 +89,5 @@ export function settings(flags: Parameters<typeof text>[0], args: readonly strin
     network: text(flags, "network"),
     runtime: text(flags, "function-runtime"),
     snapshotter: text(flags, "function-snapshotter"),
-  });
-}
-
-function defined(record: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+  };
 }

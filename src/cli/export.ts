@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
-import { call } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { done } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 
 export const exportCommand: Command = {
   name: "export",
@@ -12,10 +12,7 @@ export const exportCommand: Command = {
   flags: namespaceFlag,
   async run({ connect, words: [name = "", path = ""], flags, output }) {
     await using connection = await connect();
-    await (await call(connection, "POST", "/v1/images/export", {
-      query: { namespace: text(flags, "namespace") },
-      body: { name, path: resolve(path) },
-    })).body?.cancel();
+    await done(connection.api.v1.images.export.$post({ query: scope(flags), json: { name, path: resolve(path) } }));
     output.note(`wrote ${resolve(path)}`);
     return 0;
   },

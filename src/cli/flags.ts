@@ -1,5 +1,5 @@
 import { Failure } from "../core/errors.ts";
-import type { Flag } from "./command.ts";
+import { type Flag, type FlagValues, text as textOf } from "./command.ts";
 
 /** The flag of commands that work in a namespace. */
 export const namespaceFlag: Readonly<Record<string, Flag>> = {
@@ -10,6 +10,11 @@ export const namespaceFlag: Readonly<Record<string, Flag>> = {
     help: "the tenant's partition to work in (default: default)",
   },
 };
+
+/** The part of a query that `namespaceFlag` describes. */
+export function scope(flags: FlagValues): { readonly namespace: string | undefined } {
+  return { namespace: textOf(flags, "namespace") };
+}
 
 /** `256m` → 268435456. Units are binary: k, m, g, t. @throws invalid_argument. */
 export function byteCount(flag: string, text: string | undefined): number | undefined {

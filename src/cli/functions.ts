@@ -1,7 +1,6 @@
-import type { FunctionRecord } from "../core/function.ts";
-import { callList } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { result } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 import { ago, bytes, table } from "./output.ts";
 
 export const functions: Command = {
@@ -11,9 +10,7 @@ export const functions: Command = {
   flags: namespaceFlag,
   async run({ connect, flags, output }) {
     await using connection = await connect();
-    const items = await callList<FunctionRecord>(connection, "/v1/functions", {
-      query: { namespace: text(flags, "namespace") },
-    });
+    const { items } = await result(connection.api.v1.functions.$get({ query: scope(flags) }));
     table(
       output,
       ["name", "image", "revision", "memory", "timeout", "deployed"],

@@ -1,7 +1,7 @@
-import type { Image } from "../core/image.ts";
-import { callList } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { familiarReference, parseReference } from "../core/reference.ts";
+import { result } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 import { ago, table } from "./output.ts";
 
 export const images: Command = {
@@ -11,11 +11,13 @@ export const images: Command = {
   flags: namespaceFlag,
   async run({ connect, flags, output }) {
     await using connection = await connect();
-    const items = await callList<Image>(connection, "/v1/images", { query: { namespace: text(flags, "namespace") } });
+    const { items } = await result(connection.api.v1.images.$get({ query: scope(flags) }));
     table(
       output,
       ["name", "digest", "created"],
-      items.map((image) => [image.name, image.target.digest.slice(0, 19), ago(image.createdAt)]),
+      items.map((
+        image,
+      ) => [familiarReference(parseReference(image.name)), image.target.digest.slice(0, 19), ago(image.createdAt)]),
       items,
     );
     return 0;

@@ -1,8 +1,7 @@
 import { resolve } from "node:path";
-import type { Image } from "../core/image.ts";
-import { callJson } from "./call.ts";
+import { result } from "./answer.ts";
 import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 
 export const importCommand: Command = {
   name: "import",
@@ -13,10 +12,10 @@ export const importCommand: Command = {
   flags: { ...namespaceFlag, name: { type: "string", value: "reference", help: "in place of the name that is in it" } },
   async run({ connect, words: [path = ""], flags, output }) {
     await using connection = await connect();
-    const { items } = await callJson<{ items: readonly Image[] }>(connection, "POST", "/v1/images/import", {
-      query: { namespace: text(flags, "namespace") },
-      body: { path: resolve(path), name: text(flags, "name") },
-    });
+    const { items } = await result(connection.api.v1.images.import.$post({
+      query: scope(flags),
+      json: { path: resolve(path), name: text(flags, "name") },
+    }));
     if (output.json) output.line(JSON.stringify(items, undefined, 2));
     else for (const image of items) output.line(`${image.name}@${image.target.digest}`);
     return 0;

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { Failure } from "../core/errors.ts";
+import { succeeded } from "./answer.ts";
 import { type Command, text, texts } from "./command.ts";
-import { problem } from "./connection.ts";
 import { namespaceFlag, pairs } from "./flags.ts";
 import { standardInput } from "./stdin.ts";
 
@@ -39,14 +39,12 @@ export const invoke: Command = {
       rest.map((part) => `/${part}`).join("")
     }`;
     await using connection = await connect();
-    const answer = await connection.fetch(
-      new Request(new URL(path, "http://mayfly"), {
-        method,
-        headers: pairs("header", texts(flags, "header")),
-        ...(body === undefined ? {} : { body, duplex: "half" }),
-      } as RequestInit),
-    );
-    if (!answer.ok) throw await problem(answer);
+    const request = new Request(new URL(path, "http://mayfly"), {
+      method,
+      headers: pairs("header", texts(flags, "header")),
+      ...(body === undefined ? {} : { body, duplex: "half" }),
+    } as RequestInit);
+    const answer = await succeeded(connection.fetch(request));
     try {
       for await (const chunk of answer.body ?? []) await output.bytes(chunk);
     } catch (cause) {

@@ -1,7 +1,6 @@
-import type { Invocation } from "../core/invocation.ts";
-import { callList } from "./call.ts";
+import { result } from "./answer.ts";
 import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 import { printable } from "./output.ts";
 
 export const logs: Command = {
@@ -12,9 +11,10 @@ export const logs: Command = {
   flags: { ...namespaceFlag, tail: { type: "string", value: "count", help: "how many invocations (default 20)" } },
   async run({ connect, words: [name = ""], flags, output }) {
     await using connection = await connect();
-    const items = await callList<Invocation>(connection, `/v1/functions/${encodeURIComponent(name)}/logs`, {
-      query: { namespace: text(flags, "namespace"), limit: text(flags, "tail") ?? "20" },
-    });
+    const { items } = await result(connection.api.v1.functions[":name"].logs.$get({
+      param: { name: encodeURIComponent(name) },
+      query: { ...scope(flags), limit: text(flags, "tail") ?? "20" },
+    }));
     if (output.json) output.line(JSON.stringify(items, undefined, 2));
     else {
       for (const item of [...items].reverse()) {

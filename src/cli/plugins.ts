@@ -1,5 +1,4 @@
-import type { PluginInfo } from "../core/plugin.ts";
-import { callList } from "./call.ts";
+import { result } from "./answer.ts";
 import type { Command } from "./command.ts";
 import { table } from "./output.ts";
 
@@ -9,7 +8,7 @@ export const plugins: Command = {
   usage: "plugins [options]",
   async run({ connect, output }) {
     await using connection = await connect();
-    const items = await callList<PluginInfo>(connection, "/v1/plugins");
+    const { items } = await result(connection.api.v1.plugins.$get());
     table(
       output,
       ["kind", "id", "state", "reason"],

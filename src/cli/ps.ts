@@ -1,18 +1,7 @@
-import { callList } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { result } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 import { ago, bytes, table } from "./output.ts";
-
-/** One running task, as `GET /v1/tasks` shows it. */
-interface RunningTask {
-  readonly id: string;
-  readonly function?: string;
-  readonly image?: string;
-  readonly pid?: number;
-  readonly status: string;
-  readonly startedAt?: Date;
-  readonly stats?: { readonly memoryBytes?: number; readonly cpuMicros?: number };
-}
 
 export const ps: Command = {
   name: "ps",
@@ -21,9 +10,7 @@ export const ps: Command = {
   flags: namespaceFlag,
   async run({ connect, flags, output }) {
     await using connection = await connect();
-    const items = await callList<RunningTask>(connection, "/v1/tasks", {
-      query: { namespace: text(flags, "namespace") },
-    });
+    const { items } = await result(connection.api.v1.tasks.$get({ query: scope(flags) }));
     table(
       output,
       ["id", "function", "image", "pid", "status", "memory", "started"],

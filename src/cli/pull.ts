@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
-import type { Image } from "../core/image.ts";
 import { codeOf, Failure } from "../core/errors.ts";
-import { call, type Json, jsonLines } from "./call.ts";
+import type { Image } from "../core/image.ts";
+import { jsonLines, succeeded } from "./answer.ts";
 import { type Command, text } from "./command.ts";
 import type { Connection } from "./connection.ts";
 import { namespaceFlag } from "./flags.ts";
@@ -50,14 +50,18 @@ interface PullRequest {
 }
 
 /** Pulls through the API and draws its progress. */
-export async function pullImage(connection: Connection, output: Output, request: PullRequest): Promise<Json<Image>> {
-  const { namespace, ...body } = request;
-  const answer = await call(connection, "POST", "/v1/images", { query: { namespace }, body });
+export async function pullImage(
+  connection: Connection,
+  output: Output,
+  request: PullRequest,
+): Promise<Pick<Image, "name" | "target">> {
+  const { namespace, ...json } = request;
+  const answer = await succeeded(connection.api.v1.images.$post({ query: { namespace }, json }));
   const bars = progressBars(output);
   try {
     for await (const line of jsonLines(answer)) {
       if ("progress" in line) bars.step(line["progress"] as ProgressLine);
-      else if ("image" in line) return line["image"] as Json<Image>;
+      else if ("image" in line) return line["image"] as Pick<Image, "name" | "target">;
       else throw new Failure(codeOf(line["error"]), String((line["error"] as { detail?: unknown })?.detail));
     }
   } finally {

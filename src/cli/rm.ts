@@ -1,6 +1,6 @@
-import { call } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { done } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 
 export const rm: Command = {
   name: "rm",
@@ -11,8 +11,8 @@ export const rm: Command = {
   async run({ connect, words, flags, output }) {
     await using connection = await connect();
     for (const name of words) {
-      const path = `/v1/functions/${encodeURIComponent(name)}`;
-      await (await call(connection, "DELETE", path, { query: { namespace: text(flags, "namespace") } })).body?.cancel();
+      const param = { name: encodeURIComponent(name) };
+      await done(connection.api.v1.functions[":name"].$delete({ param, query: scope(flags) }));
       output.line(name);
     }
     return 0;

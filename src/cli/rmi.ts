@@ -1,6 +1,6 @@
-import { call } from "./call.ts";
-import { type Command, text } from "./command.ts";
-import { namespaceFlag } from "./flags.ts";
+import { done } from "./answer.ts";
+import type { Command } from "./command.ts";
+import { namespaceFlag, scope } from "./flags.ts";
 
 export const rmi: Command = {
   name: "rmi",
@@ -11,8 +11,7 @@ export const rmi: Command = {
   async run({ connect, words, flags, output }) {
     await using connection = await connect();
     for (const name of words) {
-      await (await call(connection, "DELETE", "/v1/images", { query: { namespace: text(flags, "namespace"), name } }))
-        .body?.cancel();
+      await done(connection.api.v1.images.$delete({ query: { ...scope(flags), name } }));
       output.line(name);
     }
     return 0;

@@ -1,14 +1,13 @@
 import { codeOf, Failure } from "../core/errors.ts";
+import { formatReference, parseReference } from "../core/reference.ts";
 import { decodeFrames } from "../core/stdio_frames.ts";
-import { callList } from "./call.ts";
+import { result, succeeded } from "./answer.ts";
 import { type Command, text } from "./command.ts";
-import { problem } from "./connection.ts";
 import { settings, settingsFlags } from "./deploy.ts";
 import { namespaceFlag } from "./flags.ts";
+import type { Output } from "./output.ts";
 import { pullImage } from "./pull.ts";
 import { standardInput } from "./stdin.ts";
-import type { Image } from "../core/image.ts";
-import { formatReference, parseReference } from "../core/reference.ts";
 
 export const run: Command = {
   name: "run",
@@ -26,29 +25,24 @@ export const run: Command = {
     const namespace = text(flags, "namespace");
     const image = formatReference(parseReference(reference));
     await using connection = await connect();
-    const here = await callList<Image>(connection, "/v1/images", { query: { namespace } });
+    const { items: here } = await result(connection.api.v1.images.$get({ query: { namespace } }));
     if (!here.some((candidate) => candidate.name === image)) {
       output.note(`${image} is not here: pulling it`);
       await pullImage(connection, output, { reference: image, namespace });
     }
-    const url = new URL("/v1/run", "http://mayfly");
-    url.searchParams.set("settings", JSON.stringify({ image, ...settings(flags, args) }));
-    if (namespace !== undefined) url.searchParams.set("namespace", namespace);
     const interrupted = new AbortController();
     const off = (["SIGINT", "SIGTERM"] as const).map((signal) => host.onSignal(signal, () => interrupted.abort()));
     try {
-      const answer = await connection.fetch(
-        new Request(url, {
-          method: "POST",
-          signal: interrupted.signal,
-          ...(flags["interactive"] === true ? { body: standardInput(), duplex: "half" } : {}),
-        } as RequestInit),
-      );
-      if (!answer.ok || answer.body === null) throw await problem(answer);
-      for await (const { channel, payload } of decodeFrames(answer.body)) {
+      const query = { namespace, settings: JSON.stringify({ image, ...settings(flags, args) }) };
+      const init = {
+        signal: interrupted.signal,
+        ...(flags["interactive"] === true ? { body: standardInput(), duplex: "half" } : {}),
+      };
+      const answer = await succeeded(connection.api.v1.run.$post({ query }, { init }));
+      for await (const { channel, payload } of decodeFrames(answer.body ?? new ReadableStream())) {
         if (channel === "stdout") await output.bytes(payload);
         else if (channel === "stderr") await output.errorBytes(payload);
-        else return outcome(JSON.parse(new TextDecoder().decode(payload)));
+        else return outcome(JSON.parse(new TextDecoder().decode(payload)), output);
       }
       throw new Failure("unavailable", "the container's outcome is not known: the daemon's answer broke off");
     } catch (error) {
@@ -65,12 +59,13 @@ interface Outcome {
   readonly error?: { readonly code: string; readonly detail: string; readonly exitCode?: number };
 }
 
-function outcome({ exit, error }: Outcome): number {
+/** The exit status of a run. @throws what kept the container from running. */
+function outcome({ exit, error }: Outcome, output: Output): number {
   if (error !== undefined) {
     throw new Failure(codeOf(error), error.detail, { details: { exitCode: error.exitCode } });
   }
   if (exit?.oomKilled === true) {
-    console.error("mayfly: out of memory: a process was killed at the container's limit, raise --memory");
+    output.note("mayfly: out of memory: a process was killed at the container's limit, raise --memory");
   }
   return exit?.code ?? 1;
 }

@@ -1,5 +1,4 @@
 import type { Command } from "./command.ts";
-import { Failure } from "../core/errors.ts";
 
 export const serve: Command = {
   name: "serve",
@@ -7,7 +6,7 @@ export const serve: Command = {
   usage: "serve [options]",
   examples: ["mayfly serve --listen 127.0.0.1:8080", "MAYFLY_LOG_LEVEL=debug mayfly serve"],
   async run({ host, config, openDaemon, output }) {
-    const daemon = await openDaemon(host, config);
+    await using daemon = await openDaemon(host, config);
     const stopped = Promise.withResolvers<number>();
     let asked = 0;
     const stop = () => {
@@ -20,9 +19,6 @@ export const serve: Command = {
     try {
       for (const address of await daemon.listen()) output.note(`mayfly listens on ${address}`);
       return await stopped.promise;
-    } catch (cause) {
-      await daemon[Symbol.asyncDispose]();
-      throw cause instanceof Failure ? cause : new Failure("internal", "the daemon failed", { cause });
     } finally {
       for (const end of off) end();
     }

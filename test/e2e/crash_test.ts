@@ -7,6 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { until } from "../support/until.ts";
 
 /** A command line that no other process has. */
 const slow = ["sleep", `30.${process.pid}`];
@@ -99,13 +100,5 @@ function commandLine(pid: string): string | undefined {
   } catch {
     // The process ended in between.
     return undefined;
-  }
-}
-
-async function until(met: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!(await met())) {
-    assert.ok(Date.now() < deadline, "it did not come to pass within 20 s");
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

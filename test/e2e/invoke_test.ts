@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { until, World } from "../support/world.ts";
+import { until } from "../support/until.ts";
+import { World } from "../support/world.ts";
 
 interface ProblemJson {
   readonly type: string;

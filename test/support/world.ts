@@ -9,6 +9,7 @@ import { readConfig } from "../../src/config.ts";
 import { openDaemon } from "../../src/daemon.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { makeBusyboxImage } from "./busybox_image.ts";
+import { until } from "./until.ts";
 
 /** A record of an invocation, as the API gives it. */
 export interface RecordJson {
@@ -137,16 +138,5 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#daemon[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
-/** Asks again until there is an answer. @throws after 10 s. */
-export async function until<T>(ask: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = Date.now() + 10_000;
-  while (true) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    assert.ok(Date.now() < deadline, "it did not come to pass within 10 s");
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
