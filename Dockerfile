@@ -8,19 +8,21 @@
 #
 #   buildah bud --isolation chroot --build-arg BASE=localhost/debian -t mayfly .
 ARG BASE=docker.io/library/debian:bookworm-slim
-FROM ${BASE}
 
-RUN apt-get update \
-  && apt-get install --yes --no-install-recommends ca-certificates npm \
-  && rm -rf /var/lib/apt/lists/*
-
+# npm stays in this stage: a package brings the Node that runs the daemon.
+FROM ${BASE} AS packages
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates npm
 WORKDIR /opt/mayfly
-COPY package.json package-lock.json ./
-# Node comes from npm too: the distribution's may be too old for TypeScript.
-RUN npm install --omit=dev --no-audit --no-fund \
-  && npm install --no-save --no-audit --no-fund node@24.21.0 \
-  && npm cache clean --force
-COPY deno.json tsconfig.json LICENSE README.md ./
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev --no-audit --no-fund
+
+FROM ${BASE}
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends ca-certificates libstdc++6 \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/mayfly
+COPY --from=packages /opt/mayfly/node_modules node_modules
+COPY package.json LICENSE README.md ./
 COPY src src
 COPY runtimes runtimes
 COPY snapshotters snapshotters
