@@ -51,7 +51,7 @@ function onRegistry(
     before(async () => {
       folder = await mkdtemp(join(tmpdir(), "mayfly-distribution-"));
       registry = await startRegistry(options);
-      image = await writeLayout(join(folder, "layout"), randomBytes(3_000_000));
+      image = writeLayout(join(folder, "layout"), randomBytes(3_000_000));
       for (const repository of ["public/tiny", "private/tiny"]) await registry.push(image.source, `${repository}:1`);
     });
     after(async () => {
@@ -119,7 +119,7 @@ onRegistry("no authentication", {}, (at) => {
 
   it("a blob that was changed in the registry does not pass the content store", async () => {
     const { registry, folder } = at();
-    const changed = await writeLayout(join(folder, "changed"), randomBytes(10_000));
+    const changed = writeLayout(join(folder, "changed"), randomBytes(10_000));
     await registry.push(changed.source, "public/changed:1");
     await writeFile(registry.blobPath(changed.layer.digest), randomBytes(changed.layer.size));
     const store = await LocalContent.open(join(folder, "content"));

@@ -20,7 +20,7 @@ import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { openRoom, type Room } from "./room.ts";
 import { tarOf } from "./tar_bytes.ts";
 import { describeTree } from "./tree.ts";
-import { digestOfBytes, LayoutFolder } from "./write_image.ts";
+import { digestOfBytes, LayoutFolder } from "../support/layout_folder.ts";
 
 const namespace = "default";
 const first = tarOf(

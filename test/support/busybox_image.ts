@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
 import { create } from "tar";
-import { mediaTypes } from "../../src/core/descriptor.ts";
+import { LayoutFolder } from "./layout_folder.ts";
 
 const applets = "sh cat echo true false sleep tr wc head dd env id ls ps kill mkdir touch rm test seq md5sum nc stat"
   .split(" ");
@@ -29,33 +27,10 @@ export function makeBusyboxRoot(root: string): void {
  */
 export function makeBusyboxImage(folder: string, name: string, config: Readonly<Record<string, unknown>> = {}): string {
   const root = join(folder, "rootfs");
-  const layout = join(folder, "layout");
-  makeBusyboxRoot(root);
-  mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
-  const put = (mediaType: string, bytes: Uint8Array | string) => {
-    const digest = createHash("sha256").update(bytes).digest("hex");
-    writeFileSync(join(layout, "blobs/sha256", digest), bytes);
-    return { mediaType, digest: `sha256:${digest}`, size: Buffer.byteLength(bytes) };
-  };
   const archive = join(folder, "layer.tar");
+  makeBusyboxRoot(root);
   create({ file: archive, cwd: root, portable: true, sync: true }, ["."]);
-  const layer = readFileSync(archive);
-  const packed = put(mediaTypes.layerGzip, gzipSync(layer, { level: 1 }));
-  const image = put(
-    mediaTypes.config,
-    JSON.stringify({
-      os: "linux",
-      architecture: "amd64",
-      config: { Env: ["PATH=/bin"], Cmd: ["sh"], ...config },
-      rootfs: { type: "layers", diff_ids: [`sha256:${createHash("sha256").update(layer).digest("hex")}`] },
-    }),
-  );
-  const manifest = put(
-    mediaTypes.manifest,
-    JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.manifest, config: image, layers: [packed] }),
-  );
-  const named = { ...manifest, annotations: { "org.opencontainers.image.ref.name": name } };
-  writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [named] }));
-  writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-  return layout;
+  const layout = new LayoutFolder(join(folder, "layout"));
+  const image = layout.image([readFileSync(archive)], { config: { Env: ["PATH=/bin"], Cmd: ["sh"], ...config } });
+  return layout.name({ [name]: image });
 }

@@ -48,6 +48,8 @@ const environment = {
   NO_COLOR: "1",
   FORCE_COLOR: undefined,
   NODE_TEST_CONTEXT: undefined,
+  // Node strips and compiles each source once for the whole suite, instead of once for each process.
+  NODE_COMPILE_CACHE: join(reports, "compiled"),
 };
 
 /** The files named by the arguments, or all. */
