@@ -1,36 +1,35 @@
 /**
- * A mayfly: it hatches, it works, it is gone. This file is the demo's input.
+ * A mayfly: it hatches, it dances, it is gone. This file is the demo's input.
  */
+const stages = ["egg", "nymph", "subimago", "imago"] as const;
+
+type Stage = (typeof stages)[number];
+
 interface Flight {
   readonly minutes: number;
   readonly dances: readonly string[];
 }
 
-enum Stage {
-  Egg,
-  Nymph,
-  Subimago,
-  Imago,
-}
-
 export class Mayfly {
-  private stage: Stage = Stage.Egg;
+  readonly name: string;
+  #stage: Stage = "egg";
 
-  constructor(private readonly name: string) {}
+  constructor(name: string) {
+    this.name = name;
+  }
 
   /** Three years under a stone, all for this. */
   hatch(): this {
-    while (this.stage !== Stage.Imago) {
-      this.stage = (this.stage + 1) as Stage;
-    }
+    for (const stage of stages) this.#stage = stage;
     return this;
   }
 
   /** It has no mouth, and it must hurry. */
   fly(): Flight {
-    const dances = ["rise", "float", "rise again"].map((dance) => `${this.name} ${dance}s`);
+    if (this.#stage !== "imago") throw new Error(`${this.name} has no wings yet`);
+    const dances = ["rises", "floats", "rises again"].map((dance) => `${this.name} ${dance}`);
     return { minutes: 5, dances };
   }
 }
 
-console.log(new Mayfly("ephemera").hatch().fly());
+console.log(new Mayfly("Ephemera").hatch().fly());
