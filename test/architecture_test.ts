@@ -55,10 +55,15 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/cli/connection.ts": ["api/"],
   // Loaded when the daemon runs: importing the SDK takes 0.3 s.
   "src/monitoring/sdk.ts": ["@opentelemetry/sdk-node", "node:os"],
+  // The daemon's environment and its own use of resources.
+  "src/monitoring/mod.ts": ["node:process"],
+  "src/monitoring/process_metrics.ts": ["node:process"],
+  "src/distribution/mod.ts": ["node:process"],
   // Folders are renamed and removed as they are; nothing of them needs a raw system call.
   "src/linux/snapshot_folders.ts": ["node:fs", "node:path"],
   // A turn of the event loop between slices of synchronous work.
   "src/linux/slice.ts": ["node:timers"],
+  "src/functions/invoke.ts": ["node:timers"],
 };
 
 /** Files that tie everything together. */
@@ -157,6 +162,19 @@ describe("the tree", () => {
   it("imports the OpenTelemetry SDK in one file at most", () => {
     const importers = sources.filter(({ imports }) => imports.some((name) => /^@opentelemetry\/(?!api$)/.test(name)));
     assert.ok(importers.length <= 1, importers.map(({ path }) => path).join(", "));
+  });
+
+  it("takes the process from node:process, where the table sees it", () => {
+    const wrong = sources.filter(({ text, imports }) =>
+      !imports.includes("node:process") &&
+      /(?<![.\w"`'#])process\.(?:env|argv|exit|pid|std|cpuUsage|memoryUsage|on\(|kill|getuid|cwd\()/.test(text)
+    );
+    assert.deepEqual(wrong.map(({ path }) => path), []);
+  });
+
+  it("has plugins that write out the contract version they were built for", () => {
+    const wrong = sources.filter(({ path, text }) => path !== "src/core/plugin.ts" && /\bcontract: (?!\d)/.test(text));
+    assert.deepEqual(wrong.map(({ path }) => path), []);
   });
 
   it("loads nothing of the daemon for a command that reaches one", () => {

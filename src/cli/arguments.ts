@@ -4,7 +4,7 @@ import { Failure, messageOf } from "../core/errors.ts";
 import type { Command, Flag, FlagValues } from "./command.ts";
 
 /** Flags that every command takes: the configuration's options and these. */
-export const commonFlags: Readonly<Record<string, Flag>> = {
+const commonFlags: Readonly<Record<string, Flag>> = {
   help: { type: "boolean", short: "h", help: "say what the command does" },
   json: { type: "boolean", help: "write results as JSON" },
   config: {

@@ -12,8 +12,10 @@ export interface Container {
   readonly createdAt: Date;
 }
 
+/** Where containers are recorded. */
 export interface ContainerStore {
   get(namespace: string, id: string): Promise<Container | undefined>;
+  /** @param namespace default all. */
   list(namespace?: string): Promise<readonly Container[]>;
   /** @throws already_exists. */
   create(container: Omit<Container, "createdAt">): Promise<Container>;

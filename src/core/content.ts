@@ -10,7 +10,10 @@ import type { Digest } from "./digest.ts";
 export interface ContentStore {
   /** @throws not_found. */
   info(digest: Digest): Promise<ContentInfo>;
-  /** Streams a blob, or a part of it. @throws not_found before the first byte. */
+  /**
+   * Streams a blob, or a part of it.
+   * @throws before the first byte: not_found; invalid_argument for a range that is not within the blob.
+   */
   read(
     digest: Digest,
     range?: { readonly offset?: number; readonly length?: number },
@@ -23,30 +26,34 @@ export interface ContentStore {
   bytes(digest: Digest, limitBytes: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * Opens an ingest, at the byte that an earlier one of the same ref reached.
-   * @throws unavailable when another writer holds the ref; already_exists when `expected.digest` is in the store.
+   * @throws unavailable when another writer holds the ref; already_exists when `expected.digest` is in the store;
+   * resource_exhausted when `expected.size` is more than a blob may have; invalid_argument for a ref that is empty or long.
    */
   writer(ref: string, expected?: ExpectedContent): Promise<Ingest>;
   /** Every blob, in no order. */
   list(): AsyncIterable<ContentInfo>;
   /** Every ingest that is not committed. */
   ingests(): Promise<readonly IngestInfo[]>;
-  /** Drops an ingest. @throws not_found. */
+  /** Drops an ingest. @throws not_found; unavailable while a writer holds it. */
   abort(ref: string): Promise<void>;
   /** Removes a blob. For garbage collection; nobody else. @throws not_found. */
   delete(digest: Digest): Promise<void>;
 }
 
+/** One blob. */
 export interface ContentInfo {
   readonly digest: Digest;
   readonly size: number;
   readonly createdAt: Date;
 }
 
+/** What a writer knows of a blob before it has it: `commit` holds it to that. */
 export interface ExpectedContent {
   readonly digest?: Digest;
   readonly size?: number;
 }
 
+/** One ingest that is not committed. */
 export interface IngestInfo {
   readonly ref: string;
   /** Bytes written so far. */

@@ -19,7 +19,7 @@ export const mediaTypes = {
 } as const;
 
 /** @see https://github.com/opencontainers/image-spec/blob/v1.1.0/image-index.md */
-export const PlatformSchema = v.object({
+const PlatformSchema = v.object({
   os: v.string(),
   architecture: v.string(),
   variant: v.optional(v.string()),

@@ -20,7 +20,7 @@ export function isDigest(text: string): text is Digest {
   return pattern.test(text);
 }
 
-/** @throws invalid_argument when the text is no digest. */
+/** Takes a text for a digest. @throws invalid_argument when it is none. */
 export function parseDigest(text: string): Digest {
   if (isDigest(text)) return text;
   throw new Failure(

@@ -10,7 +10,10 @@ export interface Distribution {
   resolve(reference: ImageReference, options?: DistributionOptions): Promise<Descriptor>;
   /**
    * Streams a manifest or blob, unverified: the content store's ingest verifies it.
-   * @param offset bytes that the caller has already. Where the registry cannot continue there, `offset` of the answer is 0.
+   * @param options.offset bytes that the caller has already; where the registry cannot continue there, that of the answer
+   * is 0.
+   * @throws as `resolve`; resource_exhausted for a manifest of more than 4 MiB; data_loss for an answer that is not what was
+   * asked for. A body that breaks off errors its stream with `unavailable`.
    */
   fetch(
     reference: ImageReference,
@@ -19,6 +22,7 @@ export interface Distribution {
   ): Promise<{ readonly offset: number; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }>;
 }
 
+/** How to reach a registry. */
 export interface DistributionOptions {
   readonly signal?: AbortSignal;
   /** In place of what Docker's `config.json` says. */

@@ -33,8 +33,10 @@ export const errorCodes = [
   "internal",
 ] as const;
 
+/** One of `errorCodes`. */
 export type ErrorCode = (typeof errorCodes)[number];
 
+/** What a failure knows beside its code and message. */
 export interface FailureOptions {
   /** The error that led here. */
   readonly cause?: unknown;

@@ -8,7 +8,8 @@ export interface Event {
 
 /** In-process publish and subscribe. A listener that throws is reported and does not disturb the others. */
 export interface Events {
+  /** Tells every listener at once, before it returns. */
   publish(topic: string, namespace: string, data: Readonly<Record<string, unknown>>): void;
-  /** @param prefix topics that begin with it; empty for all. Returns the way to stop. */
+  /** Listens to topics that begin with a prefix; empty for all. Returns the way to stop. */
   subscribe(prefix: string, listener: (event: Event) => void): () => void;
 }

@@ -1,15 +1,13 @@
 import * as v from "valibot";
 
-const name = v.pipe(
+/** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
+export const NameSchema = v.pipe(
   v.string(),
   v.regex(
     /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
     "a name has 1 to 63 lower-case letters, digits and dashes, and begins and ends with a letter or digit",
   ),
 );
-
-/** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
-export const NameSchema = name;
 
 const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
 const noNul = v.check((text: string) => !text.includes("\0"), "no NUL byte may be in it");
@@ -57,7 +55,9 @@ export const FunctionInputSchema = v.strictObject({
   contentType: v.optional(v.pipe(v.string(), v.maxLength(256), v.regex(/^[\x20-\x7e]+$/)), "application/octet-stream"),
   labels: v.optional(v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))), {}),
 });
+/** As a caller writes it. */
 export type FunctionInput = v.InferInput<typeof FunctionInputSchema>;
+/** As it is kept, with every default filled in. */
 export type FunctionSettings = v.InferOutput<typeof FunctionInputSchema>;
 
 /** A deployed function. */
@@ -72,6 +72,7 @@ export interface FunctionRecord extends FunctionSettings {
   readonly updatedAt: Date;
 }
 
+/** Where functions are recorded. */
 export interface FunctionStore {
   get(namespace: string, name: string): Promise<FunctionRecord | undefined>;
   list(namespace: string): Promise<readonly FunctionRecord[]>;

@@ -11,12 +11,13 @@ export interface Image {
   readonly updatedAt: Date;
 }
 
+/** Where names of images are recorded. */
 export interface ImageStore {
   get(namespace: string, name: string): Promise<Image | undefined>;
   list(namespace: string): Promise<readonly Image[]>;
   /** Every namespace's images, for garbage collection. */
   all(): Promise<readonly Image[]>;
-  /** Creates the name or points it at a new target. */
+  /** Creates the name or points it at a new target. Labels that are not given stay as they are. */
   put(image: Pick<Image, "namespace" | "name" | "target"> & Partial<Pick<Image, "labels">>): Promise<Image>;
   /** @returns whether it was there. */
   delete(namespace: string, name: string): Promise<boolean>;

@@ -6,7 +6,12 @@ export interface Phase {
   readonly durationMs: number;
 }
 
-export type InvocationStatus = "running" | "succeeded" | "failed" | "timeout" | "oom" | "cancelled" | "error";
+/**
+ * How an invocation stands. `failed`: its process ended with another code than 0; `cancelled`: its caller went away;
+ * `error`: it could not be run, or its answer could not be delivered.
+ */
+export const invocationStatuses = ["running", "succeeded", "failed", "timeout", "oom", "cancelled", "error"] as const;
+export type InvocationStatus = (typeof invocationStatuses)[number];
 
 /** The record of one request to a function. */
 export interface Invocation {
@@ -38,13 +43,13 @@ export interface Invocation {
 export interface InvocationStore {
   put(invocation: Invocation): void;
   get(namespace: string, id: string): Promise<Invocation | undefined>;
-  /** The newest first. */
+  /** The newest first. @param options.limit default 100. */
   list(
     namespace: string,
     options?: { readonly function?: string; readonly limit?: number },
   ): Promise<readonly Invocation[]>;
   /** Writes what is waiting. */
   flush(): Promise<void>;
-  /** Keeps the newest `keep` records and removes the others. */
+  /** Keeps the newest `keep` records and removes the others. @returns how many it removed. */
   prune(keep: number): Promise<number>;
 }

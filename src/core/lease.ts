@@ -3,13 +3,17 @@
  * A resource is `content/<digest>`, `snapshot/<snapshotter>/<key>` or `ingest/<ref>`.
  */
 export interface LeaseStore {
-  /** @param expiresAt after which it holds nothing any more. */
+  /** Takes a lease. @param expiresAt after which it holds nothing any more. */
   create(namespace: string, expiresAt: Date, labels?: Readonly<Record<string, string>>): Promise<Lease>;
+  /** Has a lease hold one more resource. @throws not_found for the lease. */
   add(id: string, resource: string): Promise<void>;
+  /** Gives a lease up; no error where it is gone already. */
   delete(id: string): Promise<void>;
+  /** Every lease, those that have expired included. */
   list(): Promise<readonly Lease[]>;
 }
 
+/** One lease, and what it holds. */
 export interface Lease {
   readonly id: string;
   readonly namespace: string;

@@ -1,10 +1,6 @@
 /** What the daemon tells the outside about itself. Nothing is paid for a part that is off. */
 export interface Monitor {
-  /**
-   * Starts a span.
-   * @param options.parent a span, or W3C trace context headers from outside.
-   * @param options.startMs epoch milliseconds with fraction, where the phase began before this call.
-   */
+  /** Starts a span; who starts it ends it. */
   span(name: string, options?: SpanOptions): Span;
   /** Counts and times one ended invocation. */
   invocation(record: InvocationMeasure): void;
@@ -16,6 +12,7 @@ export interface Monitor {
   shutdown(): Promise<void>;
 }
 
+/** A number that is read when somebody asks. */
 export interface Gauge {
   /** As Prometheus names metrics: `mayfly_running_invocations`. */
   readonly name: string;
@@ -26,10 +23,13 @@ export interface Gauge {
 
 export type Attributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 
+/** How a span begins. */
 export interface SpanOptions {
   readonly kind?: "internal" | "server" | "client";
+  /** A span, or the trace context that came from outside. */
   readonly parent?: Span | TraceContext | undefined;
   readonly attributes?: Attributes;
+  /** Epoch milliseconds with fraction, where it began before this call. */
   readonly startMs?: number;
 }
 
@@ -39,6 +39,7 @@ export interface TraceContext {
   readonly tracestate?: string | undefined;
 }
 
+/** One timed step. */
 export interface Span {
   /** The context to hand on; undefined where nothing is traced and none came from outside. */
   readonly context: TraceContext | undefined;
@@ -47,6 +48,7 @@ export interface Span {
   end(error?: unknown, endMs?: number): void;
 }
 
+/** The numbers of one ended, or refused, invocation. */
 export interface InvocationMeasure {
   readonly namespace: string;
   readonly function: string;

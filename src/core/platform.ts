@@ -50,7 +50,7 @@ export function defaultPlatform(arch: "x64" | "arm64"): Platform {
 }
 
 /** Brings a platform into normal form: lower case, one name for each architecture, no variant where it is the usual one. */
-export function normalizePlatform(platform: Platform): Platform {
+function normalizePlatform(platform: Platform): Platform {
   const named = platform.architecture.toLowerCase();
   const [architecture, implied] = aliases[named] ?? [named];
   const written = platform.variant?.toLowerCase() || implied;

@@ -15,7 +15,7 @@ export interface ImageReference {
 }
 
 /** The registry of names that carry none. */
-export const defaultRegistry = "docker.io";
+const defaultRegistry = "docker.io";
 const defaultTag = "latest";
 /** Docker's own images are named without it. */
 const officialPrefix = "library/";

@@ -22,6 +22,7 @@ export interface Runtime {
   recover(): Promise<readonly string[]>;
 }
 
+/** What a task is made of. */
 export interface CreateTask {
   /** Unique per runtime: 1 to 128 of `[A-Za-z0-9_.-]`, beginning with a letter or digit. */
   readonly id: string;

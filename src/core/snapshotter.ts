@@ -17,7 +17,7 @@ export interface Snapshotter {
   readonly id: string;
   /** Whether `Rootfs.scratch` may be laid over its views: no overlay filesystem, no scratch. */
   readonly scratch: boolean;
-  /** @throws not_found. */
+  /** What is recorded of a snapshot. @throws not_found. */
   stat(key: string): Promise<SnapshotInfo>;
   /** The mounts of an active snapshot or view. @throws not_found; failed_precondition for a committed one. */
   mounts(key: string): Promise<readonly Mount[]>;
@@ -42,10 +42,11 @@ export interface Snapshotter {
   }>;
   /** Seals an active snapshot under a new key; the old key is gone. @throws not_found; already_exists; failed_precondition. */
   commit(name: string, key: string): Promise<void>;
-  /** @throws not_found; failed_precondition while children exist. */
+  /** Removes a snapshot of any kind, with its folder. @throws not_found; failed_precondition while children exist. */
   remove(key: string): Promise<void>;
-  /** Disk space of the snapshot itself, without its parents. */
+  /** Disk space of the snapshot itself, without its parents; nothing for a view. @throws not_found. */
   usage(key: string): Promise<{ readonly bytes: number; readonly inodes: number }>;
+  /** Every snapshot. */
   walk(): Promise<readonly SnapshotInfo[]>;
   /** Removes folders that no snapshot owns (left by a crash) and returns their paths. */
   cleanup(): Promise<readonly string[]>;
@@ -53,6 +54,7 @@ export interface Snapshotter {
 
 export type SnapshotKind = "committed" | "active" | "view";
 
+/** What is recorded of a snapshot. */
 export interface SnapshotInfo {
   readonly key: string;
   readonly kind: SnapshotKind;
@@ -65,13 +67,14 @@ export interface SnapshotInfo {
 /** Where a snapshotter records what it has: rows in the metadata database, each call one transaction. */
 export interface SnapshotStore {
   get(key: string): Promise<SnapshotInfo | undefined>;
+  /** The newest first, so that children come before their parents. */
   list(): Promise<readonly SnapshotInfo[]>;
   /** From the nearest to the lowest. @throws not_found for `key` itself. */
   parents(key: string): Promise<readonly SnapshotInfo[]>;
-  /** @throws already_exists; not_found or failed_precondition for the parent. */
+  /** Records a new one. @throws already_exists; not_found for the parent; failed_precondition when that is not committed. */
   create(key: string, kind: "active" | "view", parent?: string): Promise<SnapshotInfo>;
-  /** @throws not_found; already_exists for `name`; failed_precondition when `key` is not active. */
+  /** Makes an active one committed, under a new name. @throws not_found; already_exists for `name`; failed_precondition when `key` is not active. */
   commit(name: string, key: string): Promise<SnapshotInfo>;
-  /** @throws not_found; failed_precondition while children exist. */
+  /** Takes one out. @returns what it was. @throws not_found; failed_precondition while children exist. */
   remove(key: string): Promise<SnapshotInfo>;
 }

@@ -146,7 +146,7 @@ const ResourcesSchema = v.looseObject({
   unified: map,
 });
 
-export const seccompActions = [
+const seccompActions = [
   "SCMP_ACT_KILL",
   "SCMP_ACT_KILL_PROCESS",
   "SCMP_ACT_KILL_THREAD",
@@ -158,7 +158,7 @@ export const seccompActions = [
   "SCMP_ACT_NOTIFY",
 ] as const;
 
-export const seccompOperators = [
+const seccompOperators = [
   "SCMP_CMP_NE",
   "SCMP_CMP_LT",
   "SCMP_CMP_LE",
@@ -172,7 +172,7 @@ export const seccompOperators = [
 const uint64 = v.union([natural, v.pipe(v.string(), v.digits())]);
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#seccomp */
-export const SeccompSchema = v.looseObject({
+const SeccompSchema = v.looseObject({
   defaultAction: v.picklist(seccompActions),
   defaultErrnoRet: v.optional(uint32),
   /** `SCMP_ARCH_X86_64`, … */

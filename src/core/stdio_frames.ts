@@ -4,9 +4,11 @@
  */
 import { Failure } from "./errors.ts";
 
+/** The media type of such a stream. */
 export const frameType = "application/vnd.mayfly.stdio";
 
-export const channels = { stdout: 1, stderr: 2, result: 3 } as const;
+const channels = { stdout: 1, stderr: 2, result: 3 } as const;
+/** What a frame can hold. */
 export type Channel = keyof typeof channels;
 
 const names = new Map<number, Channel>(Object.entries(channels).map(([name, value]) => [value, name as Channel]));

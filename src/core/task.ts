@@ -16,9 +16,12 @@ export interface Task {
    * `details.exitCode` 127, not executable `permission_denied` with 126).
    */
   start(): Promise<void>;
-  /** Resolves when init has ended. May be called often and at any time after `create`. */
+  /**
+   * Resolves when init has ended. May be called often and at any time after `create`.
+   * @throws what `start` threw; failed_precondition for a task that is deleted before it was started.
+   */
   wait(): Promise<Exit>;
-  /** Signals init. No error when it has ended. @param signal default SIGKILL (9). */
+  /** Signals init. No error when it has ended. @param signal default SIGKILL (9). @throws failed_precondition before `start`. */
   kill(signal?: number): void;
   /** Resources in use now. @throws failed_precondition when the task is not running. */
   stats(): Promise<TaskStats>;
@@ -29,8 +32,10 @@ export interface Task {
   delete(): Promise<Exit | undefined>;
 }
 
+/** `stopped` also is a task whose start failed. */
 export type TaskStatus = "created" | "running" | "stopped";
 
+/** How a task ended. */
 export interface Exit {
   /** The exit status; 128 + the signal's number when a signal ended it. */
   readonly code: number;
@@ -41,7 +46,7 @@ export interface Exit {
   readonly usage: TaskStats;
 }
 
-/** Undefined where the machine's cgroups do not tell. */
+/** Resources of a task. Undefined where the machine's cgroups do not tell. */
 export interface TaskStats {
   readonly cpuMicros: number | undefined;
   readonly memoryBytes: number | undefined;

@@ -1,3 +1,4 @@
+import process from "node:process";
 import * as v from "valibot";
 import type { Distribution } from "../core/distribution.ts";
 import type { Plugin } from "../core/plugin.ts";

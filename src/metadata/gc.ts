@@ -37,8 +37,8 @@ const recheckAfter = 16;
  * Removes what nothing refers to: blobs and committed snapshots that no image, function, container or lease reaches, and
  * old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
  *
- * Nobody waits for it. Whoever takes up something that is there already leases it before looking; so leases and roots are
- * read again between removals, and what has come to be needed meanwhile stays.
+ * Whoever takes up something that is there already leases it before looking; so leases and roots are read again between
+ * removals, and what has come to be needed meanwhile stays.
  *
  * @throws failed_precondition where database and folder do not belong together; data_loss for an image whose documents
  * cannot be read, since nobody knows then what it needs.

@@ -1,7 +1,7 @@
 /** Metadata: what the daemon knows, in a database file or, for definitions, at a libSQL URL. */
 import * as v from "valibot";
 import type { Metadata } from "../core/metadata.ts";
-import { type Plugin, pluginContract } from "../core/plugin.ts";
+import type { Plugin } from "../core/plugin.ts";
 import { openMetadata } from "./metadata.ts";
 
 const ConfigSchema = v.strictObject({
@@ -14,10 +14,9 @@ const ConfigSchema = v.strictObject({
 export const metadata: Plugin<Metadata, typeof ConfigSchema> = {
   kind: "metadata",
   id: "libsql",
-  contract: pluginContract,
+  contract: 1,
   config: ConfigSchema,
   create: ({ root, config }) => openMetadata({ root, ...config }),
 };
 
-export { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 export { openMetadata } from "./metadata.ts";

@@ -58,6 +58,7 @@ export class Reachable {
       const document: unknown = JSON.parse(text);
       return typeof document === "object" && document !== null ? document : undefined;
     } catch {
+      // An artifact's configuration may be anything; what is no JSON refers to nothing.
       return undefined;
     }
   }

@@ -1,7 +1,7 @@
 import { eq } from "drizzle-orm";
 import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { Failure } from "../core/errors.ts";
+import { Failure, messageOf } from "../core/errors.ts";
 import type { Database } from "./database.ts";
 import { meta } from "./schema.ts";
 
@@ -46,8 +46,8 @@ function readId(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8").trim();
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
-    throw new Failure("failed_precondition", `cannot read ${JSON.stringify(file)}: ${String(cause)}`, { cause });
+    if (isMissing(cause)) return undefined;
+    throw unreadable(file, cause);
   }
 }
 
@@ -66,8 +66,18 @@ function holdsFiles(folder: string): boolean {
   let entries;
   try {
     entries = readdirSync(folder, { withFileTypes: true });
-  } catch {
-    return false;
+  } catch (cause) {
+    if (isMissing(cause)) return false;
+    throw unreadable(folder, cause);
   }
   return entries.some((entry) => !entry.isDirectory() || holdsFiles(join(folder, entry.name)));
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+/** What cannot be read may hold anything: nobody may take it for nothing. */
+function unreadable(path: string, cause: unknown): Failure {
+  return new Failure("failed_precondition", `cannot read ${JSON.stringify(path)}: ${messageOf(cause)}`, { cause });
 }

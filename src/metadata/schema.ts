@@ -15,6 +15,7 @@ import {
 import * as v from "valibot";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { FunctionInputSchema } from "../core/function.ts";
+import { invocationStatuses } from "../core/invocation.ts";
 import { json } from "./json_column.ts";
 
 const LabelsSchema = v.record(v.string(), v.string());
@@ -24,7 +25,6 @@ const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), d
 const SettingsSchema = v.object(FunctionInputSchema.entries);
 
 const time = (name: string) => integer(name, { mode: "timestamp_ms" });
-const statuses = ["running", "succeeded", "failed", "timeout", "oom", "cancelled", "error"] as const;
 
 /** Facts about the database itself: its schema's version and its root's id. */
 export const meta = sqliteTable("meta", {
@@ -99,7 +99,7 @@ export const invocations = sqliteTable("invocations", {
   namespace: text("namespace").notNull(),
   function: text("function").notNull(),
   revision: integer("revision").notNull(),
-  status: text("status", { enum: statuses }).notNull(),
+  status: text("status", { enum: invocationStatuses }).notNull(),
   startedAt: time("started_at").notNull(),
   durationMs: real("duration_ms"),
   exitCode: integer("exit_code"),

@@ -78,6 +78,7 @@ export class WriteBehind<T> implements AsyncDisposable {
 
   #schedule(ms: number): void {
     clearTimeout(this.#timer);
+    // A failure has been told by `#begin`, which also tries again.
     this.#timer = setTimeout(() => this.#begin().catch(() => {}), ms);
   }
 

@@ -1,7 +1,9 @@
 import { messageOf } from "../core/errors.ts";
 
-export const levels = ["debug", "info", "warn", "error"] as const;
+const levels = ["debug", "info", "warn", "error"] as const;
+/** How much somebody should care. */
 export type Level = (typeof levels)[number];
+/** What a line says beside its message. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** A log of JSON lines: `time`, `level`, `message`, and what the caller adds. Secrets are never among that. */

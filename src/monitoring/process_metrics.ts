@@ -1,3 +1,4 @@
+import process from "node:process";
 import type { PrometheusText } from "./prometheus_text.ts";
 
 const startSeconds = performance.timeOrigin / 1000;

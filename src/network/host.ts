@@ -1,7 +1,7 @@
 import { AT_FDCWD, F_OK } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Network } from "../core/network.ts";
-import { type Plugin, pluginContract } from "../core/plugin.ts";
+import type { Plugin } from "../core/plugin.ts";
 import type { Spec, SpecMount } from "../core/spec.ts";
 import { withNetworkNamespace } from "./namespace.ts";
 
@@ -16,7 +16,7 @@ const files = ["/etc/resolv.conf", "/etc/hosts"];
 export const host: Plugin<Network> = {
   kind: "network",
   id: "host",
-  contract: pluginContract,
+  contract: 1,
   create: (context) => {
     const kernel = new Kernel(context.host);
     return { id: "host", apply: (spec) => applyHost(spec, (path) => exists(kernel, path)) };
