@@ -1,4 +1,4 @@
-import type { ContentStore } from "../core/content.ts";
+import type { ContentStore, Ingest } from "../core/content.ts";
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Distribution, DistributionOptions } from "../core/distribution.ts";
 import { codeOf } from "../core/errors.ts";
@@ -7,7 +7,10 @@ import { ingestRef } from "./hold.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import { SingleFlight } from "./single_flight.ts";
 
-/** Brings blobs from registries into the content store, each once at a time, and goes on where an attempt had stopped. */
+/**
+ * Brings blobs from registries into the content store, each once at a time from each repository, and goes on where an
+ * attempt had stopped.
+ */
 export class Fetcher {
   readonly #content: ContentStore;
   readonly #distribution: Distribution;
@@ -28,7 +31,7 @@ export class Fetcher {
     const { onProgress, signal, ...rest } = options;
     if (await this.#has(descriptor)) return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
     await this.#flights.run(
-      digest,
+      ingestRef(digest, reference),
       signal,
       (signal) => this.#fetch(reference, descriptor, { ...rest, signal }, onProgress),
     );
@@ -42,9 +45,9 @@ export class Fetcher {
     onProgress: OnProgress | undefined,
   ): Promise<void> {
     const { digest, size } = descriptor;
-    // It may have come while this waited.
-    if (await this.#has(descriptor)) return;
-    await using ingest = await this.#content.writer(ingestRef(digest), { digest, size });
+    await using ingest = await this.#writer(reference, descriptor);
+    // It has come from elsewhere in the meantime.
+    if (ingest === undefined) return;
     if (ingest.offset < size) {
       const { offset, body } = await this.#distribution.fetch(reference, descriptor, {
         ...options,
@@ -58,6 +61,15 @@ export class Fetcher {
       }
     }
     await ingest.commit();
+  }
+
+  async #writer(reference: ImageReference, { digest, size }: Descriptor): Promise<Ingest | undefined> {
+    try {
+      return await this.#content.writer(ingestRef(digest, reference), { digest, size });
+    } catch (error) {
+      if (codeOf(error) === "already_exists") return undefined;
+      throw error;
+    }
   }
 
   async #has({ digest }: Descriptor): Promise<boolean> {

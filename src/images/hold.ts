@@ -1,5 +1,6 @@
 import type { Digest } from "../core/digest.ts";
 import type { LeaseStore } from "../core/lease.ts";
+import type { ImageReference } from "../core/reference.ts";
 import type { SharedLock } from "../core/shared_lock.ts";
 
 /** Long enough for the largest image; garbage collection takes what a crash left behind it. */
@@ -35,10 +36,13 @@ export class Hold implements AsyncDisposable {
     }
   }
 
-  /** Holds a blob and its ingest. To be called before it is looked for, so that it cannot go in between. */
-  async content(digest: Digest): Promise<void> {
+  /**
+   * Holds a blob, and its ingest where it comes from a registry. To be called before it is looked for, so that it cannot
+   * go in between.
+   */
+  async content(digest: Digest, source?: ImageReference): Promise<void> {
     await this.#leases.add(this.#id, `content/${digest}`);
-    await this.#leases.add(this.#id, `ingest/${ingestRef(digest)}`);
+    if (source !== undefined) await this.#leases.add(this.#id, `ingest/${ingestRef(digest, source)}`);
   }
 
   async snapshot(snapshotter: string, key: string): Promise<void> {
@@ -54,7 +58,10 @@ export class Hold implements AsyncDisposable {
   }
 }
 
-/** The name under which a blob is taken in, so that the next attempt goes on where one has stopped. */
-export function ingestRef(digest: Digest): string {
-  return `image-${digest}`;
+/**
+ * The name under which a blob is taken in, so that the next attempt goes on where one has stopped. It tells sources apart:
+ * a registry that is slow, or sends other bytes, is to hinder nobody who gets the same blob elsewhere.
+ */
+export function ingestRef(digest: Digest, { registry, repository }: ImageReference): string {
+  return `image-${digest}@${registry}/${repository}`;
 }

@@ -82,7 +82,7 @@ export function fetchHeld(
   options: DistributionOptions & { readonly onProgress?: OnProgress | undefined },
 ): (descriptor: Descriptor, signal?: AbortSignal) => Promise<void> {
   return async (descriptor, signal) => {
-    await hold.content(descriptor.digest);
+    await hold.content(descriptor.digest, reference);
     await fetcher.fetch(reference, descriptor, signal === undefined ? options : { ...options, signal });
   };
 }

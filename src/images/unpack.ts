@@ -50,11 +50,19 @@ export class Unpacker {
     let parent: string | undefined;
     for (const layer of image.layers) {
       const below = parent;
-      await this.#flights.run(
-        `${snapshotter.id} ${layer.chainId}`,
-        options.signal,
-        (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
-      );
+      const { digest, size } = layer.descriptor;
+      if (await isCommitted(snapshotter, layer.chainId)) {
+        options.onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+      } else {
+        // Work is shared by those who have the same blob at hand: one that comes slowly, or is not what its image says, is
+        // to hinder nobody whose image has the same layers from elsewhere.
+        await options.arrived?.(layer);
+        await this.#flights.run(
+          `${snapshotter.id} ${layer.chainId} ${digest}`,
+          options.signal,
+          (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
+        );
+      }
       parent = layer.chainId;
     }
     return image.chainId;
@@ -65,13 +73,12 @@ export class Unpacker {
     parent: string | undefined,
     snapshotter: Snapshotter,
     budget: Budget,
-    { onProgress, signal, arrived, hold }: UnpackOptions,
+    { onProgress, signal, hold }: UnpackOptions,
   ): Promise<void> {
     const { digest, size } = layer.descriptor;
     if (await isCommitted(snapshotter, layer.chainId)) {
       return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
     }
-    await arrived?.(layer);
     const key = `${unpackPrefix}${crypto.randomUUID()}-${layer.chainId}`;
     await hold.snapshot(snapshotter.id, key);
     await snapshotter.prepare(key, parent);
