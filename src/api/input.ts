@@ -2,6 +2,7 @@ import type { Context, Env, MiddlewareHandler } from "hono";
 import * as v from "valibot";
 import { Failure, messageOf } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
+import { GrowingBytes } from "../core/growing_bytes.ts";
 import { parse } from "../core/parse.ts";
 
 /** The most that a JSON body of the admin API may have. */
@@ -38,25 +39,17 @@ export function json<Schema extends v.GenericSchema<object, object>>(
 
 /** @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */
 async function readJson(c: Context): Promise<unknown> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
+  const body = new GrowingBytes();
   for await (const chunk of c.req.raw.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > maxJsonBytes) {
+    if (body.length + chunk.length > maxJsonBytes) {
       throw new Failure("resource_exhausted", `cannot read the body: it has more than ${maxJsonBytes} bytes`, {
         details: { reason: "body_too_large", limitBytes: maxJsonBytes },
       });
     }
-    chunks.push(chunk);
-  }
-  const all = new Uint8Array(bytes);
-  let offset = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, offset);
-    offset += chunk.length;
+    body.push(chunk);
   }
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(all));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body.bytes()));
   } catch (cause) {
     throw new Failure("invalid_argument", `cannot read the body: it is no JSON: ${messageOf(cause)}`, { cause });
   }

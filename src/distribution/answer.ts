@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import { GrowingBytes } from "../core/growing_bytes.ts";
 import { interrupted } from "./cancel.ts";
 
 /** A deadline that is moved on, and the caller's signal, as one AbortController for a request and its body. */
@@ -17,17 +18,27 @@ export class Patience {
     return this.#controller.signal;
   }
 
-  /** Runs one step that has to end within a time. @throws deadline_exceeded, or the caller's reason. */
+  /**
+   * Runs one step that has to end within a time. It is not waited for when that is over: a body may not hear of its
+   * request's signal any more (Deno forgets it when the `Response` is collected).
+   * @throws deadline_exceeded, or the caller's reason.
+   */
   async within<T>(ms: number, what: string, step: () => Promise<T>): Promise<T> {
+    const { signal } = this;
+    signal.throwIfAborted();
+    const { promise: over, reject } = Promise.withResolvers<never>();
+    const give = () => reject(signal.reason);
+    signal.addEventListener("abort", give);
     this.#timer = setTimeout(() => {
       this.#controller.abort(new Failure("deadline_exceeded", `${what} within ${ms / 1000} s`));
     }, ms);
     try {
-      return await step();
+      return await Promise.race([step(), over]);
     } catch (error) {
-      throw this.signal.aborted ? this.signal.reason : error;
+      throw signal.aborted ? signal.reason : error;
     } finally {
       clearTimeout(this.#timer);
+      signal.removeEventListener("abort", give);
     }
   }
 
@@ -74,7 +85,7 @@ export class Answer {
       const { done, value } = await this.#patience.within(this.#stallMs, late, () => reader.read());
       if (!done) return value;
     } catch (error) {
-      this.#patience.end();
+      await this.discard();
       throw error;
     }
     this.#patience.end();
@@ -83,23 +94,15 @@ export class Answer {
 
   /** Reads the whole body. @throws resource_exhausted when it has more than `limitBytes`. */
   async bytes(limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
+    const body = new GrowingBytes();
     for (let chunk = await this.read(); chunk !== undefined; chunk = await this.read()) {
-      length += chunk.length;
-      if (length > limitBytes) {
+      if (body.length + chunk.length > limitBytes) {
         await this.discard();
         throw new Failure("resource_exhausted", `${this.url.host} sent more than ${limitBytes} bytes`);
       }
-      chunks.push(chunk);
+      body.push(chunk);
     }
-    const whole = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
+    return body.bytes();
   }
 
   /** Drops the rest of the body and its connection. */

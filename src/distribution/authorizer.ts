@@ -5,7 +5,7 @@ import type { Answer } from "./answer.ts";
 import { encodeBase64 } from "./base64.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
-import { isLoopback, isPrivate } from "./endpoint.ts";
+import { isPrivate, leadsInside } from "./endpoint.ts";
 import { registryFailure } from "./registry_error.ts";
 import type { Transport } from "./transport.ts";
 
@@ -142,8 +142,11 @@ export class Authorizer {
     if (!isPrivate(url) || !/^https?:$/.test(url.protocol)) {
       throw new Failure("failed_precondition", `${action}: the token server ${url.host} is not reached over https`);
     }
-    if (isLoopback(url) && !isLoopback(access.registry)) {
-      throw new Failure("permission_denied", `${action}: ${access.registry.host} names a token server on this machine`);
+    if (leadsInside(access.registry, url)) {
+      throw new Failure(
+        "permission_denied",
+        `${action}: ${access.registry.host} names a token server on this machine or its link`,
+      );
     }
     url.username = url.password = "";
     const service = challenge.parameters.get("service");

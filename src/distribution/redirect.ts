@@ -1,9 +1,9 @@
 import { Failure } from "../core/errors.ts";
-import { isLoopback } from "./endpoint.ts";
+import { leadsInside } from "./endpoint.ts";
 
 /**
  * Where a redirect leads.
- * @throws permission_denied where it leaves https, or leads into this machine from outside: a registry must not make this
+ * @throws permission_denied where it leaves https, or leads into this machine or its link from outside: a registry must not make this
  * process ask what it cannot ask itself.
  */
 export function redirected(from: URL, location: string): URL {
@@ -13,7 +13,9 @@ export function redirected(from: URL, location: string): URL {
     throw refusedRedirect(from, location, "it is neither https nor http");
   }
   if (from.protocol === "https:" && to.protocol === "http:") throw refusedRedirect(from, location, "it leaves https");
-  if (isLoopback(to) && !isLoopback(from)) throw refusedRedirect(from, location, "it leads into this machine");
+  if (leadsInside(from, to)) {
+    throw refusedRedirect(from, location, "it leads into this machine or its link");
+  }
   to.username = "";
   to.password = "";
   return to;
