@@ -46,6 +46,17 @@ export function checkHost(access: Access): MiddlewareHandler {
           "allowedHosts in its configuration adds some",
       );
     }
+    // A page's images, scripts and frames are asked for without an Origin; links that a person follows are let through.
+    const { headers } = c.req.raw;
+    if (
+      headers.get("sec-fetch-site") === "cross-site" && origin === null &&
+      !(headers.get("sec-fetch-mode") === "navigate" && headers.get("sec-fetch-dest") === "document")
+    ) {
+      throw new Failure(
+        "permission_denied",
+        "cannot serve a page from elsewhere: its browser says so (Sec-Fetch-Site)",
+      );
+    }
     return next();
   };
 }

@@ -33,6 +33,24 @@ describe("checkHost()", () => {
       ["refuses a page from elsewhere", {}, { host: "localhost", origin: "https://evil.example" }, 403],
       ["refuses a page of no origin", {}, { host: "localhost", origin: "null" }, 403],
       ["serves its own pages", {}, { host: "localhost:8080", origin: "http://localhost:8080" }, 200],
+      ["refuses what a page from elsewhere loads without saying its origin", {}, {
+        host: "localhost",
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "no-cors",
+        "sec-fetch-dest": "image",
+      }, 403],
+      ["refuses a frame in a page from elsewhere", {}, {
+        host: "localhost",
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "iframe",
+      }, 403],
+      ["serves who follows a link from elsewhere", {}, {
+        host: "localhost",
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+      }, 200],
       ["serves pages of configured names", { allowedHosts: ["app.example"] }, {
         host: "localhost",
         origin: "https://app.example",
