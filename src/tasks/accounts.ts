@@ -44,11 +44,11 @@ export function resolveUser(text: string, accounts: Accounts): Account {
   const wanted = userPart || "0";
   const entry = find(passwdEntries(accounts.passwd), wanted, ({ uid }) => uid);
   const uid = entry?.uid ?? idOf(wanted);
-  if (uid === undefined) throw refuse(text, `no user "${wanted}" is in the image's /etc/passwd`);
+  if (uid === undefined) throw refuse(text, `no user ${JSON.stringify(wanted)} is in the image's /etc/passwd`);
   const groups = groupEntries(accounts.group);
   if (groupPart !== "") {
     const gid = find(groups, groupPart, (group) => group.gid)?.gid ?? idOf(groupPart);
-    if (gid === undefined) throw refuse(text, `no group "${groupPart}" is in the image's /etc/group`);
+    if (gid === undefined) throw refuse(text, `no group ${JSON.stringify(groupPart)} is in the image's /etc/group`);
     return { user: { uid, gid, additionalGids: [] }, home: entry?.home };
   }
   const gid = entry?.gid ?? 0;
