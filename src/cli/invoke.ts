@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { Failure } from "../core/errors.ts";
+import { Failure, messageOf } from "../core/errors.ts";
 import { succeeded } from "./answer.ts";
 import { type Command, text, texts } from "./command.ts";
 import { namespaceFlag, pairs } from "./flags.ts";
@@ -29,7 +29,7 @@ export const invoke: Command = {
     const body = method === "GET" || method === "HEAD"
       ? undefined
       : data !== undefined
-      ? data.startsWith("@") ? readFileSync(data.slice(1)) : data
+      ? data.startsWith("@") ? contentOf(data.slice(1)) : data
       : process.stdin.isTTY === true
       ? undefined
       : standardInput();
@@ -55,3 +55,11 @@ export const invoke: Command = {
     return 0;
   },
 };
+
+function contentOf(path: string): Uint8Array<ArrayBuffer> {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new Failure("invalid_argument", `cannot read --data @${path}: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -15,7 +15,7 @@ export interface Check {
 
 /** @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), memfd(), capabilities(), space(root), tools()];
+  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), capabilities(), space(root), tools()];
 }
 
 function read(path: string): string {
@@ -37,10 +37,10 @@ function user(): Check {
 function kernel(): Check {
   const version = release();
   const [major = 0, minor = 0] = version.split(".").map(Number);
-  const enough = major > 5 || (major === 5 && minor >= 9);
+  const enough = major > 5 || (major === 5 && minor >= 12);
   return enough
     ? { name: "kernel", state: "ok", says: version }
-    : { name: "kernel", state: "bad", says: `${version}, without close_range(2)`, cure: "use Linux 5.9 or newer" };
+    : { name: "kernel", state: "bad", says: `${version}, without mount_setattr(2)`, cure: "use Linux 5.12 or newer" };
 }
 
 function filesystem(name: string): Check {
@@ -74,16 +74,6 @@ function seccomp(): Check {
   return actions !== ""
     ? { name: "seccomp", state: "ok", says: actions }
     : { name: "seccomp", state: "bad", says: "not in the kernel", cure: "use a kernel with CONFIG_SECCOMP_FILTER" };
-}
-
-function memfd(): Check {
-  const setting = read("/proc/sys/vm/memfd_noexec").trim();
-  return setting !== "2" ? { name: "memfd", state: "ok", says: "may be executed" } : {
-    name: "memfd",
-    state: "warn",
-    says: "vm.memfd_noexec=2: instances cannot be prepared ahead",
-    cure: "sysctl vm.memfd_noexec=1",
-  };
 }
 
 /** What the default configuration uses. @see https://man7.org/linux/man-pages/man7/capabilities.7.html */
@@ -148,6 +138,7 @@ function executable(path: string): boolean {
     accessSync(path, constants.X_OK);
     return true;
   } catch {
+    // It is not there, or may not be executed: no in either case.
     return false;
   }
 }

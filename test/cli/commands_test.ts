@@ -184,6 +184,7 @@ describe("the command line without a daemon", () => {
         [2, /"F".*lower-case letters/, "deploy", "F", "--image", "box:1"],
         [2, /lower case/, "run", "BOX:1"],
         [66, /nowhere/, "import", "/nowhere"],
+        [2, /--data @\/nowhere/, "invoke", "f", "--data", "@/nowhere"],
       ] as const
     ) {
       const { code, stdout, stderr } = await cli.run(command, ...args);
