@@ -13,7 +13,7 @@ import type { ErrorCode } from "../../src/core/errors.ts";
 import { openMetadata } from "../../src/metadata/mod.ts";
 import { oddServer } from "../distribution/odd_server.ts";
 import { type Member, tarOf } from "../images/tar_bytes.ts";
-import { digestOfBytes, LayoutFolder } from "../images/write_image.ts";
+import { digestOfBytes, LayoutFolder } from "../support/layout_folder.ts";
 import { makeBusyboxImage, makeBusyboxRoot } from "../support/busybox_image.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";

@@ -1,1 +1,0 @@
-export { digestOfBytes, LayoutFolder } from "../support/layout_folder.ts";
