@@ -78,9 +78,10 @@ export class Tasks implements AsyncDisposable {
       );
     }
     const owner = { namespace, function: functionName, image };
+    const shared = spec.linux.namespaces?.some(({ type, path }) => type === "network" && !path) !== true;
     const entry: Entry = {
       runtime,
-      task: new TrackedTask(created, owner, this.#parts.events, () => this.#entries.delete(entry)),
+      task: new TrackedTask(created, owner, this.#parts.events, shared, () => this.#entries.delete(entry)),
     };
     this.#entries.add(entry);
     return entry.task;

@@ -1,5 +1,6 @@
 import type { Events } from "../core/event.ts";
 import type { Exit, Task, TaskStats, TaskStatus } from "../core/task.ts";
+import { boundedTail } from "./bounded_tail.ts";
 
 /** Whose task it is. */
 export interface TaskOwner {
@@ -17,13 +18,18 @@ export class TrackedTask implements Task {
   readonly #task: Task;
   readonly #events: Events;
   readonly #onDelete: () => void;
+  readonly #shared: boolean;
+  #stdout: Task["stdout"];
+  #stderr: Task["stderr"];
   #startedAt: Date | undefined;
   #deletion: Promise<Exit | undefined> | undefined;
 
-  constructor(task: Task, owner: TaskOwner, events: Events, onDelete: () => void) {
+  /** @param shared whether it can give its streams away to other containers' processes: it shares a network with them. */
+  constructor(task: Task, owner: TaskOwner, events: Events, shared: boolean, onDelete: () => void) {
     this.#task = task;
     this.owner = owner;
     this.#events = events;
+    this.#shared = shared;
     this.#onDelete = onDelete;
     this.#publish("create", {});
   }
@@ -41,14 +47,18 @@ export class TrackedTask implements Task {
     return this.#task.stdin;
   }
   get stdout(): Task["stdout"] {
-    return this.#task.stdout;
+    return this.#stdout ??= this.#output(this.#task.stdout);
   }
   get stderr(): Task["stderr"] {
-    return this.#task.stderr;
+    return this.#stderr ??= this.#output(this.#task.stderr);
   }
   /** When its process was executed. */
   get startedAt(): Date | undefined {
     return this.#startedAt;
+  }
+
+  #output(stream: Task["stdout"]): Task["stdout"] {
+    return stream === undefined || !this.#shared ? stream : boundedTail(stream, this.#task.wait());
   }
 
   async start(): Promise<void> {
