@@ -74,7 +74,7 @@ describe("a daemon on a root folder", () => {
     for (const [offset, text] of [[0, /the file is no database: stop/], [4096, /the file is damaged: stop/]] as const) {
       const at = copy();
       const file = openSync(join(at, "root/mayfly.db"), "r+");
-      writeSync(file, "\xff".repeat(16384), offset);
+      writeSync(file, new Uint8Array(16384).fill(0xff), 0, 16384, offset);
       closeSync(file);
       await refuses(at, text);
     }
