@@ -1,7 +1,7 @@
 /** What this machine can do, read from /proc and /sys, with the cure for what it cannot. */
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
+import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { release } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { bytes } from "./output.ts";
 
@@ -15,7 +15,7 @@ export interface Check {
 
 /** @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), capabilities(), space(root), tools()];
+  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), capabilities(), space(root)];
 }
 
 function read(path: string): string {
@@ -120,25 +120,4 @@ function space(root: string): Check {
   return free > 1024 ** 3
     ? { name: "disk", state: "ok", says }
     : { name: "disk", state: "warn", says, cure: "free some, or choose another --root" };
-}
-
-function tools(): Check {
-  const found = ["crun", "runc"].filter((tool) =>
-    (process.env["PATH"] ?? "").split(delimiter).concat("/usr/sbin").some((folder) => executable(join(folder, tool)))
-  );
-  return {
-    name: "other runtimes",
-    state: "ok",
-    says: found.length > 0 ? found.join(", ") : "none, and none is needed",
-  };
-}
-
-function executable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    // It is not there, or may not be executed: no in either case.
-    return false;
-  }
 }

@@ -19,8 +19,6 @@ export interface Metadata {
   readonly leases: LeaseStore;
   /** The rows of one snapshotter. */
   snapshots(snapshotter: string): SnapshotStore;
-  /** The snapshotters that have rows. */
-  snapshotters(): Promise<readonly string[]>;
   /** Writes what is waiting and closes the database. */
   close(): Promise<void>;
 }

@@ -10,7 +10,7 @@ import { LibsqlLeaseStore } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
 import { identifyRoot, type RootIdentity } from "./root_id.ts";
-import { LibsqlSnapshotStore, snapshottersWithRows } from "./snapshots.ts";
+import { LibsqlSnapshotStore } from "./snapshots.ts";
 
 export interface OpenMetadataOptions {
   /** The folder that the database is of; `mayfly.db` is in it. */
@@ -73,10 +73,6 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
 
   snapshots(snapshotter: string): SnapshotStore {
     return new LibsqlSnapshotStore(snapshotter, { relaxed: this.#relaxed, durable: this.#durable });
-  }
-
-  snapshotters(): Promise<readonly string[]> {
-    return snapshottersWithRows(this.#relaxed);
   }
 
   close(): Promise<void> {

@@ -128,14 +128,6 @@ export class LibsqlSnapshotStore implements SnapshotStore {
   }
 }
 
-/** The snapshotters that have rows. */
-export async function snapshottersWithRows(database: Database): Promise<readonly string[]> {
-  const rows = await database.run((queries) =>
-    queries.selectDistinct({ snapshotter: snapshots.snapshotter }).from(snapshots).orderBy(snapshots.snapshotter)
-  );
-  return rows.map((row) => row.snapshotter);
-}
-
 function taken(action: string, key: string): Failure {
   return new Failure("already_exists", `${action}: a snapshot ${quote(key)} is there`);
 }

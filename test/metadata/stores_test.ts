@@ -132,6 +132,6 @@ describe("definitions behind a URL", () => {
     await here.metadata.images.put({ namespace: "default", name: "x", target: target("1") });
     await here.metadata.snapshots("overlay").create("a", "active");
     assert.equal((await there.metadata.images.get("default", "x"))?.target.digest, digest("1"));
-    assert.deepEqual(await there.metadata.snapshotters(), []);
+    assert.deepEqual(await there.metadata.snapshots("overlay").list(), []);
   });
 });

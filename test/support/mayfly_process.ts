@@ -4,14 +4,9 @@ import { basename, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../../src/host/mod.ts";
+import { sameHost } from "./same_host.ts";
 
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-
-/** The command that runs the program on the host that runs this test. */
-async function command(): Promise<readonly [string, ...string[]]> {
-  const { name } = await currentHost();
-  return name === "deno" ? [process.execPath, "run", "-A", "--no-check", main] : [process.execPath, main];
-}
 
 export interface Finished {
   readonly code: number | null;
@@ -24,7 +19,7 @@ export async function mayfly(
   args: readonly string[],
   options: { readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<Finished> {
-  const [program, ...first] = await command();
+  const [program, ...first] = await sameHost(main);
   const child = spawn(program, [...first, ...args], { env: { ...process.env, ...options.env } });
   child.stdin.end(options.input ?? "");
   const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
@@ -58,7 +53,7 @@ export class MayflyProcess implements AsyncDisposable {
     flags: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
   ): Promise<MayflyProcess> {
-    const [program, ...first] = await command();
+    const [program, ...first] = await sameHost(main);
     const args = [...first, "serve", ...stateFlags(folder), "--listen", "127.0.0.1:0", ...flags];
     const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ["ignore", "inherit", "pipe"] });
     let log = "";
