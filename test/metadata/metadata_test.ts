@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { createClient } from "@libsql/client/sqlite3";
@@ -114,6 +114,13 @@ describe("openMetadata()", () => {
       await using metadata = await openMetadata({ root: root.path });
       assert.match(metadata.conflict ?? "", /there is no such file/);
     }
+  });
+
+  it("takes a folder that it cannot read for no empty one", async () => {
+    using root = temporaryRoot();
+    writeFileSync(join(root.path, "content"), "no folder");
+    await assert.rejects(openMetadata({ root: root.path }), { code: "failed_precondition", message: /content/ });
+    assert.ok(!existsSync(join(root.path, "id")));
   });
 
   it("refuses a file that is no database, with the cure", async () => {
