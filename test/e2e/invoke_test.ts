@@ -154,7 +154,7 @@ describe("invoking a function", () => {
 
     it("by its memory is told apart", async () => {
       const memoryBytes = 24 * 1024 * 1024;
-      await world.script("oom", "head -c 100m /dev/zero | tail -c 100m | wc -c; exit 1", { memoryBytes });
+      await world.script("oom", "head -c 100m /dev/zero | tail -c 100m | wc -c >&2; exit 1", { memoryBytes });
       await world.script("oom-self", "exec tail -c 100m /dev/zero", { memoryBytes });
       for (const name of ["oom", "oom-self"]) {
         const answer = await world.curl(`/fn/${name}`);
