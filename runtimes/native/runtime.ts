@@ -1,7 +1,7 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { CreateTask, Runtime, Task } from "../../src/core/runtime.ts";
 import type { Spec } from "../../src/core/spec.ts";
-import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
+import { CgroupPool, type Cgroups, type CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
 import { errno } from "../../src/linux/errno.ts";
@@ -9,6 +9,7 @@ import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
+import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { startFailure } from "./failure.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
@@ -33,11 +34,13 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
+  readonly #pool: CgroupPool;
   readonly #tasks = new Map<string, Task>();
 
   constructor(parts: NativeRuntimeParts) {
-    const { kernel, folder } = parts;
+    const { kernel, folder, cgroups, cgroupParent } = parts;
     this.#parts = parts;
+    this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
     // Until it executes, a child shares this process's memory: nobody else may look into either.
     setUndumpable(kernel);
@@ -66,7 +69,9 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const hierarchies = cgroups.hierarchies(resources);
     const blueprint = this.#blueprints.get(spec, rootfs, streams, hierarchies);
     const { namespaces } = blueprint.settings;
-    const cgroup = cgroups.create(this.#cgroupPath(id, spec), resources);
+    const path = this.#cgroupPath(id, spec);
+    const reusable = leavesCgroupAlone(spec, blueprint.settings);
+    const cgroup = reusable ? this.#pool.take(path, resources) : cgroups.create(path, resources);
     try {
       const pipes = new Pipes(kernel, streams);
       const spawn = () => {
@@ -80,8 +85,9 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         }
       };
       const initIsLast = namespaces.made.has("pid");
+      const keepCgroup = (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats);
       const onDelete = () => this.#tasks.delete(id);
-      const task = new NativeTask({ id, kernel, children, cgroup, pipes, initIsLast, spawn, onDelete });
+      const task = new NativeTask({ id, kernel, children, cgroup, pipes, initIsLast, spawn, keepCgroup, onDelete });
       this.#tasks.set(id, task);
       return task;
     } catch (error) {
@@ -93,13 +99,14 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   async recover(): Promise<readonly string[]> {
     const { cgroups, cgroupParent } = this.#parts;
     const ids = new Set<string>();
+    await this.#pool.clear();
     for (const path of cgroups.below(cgroupParent)) {
       const id = path.slice(cgroupParent.length + 1).split("/")[0] ?? "";
       if (this.#tasks.has(id)) continue;
       const cgroup = cgroups.open(path);
       await cgroup.kill();
       await cgroup.remove();
-      ids.add(id);
+      if (validId.test(id)) ids.add(id);
     }
     return [...ids];
   }
@@ -107,6 +114,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { children, cgroups, cgroupParent } = this.#parts;
     await Promise.all(this.tasks().map((task) => task.delete()));
+    await this.#pool[Symbol.asyncDispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();
     // Another process may be using the same one.

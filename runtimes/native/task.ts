@@ -1,6 +1,6 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Exit, Task, TaskStats, TaskStatus } from "../../src/core/task.ts";
-import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
+import type { Cgroup, CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
@@ -19,6 +19,8 @@ export interface TaskParts {
   readonly initIsLast: boolean;
   /** Makes the child. @throws the failing step's error. */
   readonly spawn: () => { readonly pid: number; readonly pidfd: number };
+  /** Keeps the cgroup for another container. @returns false where it has to be removed. */
+  readonly keepCgroup: (stats: CgroupStats) => boolean;
   /** Called when everything is removed. */
   readonly onDelete: () => void;
 }
@@ -31,6 +33,8 @@ export class NativeTask implements Task {
   #status: TaskStatus = "created";
   #pid: number | undefined;
   #pidfd: number | undefined;
+  /** The cgroup's numbers when init had ended. */
+  #stats: CgroupStats | undefined;
   #deleted: Promise<Exit | undefined> | undefined;
 
   constructor(parts: TaskParts) {
@@ -108,7 +112,7 @@ export class NativeTask implements Task {
   }
 
   async #delete(): Promise<Exit | undefined> {
-    const { cgroup, pipes, initIsLast, onDelete } = this.#parts;
+    const { cgroup, pipes, initIsLast, keepCgroup, onDelete } = this.#parts;
     let exit: Exit | undefined;
     try {
       if (this.#pid !== undefined) {
@@ -126,7 +130,8 @@ export class NativeTask implements Task {
     } finally {
       pipes.close();
       if (!initIsLast) await cgroup.kill();
-      if (!cgroup.tryRemove()) await cgroup.remove();
+      const kept = this.#stats !== undefined && keepCgroup(this.#stats);
+      if (!kept && !cgroup.tryRemove()) await cgroup.remove();
       onDelete();
     }
     return exit;
@@ -138,7 +143,8 @@ export class NativeTask implements Task {
     if (this.#pidfd !== undefined) kernel.attempt("close", this.#pidfd);
     this.#pidfd = undefined;
     try {
-      const { oomKills, ...usage } = cgroup.stats();
+      this.#stats = cgroup.stats();
+      const { oomKills, ...usage } = this.#stats;
       this.#exit.resolve({ code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage });
     } catch (error) {
       this.#exit.reject(error);

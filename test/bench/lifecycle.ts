@@ -121,11 +121,18 @@ try {
   const get = (): never => {
     throw new Error("the native runtime needs no other plugin");
   };
-  const runtime = await native.create({ host, root: folder, run, config: { cgroupParent }, get });
+  const runtime: Runtime & Partial<AsyncDisposable> = await native.create({
+    host,
+    root: folder,
+    run,
+    config: { cgroupParent },
+    get,
+  });
   console.log(`${host.name} ${host.version}, ${runs} runs, full default configuration, milliseconds`);
   console.log(`${"".padEnd(28)}${"p50".padStart(7)}${"p90".padStart(7)}`);
   await compare(runtime, "busybox true", ["/bin/true"]);
   if (tiny) await compare(runtime, "an empty program", ["/bin/tiny"]);
+  await runtime[Symbol.asyncDispose]?.();
 } finally {
   for (const name of [".", ...readdirSync("/sys/fs/cgroup")]) {
     for (const suffix of ["", "-crun", "-runc"]) {

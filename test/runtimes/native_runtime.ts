@@ -5,6 +5,7 @@ import type { Rootfs } from "../../src/core/mount.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Cgroups, detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
+import { idlePrefix } from "../../src/linux/cgroup/pool.ts";
 import { Children } from "../../src/linux/children.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { generateSpec } from "../../src/tasks/spec.ts";
@@ -36,8 +37,17 @@ export function busyboxRootfs(root: string): Rootfs {
   return { mounts: [{ type: "bind", source: root, options: ["rbind", "ro"] }], scratch: { sizeBytes: 1 << 20 } };
 }
 
-/** The folders of containers' cgroups below a parent. */
+/** The folders of containers' cgroups below a parent, without those that wait for the next container. */
 export function cgroupsOf(parent: string): readonly string[] {
+  return foldersBelow(parent).filter((path) => !path.includes(`/${idlePrefix}`));
+}
+
+/** The folders of cgroups that wait for the next container. */
+export function idleCgroupsOf(parent: string): readonly string[] {
+  return foldersBelow(parent).filter((path) => path.includes(`/${idlePrefix}`));
+}
+
+function foldersBelow(parent: string): readonly string[] {
   return mountPoints.map((point) => point + parent).filter((path) => existsSync(path)).flatMap((path) =>
     readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) =>
       join(path, name)

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,27 +10,42 @@ import { fileURLToPath } from "node:url";
 import type { NativeRuntime } from "../../runtimes/native/runtime.ts";
 import { codeOf } from "../../src/core/errors.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
-import type { Spec } from "../../src/core/spec.ts";
+import type { Spec, SpecResources } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
 import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
-import { busyboxRootfs, cgroupsOf, hasCgroups, nativeRuntime, removeCgroups, specFor } from "./native_runtime.ts";
+import {
+  busyboxRootfs,
+  cgroupsOf,
+  hasCgroups,
+  idleCgroupsOf,
+  nativeRuntime,
+  removeCgroups,
+  specFor,
+} from "./native_runtime.ts";
 
 const host = await currentHost();
 const kernel = new Kernel(host);
 const isRoot = process.geteuid?.() === 0;
+const MiB = 1024 * 1024;
 let count = 0;
 
 function onHierarchies(name: string, layout?: Layout, options?: Parameters<typeof testRuntime>[2]): void {
   const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
-  testRuntime(name, async (folder) => ({
-    runtime: await nativeRuntime(join(folder, "run"), cgroupParent, layout),
-    leftovers: () => cgroupsOf(cgroupParent),
-    close: () => removeCgroups(cgroupParent),
-  }), options);
+  testRuntime(name, async (folder) => {
+    const runtime = await nativeRuntime(join(folder, "run"), cgroupParent, layout);
+    return {
+      runtime,
+      leftovers: () => cgroupsOf(cgroupParent),
+      close: async () => {
+        await runtime[Symbol.asyncDispose]();
+        assert.equal(hasCgroups(cgroupParent), false);
+      },
+    };
+  }, options);
 }
 
 onHierarchies("native");
@@ -47,6 +62,8 @@ if (unified.length > 0 && detected?.hierarchies.length !== unified.length) {
   );
 }
 
+const rename = detected?.hierarchies.some(({ version }) => version === 1) ? false : "cgroup v2 cannot rename";
+
 describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
   const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
   let folder: string;
@@ -60,10 +77,15 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     runtime = await nativeRuntime(join(folder, "run"), cgroupParent);
   });
 
-  after(() => {
-    removeCgroups(cgroupParent);
+  after(async () => {
+    await runtime[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   });
+
+  function limited(script: string, resources: SpecResources): Spec {
+    const spec = specFor(["sh", "-c", script]);
+    return { ...spec, linux: { ...spec.linux, resources } };
+  }
 
   async function outputOf(args: readonly string[], root: Rootfs = rootfs): Promise<string> {
     const task = await runtime.create({ id: `n${count++}`, spec: specFor(args), rootfs: root });
@@ -225,6 +247,60 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     await next[Symbol.asyncDispose]();
     assert.equal((await task.wait()).signal, 9);
     assert.equal(hasCgroups(parent), false);
+  });
+
+  it("uses a cgroup again, as new, and only for a while", { skip: rename }, async () => {
+    const settings = { memory: { limit: 64 << 20 }, pids: { limit: 32 }, devices: [{ allow: true }] };
+    const run = async (script: string, resources: SpecResources = settings) => {
+      const task = await runtime.create({ id: `again${count++}`, spec: limited(script, resources), rootfs });
+      await task.start();
+      const inodes = cgroupsOf(cgroupParent).filter((path) => path.endsWith(task.id)).map((path) => statSync(path).ino);
+      const { usage, oomKilled } = await task.wait();
+      await task.delete();
+      return { ...usage, oomKilled, inodes };
+    };
+    const first = await run("i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done");
+    const second = await run("true");
+    assert.deepEqual(second.inodes, first.inodes);
+    assert.ok(Number(second.cpuMicros) < Number(first.cpuMicros) / 2, `${second.cpuMicros} after ${first.cpuMicros}`);
+    // What the one used is not told of the other.
+    const large = await run("head -c 700000 /dev/zero > /tmp/x");
+    const small = await run("true");
+    assert.ok(Number(small.memoryPeakBytes) <= Number(large.memoryPeakBytes) + MiB);
+    // Other limits, even the same numbers, are another's.
+    assert.notDeepEqual((await run("true", { ...settings })).inodes, small.inodes);
+    // One that ran out of memory, and one that could have changed its cgroup, are not kept.
+    const tight = { ...settings, memory: { limit: 8 << 20, swap: 8 << 20 } };
+    const killed = await run("x=$(head -c 30000000 /dev/zero | tr '\\0' x)", tight);
+    assert.ok(killed.oomKilled);
+    assert.notDeepEqual((await run("true", tight)).inodes, killed.inodes);
+    const deadline = Date.now() + 5000;
+    while (idleCgroupsOf(cgroupParent).length > 0) {
+      assert.ok(Date.now() < deadline, "unused cgroups stay");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  });
+
+  it("does not use a cgroup again that its container could have changed", async () => {
+    const spec = limited("true", { pids: { limit: 32 } });
+    const writable = spec.mounts?.map((mount) => mount.type === "cgroup" ? { ...mount, options: ["rw"] } : mount);
+    const { seccomp: _, ...unfiltered } = spec.linux;
+    const administrator = { ...spec.process.capabilities, bounding: ["CAP_SYS_ADMIN"] };
+    for (
+      const changed of [
+        { ...spec, mounts: writable ?? [] },
+        { ...spec, linux: unfiltered },
+        { ...spec, process: { ...spec.process, capabilities: administrator } },
+        { ...spec, linux: { ...spec.linux, cgroupsPath: "elsewhere" } },
+      ]
+    ) {
+      const idle = idleCgroupsOf(cgroupParent).length;
+      const task = await runtime.create({ id: `changed${count++}`, spec: changed, rootfs });
+      await task.start();
+      await task.wait();
+      await task.delete();
+      assert.ok(idleCgroupsOf(cgroupParent).length <= idle);
+    }
   });
 
   it("recover() kills what is left in a cgroup", async () => {
