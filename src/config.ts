@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
-type Form = "text" | "number" | "boolean" | "list" | "json";
+type Form = "text" | "number" | "boolean" | "list" | "json" | "secret";
 
 interface Option<Schema extends v.GenericSchema = v.GenericSchema> {
   readonly schema: Schema;
@@ -29,7 +29,8 @@ function option<Schema extends v.GenericSchema>(form: Form, schema: Schema, help
 /**
  * Every option of the daemon. Each can stand in the configuration file under its name, in the environment as `MAYFLY_` and
  * its name in capitals (`MAYFLY_MAX_CONCURRENCY`), and on the command line in dashes (`--max-concurrency`). The command
- * line wins over the environment, that over the file, that over the default.
+ * line wins over the environment, that over the file, that over the default. Secrets have no place on the command line,
+ * which every user of the machine can read.
  */
 export const options = {
   root: option("text", v.optional(path, "/var/lib/mayfly"), "folder for what must last: content, snapshots, database"),
@@ -45,7 +46,7 @@ export const options = {
   ),
   adminTcp: option("boolean", v.optional(v.boolean(), false), "also serve /v1 and /metrics over TCP; needs adminToken"),
   adminToken: option(
-    "text",
+    "secret",
     v.optional(v.pipe(v.string(), v.minLength(16, "at least 16 characters"))),
     "bearer token for /v1 over TCP",
   ),
@@ -65,7 +66,7 @@ export const options = {
     v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),
     "libSQL URL for definitions (images, functions); default: the file in root",
   ),
-  databaseToken: option("text", v.optional(v.string()), "auth token for the database"),
+  databaseToken: option("secret", v.optional(v.string()), "auth token for the database"),
   plainHttp: option(
     "list",
     v.optional(v.array(v.string()), []),
@@ -119,6 +120,7 @@ export function environmentOf(name: string): string {
 function parseText(form: Form, text: string, where: string): unknown {
   switch (form) {
     case "text":
+    case "secret":
       return text;
     case "number": {
       const value = Number(text);
@@ -178,6 +180,9 @@ export function readConfig(sources: ConfigSources = {}): Config {
     const flag = flagOf(name);
     const fromFlag = sources.flags?.[flag];
     if (fromFlag !== undefined) {
+      if (options[name].form === "secret") {
+        throw wrong(`--${flag}`, `would be seen by every user of the machine: set ${variable}, or ${name} in the file`);
+      }
       merged[name] = typeof fromFlag === "boolean" ? fromFlag : parseText(options[name].form, fromFlag, `--${flag}`);
       origin.set(name, `--${flag}`);
     }
@@ -186,8 +191,9 @@ export function readConfig(sources: ConfigSources = {}): Config {
   if (!result.success) {
     const [issue] = result.issues;
     const key = String(issue.path?.[0]?.key ?? "");
-    const secret = /token/i.test(key) ? "" : ` is ${JSON.stringify(merged[key])},`;
-    throw wrong(origin.get(key) ?? key, `${secret.trim()} wanted ${issue.message}`.trim());
+    const secret = key in options && options[key as OptionName].form === "secret";
+    const is = secret ? "" : `is ${JSON.stringify(merged[key])}, `;
+    throw wrong(origin.get(key) ?? key, `${is}wanted ${issue.message}`);
   }
   if (result.output.adminTcp && result.output.adminToken === undefined) {
     throw wrong(

@@ -2,7 +2,7 @@
  * The composition root: host → plugins → images → tasks → functions → api. It only joins what the other folders make;
  * whatever needs a decision is decided there.
  */
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import type { Access } from "./api/access.ts";
 import { createApp } from "./api/app.ts";
 import type { ApiParts } from "./api/parts.ts";
@@ -52,10 +52,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   requireRoot(kernel);
   // First of all: from now on nobody reads secrets out of this process or of a child that has not executed yet.
   setUndumpable(kernel);
-  for (const folder of [config.root, config.run]) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    chmodSync(folder, 0o700);
-  }
+  for (const folder of [config.root, config.run]) makeOwnFolder(folder);
   for (const folder of [config.root, config.run]) undo.use(lockFile(kernel, `${folder}/lock`));
 
   const registry = undo.use(new PluginRegistry(builtins));
@@ -222,6 +219,20 @@ function requireRoot(kernel: Kernel): void {
       `cannot open the daemon as uid ${uid}: containers are made by root, use sudo`,
     );
   }
+}
+
+/** Makes a folder that is root's alone. One that somebody else has prepared, or a link to one, is refused. */
+function makeOwnFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const status = lstatSync(path);
+  if (!status.isDirectory() || status.uid !== 0) {
+    const is = status.isDirectory() ? `the folder of uid ${status.uid}` : "no folder";
+    throw new Failure(
+      "failed_precondition",
+      `cannot keep state in "${path}": it is ${is}, want a folder of root's own`,
+    );
+  }
+  chmodSync(path, 0o700);
 }
 
 /** Options that have a name of their own belong to a plugin in the end. */

@@ -35,6 +35,11 @@ describe("readConfig()", () => {
     ],
     ["text that is no JSON", { file: { name: "c.json", text: "{" } }, /c\.json is no JSON/],
     ["a list in place of an object", { file: { name: "c.json", text: "[]" } }, /c\.json is no JSON object/],
+    [
+      "a secret on the command line",
+      { flags: { "admin-token": "x".repeat(16) } },
+      /every user[^]*set MAYFLY_ADMIN_TOKEN/,
+    ],
     ["a relative root", { flags: { root: "here" } }, /--root is "here", wanted an absolute path/],
     ["a word as a number", { env: { MAYFLY_DRAIN_MS: "soon" } }, /MAYFLY_DRAIN_MS is "soon", wanted a number/],
     [
@@ -49,7 +54,7 @@ describe("readConfig()", () => {
   }
 
   it("does not repeat a refused token", () => {
-    assert.throws(() => readConfig({ flags: { "admin-token": "hunter2" } }), (error: unknown) => {
+    assert.throws(() => readConfig({ env: { MAYFLY_ADMIN_TOKEN: "hunter2" } }), (error: unknown) => {
       assert.doesNotMatch((error as Error).message, /hunter2/);
       return true;
     });

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { flagOf, options } from "../config.ts";
+import { environmentOf, flagOf, options } from "../config.ts";
 import { Failure, messageOf } from "../core/errors.ts";
 import type { Command, Flag, FlagValues } from "./command.ts";
 
@@ -18,7 +18,8 @@ const configFlags: Readonly<Record<string, Flag>> = Object.fromEntries(
   Object.entries(options).map(([name, option]) => [flagOf(name), {
     type: option.form === "boolean" ? "boolean" : "string",
     value: option.form,
-    help: option.help,
+    // Taken here only to be refused with its reason.
+    help: option.form === "secret" ? `${option.help}; as ${environmentOf(name)} or in the file only` : option.help,
   }]),
 );
 

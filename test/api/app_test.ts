@@ -12,7 +12,7 @@ describe("the admin API", () => {
   let world: World;
 
   before(async () => {
-    world = await World.open({ "admin-tcp": "true", "admin-token": token });
+    world = await World.open({ "admin-tcp": "true" }, { MAYFLY_ADMIN_TOKEN: token });
   });
 
   after(async () => {

@@ -45,12 +45,16 @@ export class World implements AsyncDisposable {
   readonly url: string;
   readonly #daemon: DaemonHandle;
 
-  static async open(flags: Readonly<Record<string, string>> = {}): Promise<World> {
+  static async open(
+    flags: Readonly<Record<string, string>> = {},
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<World> {
     const folder = mkdtempSync(join(tmpdir(), "mayfly-world-"));
     const cgroup = `mayfly-test-${process.pid}`;
     const daemon = await openDaemon(
       await currentHost(),
       readConfig({
+        env,
         flags: {
           root: join(folder, "root"),
           run: join(folder, "run"),
