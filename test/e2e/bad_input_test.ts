@@ -306,7 +306,7 @@ describe("a function", () => {
     await addsNothing(async () => {
       const problem = await problemOf(await fetch(`${daemon.url}/fn/nobody`, { method: "POST", body: "x" }));
       assert.deepEqual([problem.status, problem.code], [404, "not_found"]);
-      await refused({ ...wanted, api: ["GET", "/v1/functions/nobody"], cli: ["invoke", "nobody", "-d", "x"] });
+      await refused({ ...wanted, api: ["GET", "/v1/functions/nobody"], cli: ["invoke", "nobody", "-X", "GET"] });
       await refused({ ...wanted, api: ["DELETE", "/v1/functions/nobody"], cli: ["rm", "nobody"] });
       await refused({ ...wanted, api: ["GET", "/v1/functions/nobody/logs"], cli: ["logs", "nobody"] });
     });
@@ -341,7 +341,7 @@ describe("a function", () => {
       const problem = await problemOf(await fetch(`${daemon.url}/fn/small`, sent));
       assert.deepEqual([problem.status, problem.type], [413, "urn:mayfly:problem:body-too-large"]);
       assert.match(problem.detail, /1000 bytes/);
-      const { code, stderr } = await cli(["invoke", "small", "-d", sent.body]);
+      const { code, stderr } = await mayfly(["invoke", ...stateFlags(folder), "small"], { input: sent.body });
       assert.ok(code !== 0);
       assert.match(stderr, /1000 bytes/);
       const wanted = { status: 413, type: "body-too-large", code: "resource_exhausted", exit: 75 } as const;
