@@ -21,6 +21,7 @@ export class Pipes {
   #ends: StdioEnds = { stdin: undefined, stdout: undefined, stderr: undefined };
   /** The daemon's ends that are no streams yet. */
   readonly #own: { stdin?: number; stdout?: number; stderr?: number } = {};
+  readonly #ended = Promise.withResolvers<void>();
   #stdin: WritableStream<Uint8Array> | undefined;
   #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
@@ -55,13 +56,13 @@ export class Pipes {
 
   get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
     const fd = this.#take("stdout");
-    if (fd !== undefined) this.#stdout = this.#host.readable(fd);
+    if (fd !== undefined) this.#stdout = this.#host.readable(fd, { ended: this.#ended.promise });
     return this.#stdout;
   }
 
   get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
     const fd = this.#take("stderr");
-    if (fd !== undefined) this.#stderr = this.#host.readable(fd);
+    if (fd !== undefined) this.#stderr = this.#host.readable(fd, { ended: this.#ended.promise });
     return this.#stderr;
   }
 
@@ -72,9 +73,15 @@ export class Pipes {
     for (const fd of [stdin, stdout, stderr]) if (fd !== undefined) this.#kernel.attempt("close", fd);
   }
 
+  /** The container's init has ended: nothing more is likely to come. */
+  end(): void {
+    this.#ended.resolve();
+  }
+
   /** Closes whatever nobody is using. Streams that somebody reads or writes go on to their end. */
   close(): void {
     this.release();
+    this.end();
     for (const name of streamNames) {
       const fd = this.#take(name);
       if (fd !== undefined) this.#kernel.attempt("close", fd);

@@ -138,8 +138,9 @@ export class NativeTask implements Task {
   }
 
   #ended({ code, signal }: ChildExit): void {
-    const { cgroup, kernel } = this.#parts;
+    const { cgroup, kernel, pipes } = this.#parts;
     this.#status = "stopped";
+    pipes.end();
     if (this.#pidfd !== undefined) kernel.attempt("close", this.#pidfd);
     this.#pidfd = undefined;
     try {

@@ -62,8 +62,10 @@ export interface Host {
   /**
    * Reads a pipe or stream socket until its end. The stream owns the descriptor and closes it at the end, on error, and
    * on cancel. Reads happen only as the consumer pulls, in chunks of up to 64 KiB or more.
+   * @param options.ended resolves when the program that writes has ended: a short one is then read with less effort. It
+   * never rejects.
    */
-  readable(fd: number): ReadableStream<Uint8Array<ArrayBuffer>>;
+  readable(fd: number, options?: { readonly ended?: Promise<void> }): ReadableStream<Uint8Array<ArrayBuffer>>;
   /**
    * Writes to a pipe or stream socket. The stream owns the descriptor and closes it on close and on abort; `close()`
    * resolves when the kernel has all bytes and the descriptor is closed. Writing to a reader that is gone errors the stream

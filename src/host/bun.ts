@@ -47,7 +47,7 @@ export const host: Host = {
   pid: process.pid,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
-  readable: (fd) => readable(c, fd, (own) => fileReader(c, own)),
+  readable: (fd, { ended } = {}) => readable(c, fd, (own) => fileReader(c, own), ended),
   writable: (fd) => writable(c, fd, (own) => fileWriter(c, own)),
   onChild,
   onSignal,

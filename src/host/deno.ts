@@ -51,7 +51,7 @@ export const host: Host = {
   pid: process.pid,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
-  readable: (fd) => readable(c, fd, socketReader),
+  readable: (fd, { ended } = {}) => readable(c, fd, socketReader, ended),
   writable: (fd) => writable(c, fd, socketWriter),
   onChild,
   onSignal,

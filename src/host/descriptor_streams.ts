@@ -26,21 +26,34 @@ const chunkBytes = 64 << 10;
 /** A quarter of what an unprivileged process may ask for; a refusal is harmless. Fewer wake-ups for a long stream. */
 const longPipeBytes = 256 << 10;
 
+/** How long a stream whose writer is about to end is left alone. */
+const patienceMs = 4;
+
 /**
  * A stream over a descriptor. What lies in the pipe is read by one system call; the runtime's own machinery, which costs
- * ten times that to set up, is made at the first read that would block, and most short streams are over by then.
+ * ten times that to set up, is made where a read would block, and most short streams are over by then.
+ * @param ended resolves when the writer has ended; a first read that would block waits for that a little while.
  */
 export function readable(
   libc: Libc,
   fd: number,
   wait: (fd: number) => DescriptorReader,
+  ended: Promise<void> | undefined,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   libc.fcntl(fd, setStatusFlags, nonBlocking);
   let source: DescriptorReader | undefined;
+  let patient = ended !== undefined;
+  let cancelled = false;
   return new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
       if (source === undefined) {
-        const length = libc.read(fd, scratch);
+        let length = libc.read(fd, scratch);
+        if (length < 0 && patient && ended !== undefined) {
+          patient = false;
+          await within(patienceMs, ended);
+          if (cancelled) return;
+          length = libc.read(fd, scratch);
+        }
         if (length > 0) return controller.enqueue(scratch.slice(0, length));
         if (length === 0) {
           libc.close(fd);
@@ -55,10 +68,22 @@ export function readable(
       controller.enqueue(chunk);
     },
     cancel() {
+      cancelled = true;
       if (source === undefined) libc.close(fd);
       else return source.cancel();
     },
   }, { highWaterMark: 0 });
+}
+
+/** Resolves with the event, or when it has not come in time. */
+function within(ms: number, event: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    event.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** Shared by all: it is filled and copied from within one synchronous step. */
