@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import type { Failure } from "../core/errors.ts";
 import type { FunctionRecord } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
@@ -71,6 +72,8 @@ export class InvocationRun implements Progress {
       } catch (error) {
         this.#settle(this.#stopped ?? (this.#launching ? startFailed(error) : error));
       }
+      // The answer leaves in this turn of the event loop, the clean-up holds up what comes behind it.
+      await new Promise((resolve) => setImmediate(resolve));
     } finally {
       measure(this);
     }
@@ -141,7 +144,8 @@ export class InvocationRun implements Progress {
   }
 
   async #keep(stderr: ReadableStream<Uint8Array>): Promise<void> {
-    for await (const chunk of stderr) this.stderr.push(chunk);
+    const reader = stderr.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) this.stderr.push(part.value);
   }
 
   /** Ends the container before its time. Without effect once it has ended by itself. */
@@ -174,9 +178,10 @@ export class InvocationRun implements Progress {
 
   #whole(): Response {
     const headers = this.#headers();
-    headers["content-length"] = String(this.output?.bytes ?? 0);
-    const body = this.options.request.method === "HEAD" ? null : this.output?.whole() ?? null;
-    return new Response(body, { headers });
+    const bytes = this.output?.bytes ?? 0;
+    headers["content-length"] = String(bytes);
+    const withBody = bytes > 0 && this.options.request.method !== "HEAD";
+    return new Response(withBody ? this.output?.whole() : null, { headers });
   }
 
   #streamed(): Response {

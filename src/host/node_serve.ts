@@ -38,6 +38,8 @@ async function send(response: Response, outgoing: ServerResponse): Promise<void>
   if (outgoing.destroyed) return await body?.cancel().catch(() => {});
   outgoing.writeHead(response.status, response.statusText, [...response.headers].flat());
   if (body === null) return void outgoing.end();
+  // A body that is there already goes out together with its head.
+  if (!response.headers.has("content-length")) outgoing.flushHeaders();
   const reader = body.getReader();
   let wake = () => {};
   outgoing.on("drain", () => wake());
@@ -45,7 +47,6 @@ async function send(response: Response, outgoing: ServerResponse): Promise<void>
     wake();
     reader.cancel(new Error("the client has gone")).catch(() => {});
   });
-  outgoing.flushHeaders();
   try {
     for (;;) {
       const { done, value } = await reader.read();
