@@ -3,12 +3,10 @@
  *
  *     node test/bench/http.ts [requests]      (or deno run -A, bun)
  */
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { native } from "../../runtimes/native/mod.ts";
 import { readConfig } from "../../src/config.ts";
 import { openDaemon } from "../../src/daemon.ts";
@@ -16,30 +14,12 @@ import { currentHost } from "../../src/host/mod.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { BareLifecycle } from "./bare.ts";
 import { milliseconds as ms, quantile } from "./figures.ts";
+import { load } from "./load.ts";
 
 const requests = Number(process.argv[2] ?? 400);
 const rounds = 5;
 const host = await currentHost();
 const folder = mkdtempSync(join(tmpdir(), "mayfly-bench-"));
-const client = fileURLToPath(new URL("./load_client.ts", import.meta.url));
-
-interface Load {
-  readonly latencies: readonly number[];
-  readonly seconds: number;
-  readonly failed: number;
-}
-
-/** Sends requests from a process of its own; that one runs on Node, whatever the server runs on. */
-async function load(url: string, concurrency: number, count: number): Promise<Load> {
-  const child = spawn("node", [client, url, String(concurrency), String(count)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let text = "";
-  for await (const chunk of child.stdout) text += String(chunk);
-  const result = JSON.parse(text) as Load;
-  if (result.failed > 0) throw new Error(`${result.failed} of ${count} requests failed`);
-  return result;
-}
 
 /** How long the event loop was away at a time, as a timer that wants to fire every millisecond sees it. */
 async function away(work: Promise<unknown>): Promise<number[]> {
