@@ -27,7 +27,7 @@ export class Collector implements AsyncDisposable {
   request(): void {
     if (this.#stop.signal.aborted) return;
     this.#again = true;
-    this.#running ??= this.#collect().finally(() => this.#running = undefined);
+    this.#running ??= this.#collect();
   }
 
   async #collect(): Promise<void> {
@@ -41,6 +41,7 @@ export class Collector implements AsyncDisposable {
         if (!this.#stop.signal.aborted) this.#options.onError(error);
       }
     }
+    this.#running = undefined;
   }
 
   /** Finishes what was asked for. */

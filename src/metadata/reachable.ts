@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { ContentStore } from "../core/content.ts";
 import { ImageConfigSchema, IndexSchema, ManifestSchema } from "../core/descriptor.ts";
 import { chainIds, type Digest } from "../core/digest.ts";
-import { codeOf, Failure } from "../core/errors.ts";
+import { codeOf } from "../core/errors.ts";
 
 /** Larger than any index, manifest or configuration that is accepted. */
 const documentBytes = 16 * 1024 * 1024;
@@ -19,17 +19,19 @@ export class Reachable {
 
   /**
    * Adds an index or manifest and everything below it. What is not in the store (another platform's manifest, a layer
-   * that is fetched on demand) has nothing below it.
-   * @throws data_loss for a document that cannot be read: what it needs is not known then, so nothing may be removed.
+   * that is fetched on demand) has nothing below it; nor has what these schemas do not read, since an image is read by
+   * them too: a document that a hostile registry made up must not keep everybody's garbage.
+   * @throws data_loss for a blob whose bytes have changed: what it needs is not known then, so nothing may be removed.
    */
   async add(root: Digest): Promise<void> {
     if (this.blobs.has(root)) return;
     const document = await this.#read(root);
-    if (document !== undefined && "manifests" in document) {
-      const { manifests } = parse(IndexSchema, document, root);
-      for (const { digest } of manifests) await this.add(digest);
-    } else if (document !== undefined && "layers" in document) {
-      const { config, layers } = parse(ManifestSchema, document, root);
+    const index = v.safeParse(IndexSchema, document);
+    const manifest = v.safeParse(ManifestSchema, document);
+    if (index.success) {
+      for (const { digest } of index.output.manifests) await this.add(digest);
+    } else if (manifest.success) {
+      const { config, layers } = manifest.output;
       this.blobs.add(config.digest);
       for (const { digest } of layers) this.blobs.add(digest);
       await this.#addChain(config.digest);
@@ -62,17 +64,4 @@ export class Reachable {
       return undefined;
     }
   }
-}
-
-function parse<Schema extends v.GenericSchema>(
-  schema: Schema,
-  document: object,
-  digest: Digest,
-): v.InferOutput<Schema> {
-  const result = v.safeParse(schema, document);
-  if (result.success) return result.output;
-  throw new Failure(
-    "data_loss",
-    `cannot tell what ${digest} refers to: ${result.issues[0].message}: remove the image, or pull it again`,
-  );
 }
