@@ -102,6 +102,8 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   for (const topic of ["/images/delete", "/images/update", "/functions/delete", "/functions/update"]) {
     events.subscribe(topic, () => collector.request());
   }
+  // What a broken-off pull or import has left is nobody's.
+  collector.request();
 
   const functions = new Functions({
     images,

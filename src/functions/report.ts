@@ -41,6 +41,8 @@ export function startSpan({ id, record, request, monitor }: InvokeOptions, start
       "faas.invocation_id": id,
       "faas.coldstart": true,
       "http.request.method": request.method,
+      "http.route": "/fn/{name}",
+      "url.scheme": "http",
       "url.path": request.scriptName + request.path,
     },
   });

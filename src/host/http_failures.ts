@@ -29,7 +29,12 @@ export const defaultHostname = "127.0.0.1";
 /** What a runtime threw as it connected to a Unix socket. An abort stays what it is. */
 export function connectFailure(path: string, request: Request, error: unknown): unknown {
   if (request.signal.aborted) return error;
-  return new Failure("unavailable", `cannot reach ${JSON.stringify(path)}: ${messageOf(error)}`, { cause: error });
+  const errno = errnoOf(error);
+  const code = errno === "EACCES" || errno === "EPERM" ? "permission_denied" : "unavailable";
+  return new Failure(code, `cannot reach ${JSON.stringify(path)}: ${messageOf(error)}`, {
+    cause: error,
+    ...errno === undefined ? {} : { errno, syscall: "connect" },
+  });
 }
 
 /** A handler whose failure is a bare 500: what went wrong is reported here and told to no client. */
