@@ -303,7 +303,8 @@ describe("invoking a function", () => {
   it("leaves nothing behind", async () => {
     await until(async () => await world.running() === 0);
     const left = () => [...cgroups(world.cgroup), ...mounts(world.folder), ...snapshots(world.folder)];
-    await until(async () => left().length === 0 || assert.deepEqual(left(), []) === undefined);
+    // Cgroups are kept for a second, in case another container wants the same limits.
+    await until(() => Promise.resolve(left().length === 0));
   });
 });
 
