@@ -13,8 +13,9 @@ export const serve: Host["serve"] = async (options, handler) => {
     await send(await answer(request), outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
   }, { overrideGlobalObjects: false });
-  // No limit on how long a request takes: its handler has one.
-  const server = createServer({ requestTimeout: 0, keepAliveTimeout: 75_000 }, listener);
+  // No limit on how long a request takes: its handler has one. Its head has to come, though; by default the one limit
+  // would set the other.
+  const server = createServer({ requestTimeout: 0, headersTimeout: 30_000, keepAliveTimeout: 75_000 }, listener);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(listenFailure(options, error)));
     if (options.path !== undefined) server.listen(options.path, resolve);
