@@ -1,8 +1,8 @@
 import type { ContentStore, Ingest } from "../core/content.ts";
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Distribution, DistributionOptions } from "../core/distribution.ts";
-import { codeOf } from "../core/errors.ts";
-import type { ImageReference } from "../core/reference.ts";
+import { codeOf, Failure } from "../core/errors.ts";
+import { formatReference, type ImageReference } from "../core/reference.ts";
 import { ingestRef } from "./hold.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import { SingleFlight } from "./single_flight.ts";
@@ -21,7 +21,7 @@ export class Fetcher {
     this.#distribution = distribution;
   }
 
-  /** @throws failed_precondition when size or digest differ from the descriptor's; what the registry answers. */
+  /** @throws data_loss when size or digest differ from the descriptor's; what the registry answers. */
   async fetch(
     reference: ImageReference,
     descriptor: Descriptor,
@@ -60,7 +60,17 @@ export class Fetcher {
         await ingest.write(chunk);
       }
     }
-    await ingest.commit();
+    try {
+      await ingest.commit();
+    } catch (error) {
+      if (!(error instanceof Failure) || error.code !== "failed_precondition") throw error;
+      const name = formatReference(reference);
+      const came = error.details?.digest ?? "another";
+      throw new Failure("data_loss", `cannot pull "${name}": what came for blob ${digest} has the digest ${came}`, {
+        cause: error,
+        details: { digest },
+      });
+    }
   }
 
   async #writer(reference: ImageReference, { digest, size }: Descriptor): Promise<Ingest | undefined> {

@@ -52,6 +52,8 @@ export class Hold implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.#leases.delete(this.#id);
+    } catch {
+      // It expires. What was done under it is done, or failed for a reason that must not be hidden, as on a full disk.
     } finally {
       this.#share[Symbol.dispose]();
     }

@@ -16,6 +16,7 @@ import { exportImage } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
 import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
+import { importPrefix } from "./ingest.ts";
 import type { OnProgress } from "./progress.ts";
 import { fetchHeld, LayerDownloads } from "./pull.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
@@ -70,7 +71,7 @@ export class Images {
    * Brings an image from its registry: manifest, configuration and layers for one platform, then the name.
    * @param name for example `alpine:3.20`, `ghcr.io/owner/name@sha256:…`.
    * @throws what the registry answers; invalid_argument for what is no image; not_found for a platform that it has not;
-   * failed_precondition where bytes do not match their digest; as `unpack` with a snapshotter.
+   * data_loss where bytes do not match their digest; as `unpack` with a snapshotter.
    */
   async pull(namespace: string, name: string, options: PullOptions = {}): Promise<Image> {
     const { platform = this.#platform, snapshotter: id, onProgress, ...distribution } = options;
@@ -181,13 +182,21 @@ export class Images {
   }
 
   /**
-   * Removes what an earlier process left half unpacked; nothing where the database may not be this root's own, since
-   * then every folder would look like that.
-   * @returns its keys and folders.
+   * Removes what an earlier process left half imported or half unpacked, and its leases; of leases and snapshots nothing
+   * where the database may not be this root's own, since then every folder would look like that.
+   * @returns ingests, keys and folders.
    */
   async recover(): Promise<readonly string[]> {
     const removed: string[] = [];
-    if (this.#parts.metadata.conflict !== undefined) return removed;
+    const { content, metadata } = this.#parts;
+    for (const { ref } of await content.ingests()) {
+      if (!ref.startsWith(importPrefix)) continue;
+      await content.abort(ref);
+      removed.push(ref);
+    }
+    if (metadata.conflict !== undefined) return removed;
+    // Nobody works on anything yet: whoever took them is gone.
+    for (const { id } of await metadata.leases.list()) await metadata.leases.delete(id);
     for (const snapshotter of this.#parts.snapshotters.values()) {
       for (const { key, kind } of await snapshotter.walk()) {
         if (kind !== "active" || !key.startsWith(unpackPrefix)) continue;

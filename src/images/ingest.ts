@@ -3,6 +3,9 @@ import { type Digest, digestOf } from "../core/digest.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import type { Hold } from "./hold.ts";
 
+/** Names of ingests of what comes from this machine begin with it: nobody goes on with one of them. */
+export const importPrefix = "import-";
+
 /**
  * Takes bytes into the content store and holds them.
  * @throws data_loss when they are not what was expected.
@@ -14,19 +17,16 @@ export async function ingest(
   expected: ExpectedContent = {},
 ): Promise<Digest> {
   if (expected.digest !== undefined) await hold.content(expected.digest);
+  const ref = `${importPrefix}${crypto.randomUUID()}`;
   try {
-    await using ingest = await content.writer(`import-${crypto.randomUUID()}`, expected);
-    try {
-      for await (const chunk of bytes) await ingest.write(chunk);
-      const { digest } = await ingest.commit();
-      await hold.content(digest);
-      return digest;
-    } catch (error) {
-      // What came from disk is read again from its start the next time: nothing of it is kept.
-      await ingest.truncate().catch(() => {});
-      throw error;
-    }
+    await using ingest = await content.writer(ref, expected);
+    for await (const chunk of bytes) await ingest.write(chunk);
+    const { digest } = await ingest.commit();
+    await hold.content(digest);
+    return digest;
   } catch (error) {
+    // What came from disk is read again from its start the next time: nothing of it is kept, least of all on a full disk.
+    await content.abort(ref).catch(() => {});
     if (codeOf(error) === "already_exists" && expected.digest !== undefined) return expected.digest;
     if (codeOf(error) !== "failed_precondition" || expected.digest === undefined) throw error;
     throw new Failure("data_loss", `cannot import ${expected.digest}: the bytes on disk are not what it names`, {

@@ -3,6 +3,7 @@ import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { Kernel } from "../linux/kernel.ts";
+import { removeTree } from "../linux/remove_tree.ts";
 import { applyLayer } from "./apply_layer.ts";
 import { Budget, type UnpackLimits } from "./budget.ts";
 import type { Hold } from "./hold.ts";
@@ -86,7 +87,7 @@ export class Unpacker {
       await this.#apply(layer, await snapshotter.folder(key), budget, onProgress, signal);
       await snapshotter.commit(layer.chainId, key);
     } catch (error) {
-      await snapshotter.remove(key);
+      await this.#discard(snapshotter, key);
       // Another process was faster.
       if (await isCommitted(snapshotter, layer.chainId)) return;
       signal?.throwIfAborted();
@@ -97,6 +98,17 @@ export class Unpacker {
       });
     }
     onProgress?.({ digest, phase: "done", bytes: size, total: size });
+  }
+
+  /** Removes what is half unpacked. Where that fails the next start does it: the error that led here is not hidden. */
+  async #discard(snapshotter: Snapshotter, key: string): Promise<void> {
+    try {
+      // Its files go first: on a full disk they make the room that the database needs to forget it.
+      await removeTree(this.#kernel, (await snapshotter.folder(key)).path);
+      await snapshotter.remove(key);
+    } catch {
+      // See above.
+    }
   }
 
   async #apply(
