@@ -12,7 +12,7 @@ const pattern = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 /** The Valibot schema of a digest. */
 export const DigestSchema = v.custom<Digest>(
   (value) => typeof value === "string" && pattern.test(value),
-  "a digest is sha256: and 64, or sha512: and 128, lower-case hex digits",
+  "sha256: and 64, or sha512: and 128, lower-case hex digits",
 );
 
 /** Tells whether a string is a digest in canonical form. */

@@ -5,12 +5,12 @@ export const NameSchema = v.pipe(
   v.string(),
   v.regex(
     /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
-    "a name has 1 to 63 lower-case letters, digits and dashes, and begins and ends with a letter or digit",
+    "1 to 63 lower-case letters, digits and dashes, beginning and ending with a letter or digit",
   ),
 );
 
 const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
-const noNul = v.check((text: string) => !text.includes("\0"), "no NUL byte may be in it");
+const noNul = v.check((text: string) => !text.includes("\0"), "text without NUL bytes");
 const MiB = 1024 * 1024;
 
 /** What a caller says of a function (`PUT /v1/functions/{name}`). Every field but `image` has a default. */

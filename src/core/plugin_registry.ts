@@ -18,6 +18,8 @@ interface Entry {
   /** Undefined until it has had its turn. */
   state: PluginState | undefined;
   reason: string | undefined;
+  /** What it failed with. */
+  error: unknown;
   instance: unknown;
 }
 
@@ -45,7 +47,7 @@ export class PluginRegistry implements AsyncDisposable {
         );
       }
       places.set(name, index);
-      return { plugin, name, state: undefined, reason: undefined, instance: undefined };
+      return { plugin, name, state: undefined, reason: undefined, error: undefined, instance: undefined };
     });
   }
 
@@ -74,7 +76,7 @@ export class PluginRegistry implements AsyncDisposable {
   /**
    * The instance of a plugin.
    * @param id which one of its kind; default the first of the list that runs.
-   * @throws failed_precondition when it does not run, saying why.
+   * @throws failed_precondition when it does not run, saying why; what it failed with has its code where that has one.
    */
   get<T>(kind: PluginKind, id?: string): T {
     const candidates = this.#entries.filter(({ plugin }) =>
@@ -83,7 +85,9 @@ export class PluginRegistry implements AsyncDisposable {
     const running = candidates.find(({ state }) => state === "running");
     if (running !== undefined) return running.instance as T;
     const wanted = JSON.stringify(id === undefined ? kind : `${kind}/${id}`);
-    throw new Failure("failed_precondition", `cannot use plugin ${wanted}: ${whyNot(candidates)}`);
+    const cause = candidates.find(({ error }) => error !== undefined)?.error;
+    const code = cause instanceof Failure && candidates.length === 1 ? cause.code : "failed_precondition";
+    throw new Failure(code, `cannot use plugin ${wanted}: ${whyNot(candidates)}`, { cause });
   }
 
   /** The instances of a kind that run, by their ids, in the order of the list. */
@@ -138,6 +142,7 @@ export class PluginRegistry implements AsyncDisposable {
       this.#running.push(entry);
       end(entry, "running", availability.note);
     } catch (error) {
+      entry.error = error;
       end(entry, "failed", messageOf(error));
     }
   }

@@ -126,11 +126,9 @@ function checkRegistry(text: string, registry: string): void {
 function checkRepository(text: string, repository: string): void {
   const quoted = JSON.stringify(repository);
   if (repository === "") throw refused(text, "it names no repository");
-  if (repository !== repository.toLowerCase()) {
-    throw refused(
-      text,
-      `the repository ${quoted} must be lower case: want ${JSON.stringify(repository.toLowerCase())}`,
-    );
+  const lower = repository.toLowerCase();
+  if (repository !== lower && lower.split("/").every((part) => pathComponent.test(part))) {
+    throw refused(text, `the repository ${quoted} must be lower case: want ${JSON.stringify(lower)}`);
   }
   if (repository.startsWith(officialPrefix) && bareId.test(repository.slice(officialPrefix.length))) {
     throw refused(text, "64 hex digits are an id, not a name: want name@sha256:… for a digest");

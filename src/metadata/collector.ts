@@ -17,6 +17,7 @@ export class Collector implements AsyncDisposable {
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #again = false;
+  #saidConflict = false;
 
   constructor(options: CollectorOptions) {
     this.#options = options;
@@ -25,7 +26,9 @@ export class Collector implements AsyncDisposable {
 
   /** Asks for a collection; one that runs now is followed by another. */
   request(): void {
-    if (this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted || this.#saidConflict) return;
+    // It stays as long as the database is open.
+    this.#saidConflict = this.#options.metadata.conflict !== undefined;
     this.#again = true;
     this.#running ??= this.#collect();
   }

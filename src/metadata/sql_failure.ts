@@ -39,7 +39,7 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
     "data_loss",
     "the file is no database: stop the daemon and put a backup in its place, or move it away",
   ],
-  SQLITE_FULL: ["resource_exhausted", "the disk is full"],
+  SQLITE_FULL: ["resource_exhausted", "the disk is full: free some space, or remove images with mayfly rmi"],
   SQLITE_READONLY: ["permission_denied", "the file may not be written"],
   SQLITE_PERM: ["permission_denied", "the file may not be opened"],
   SQLITE_AUTH: ["permission_denied", "the database refuses"],

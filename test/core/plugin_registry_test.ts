@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as v from "valibot";
+import { Failure } from "../../src/core/errors.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
 import { PluginRegistry } from "../../src/core/plugin_registry.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -87,6 +88,16 @@ describe("PluginRegistry", () => {
     assert.deepEqual(registry.get("snapshotter"), { name: "snapshotter/c" });
     assert.throws(() => registry.get("snapshotter", "a"), { code: "failed_precondition", message: /no overlay/ });
     assert.throws(() => registry.get("content"), { code: "failed_precondition" });
+  });
+
+  it("keeps what a plugin failed with", async () => {
+    const damaged = new Failure("data_loss", "it is damaged");
+    const { registry } = await start([
+      plugin("metadata/m", { create: () => Promise.reject(damaged) }),
+      plugin("content/c", { create: () => Promise.reject(new Error("no space")) }),
+    ]);
+    assert.throws(() => registry.get("metadata"), { code: "data_loss", message: /it is damaged/, cause: damaged });
+    assert.throws(() => registry.get("content"), { code: "failed_precondition", message: /no space/ });
   });
 
   it("names a cycle, and runs what is not in it", async () => {

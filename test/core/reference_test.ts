@@ -42,6 +42,7 @@ describe("parseReference()", () => {
     ["x".repeat(2000), /it has 2000 characters/],
     [`r.io/${"b".repeat(251)}`, /longer than 255/],
     ["BusyBox", /must be lower case: want "library\/busybox"/],
+    ["A B", /the part "A B" of the repository may have lower-case/],
     ["r.io/Owner/x", /must be lower case: want "owner\/x"/],
     [a, /64 hex digits are an id/],
     ["x:", /no tag follows/],
