@@ -1,7 +1,7 @@
 import process from "node:process";
 import type { Host } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
-import { serve } from "./deno_serve.ts";
+import { serve } from "./node_serve.ts";
 import { Deno } from "./deno_shapes.ts";
 import { fetchUnix } from "./node_fetch.ts";
 import { readable, writable } from "./descriptor_streams.ts";
@@ -43,7 +43,10 @@ function libc(): Libc {
 
 const c = libc();
 
-/** Deno's adapter: its own FFI and HTTP server, and `node:net` for descriptors. */
+/**
+ * Deno's adapter: its own FFI; `node:net` for descriptors and `node:http` to serve, since `Deno.serve` stops for seconds in
+ * the middle of large bodies that are read no faster than they are used.
+ */
 export const host: Host = {
   name: "deno",
   version: Deno.version.deno,

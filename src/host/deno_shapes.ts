@@ -14,22 +14,6 @@ export interface Pointer {
   readonly kind: unique symbol;
 }
 
-export interface HttpServer {
-  readonly addr: { readonly transport: string; readonly port?: number };
-  readonly finished: Promise<void>;
-  shutdown(): Promise<void>;
-  unref(): void;
-}
-
-export interface ServeOptions {
-  readonly hostname?: string;
-  readonly port?: number;
-  readonly path?: string;
-  readonly signal?: AbortSignal;
-  readonly automaticCompression?: boolean;
-  onListen?(): void;
-}
-
 interface Api {
   readonly version: { readonly deno: string };
   readonly build: { readonly arch: "x86_64" | "aarch64" };
@@ -44,7 +28,6 @@ interface Api {
   readonly UnsafeFnPointer: new (pointer: Pointer, signature: Signature) => {
     call(argument: number): number | bigint;
   };
-  serve(options: ServeOptions, handler: (request: Request) => Promise<Response>): HttpServer;
 }
 
 /** The global `Deno`. */
