@@ -4,6 +4,7 @@ import { messageOf } from "../../src/core/errors.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
 import { Children } from "../../src/linux/children.ts";
+import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { NativeRuntime } from "./runtime.ts";
 
@@ -28,7 +29,7 @@ export const native: Plugin<Runtime, typeof Config> = {
         return { available: false, reason: "it makes namespaces and mounts: run the daemon as root" };
       }
       // mount_setattr (Linux 5.12) is the newest call that a launch makes.
-      if (kernel.attempt("mount_setattr", -1, "", 0, [0, 0, 0, 0], 32) === -38) {
+      if (kernel.attempt("mount_setattr", -1, "", 0, [0, 0, 0, 0], 32) === -errno.ENOSYS) {
         return { available: false, reason: "this kernel is too old: want Linux 5.12 or newer" };
       }
       detectLayout(kernel);

@@ -1,6 +1,6 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
-import { kernelRead } from "../../src/linux/file.ts";
+import { kernelRead } from "../../src/linux/kernel_read.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { capability, type CapabilitySet, has, namesOf } from "./capabilities.ts";
 import type { Identity } from "./identity.ts";

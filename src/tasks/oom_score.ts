@@ -1,5 +1,5 @@
 import type { Spec } from "../core/spec.ts";
-import { kernelRead } from "../linux/file.ts";
+import { kernelRead } from "../linux/kernel_read.ts";
 import type { Kernel } from "../linux/kernel.ts";
 
 const max = 1000;

@@ -51,5 +51,5 @@ function work(): Promise<void> {
 const start = performance.now();
 await Promise.all(Array.from({ length: Number(concurrency) }, work));
 const seconds = (performance.now() - start) / 1000;
-process.stdout.write(JSON.stringify({ latencies, seconds, failed }));
-process.exit(0);
+// Not before all of it is in the pipe.
+process.stdout.write(JSON.stringify({ latencies, seconds, failed }), () => process.exit(0));

@@ -4,7 +4,7 @@ import { after, describe, it } from "node:test";
 import { currentHost } from "../../src/host/mod.ts";
 import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
-import { kernelRead } from "../../src/linux/file.ts";
+import { kernelRead } from "../../src/linux/kernel_read.ts";
 import { P_ALL, SIGKILL, SIGTERM, WEXITED, WNOHANG } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { busybox, execute } from "./child.ts";

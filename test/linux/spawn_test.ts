@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/core/errors.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { errno } from "../../src/linux/errno.ts";
-import { kernelRead } from "../../src/linux/file.ts";
+import { kernelRead } from "../../src/linux/kernel_read.ts";
 import {
   AT_FDCWD,
   CLONE_NEWPID,
