@@ -9,6 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
 import { readConfig } from "../../src/config.ts";
+import type { Runtime } from "../../src/core/runtime.ts";
 import { openDaemon } from "../../src/daemon.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
@@ -62,7 +63,13 @@ try {
     throw new Error("the native runtime needs no other plugin");
   };
   const config = { cgroupParent: `/mayfly-bench-${process.pid}-bare` };
-  const runtime = await native.create({ host, root: folder, run: join(folder, "bare"), config, get });
+  const runtime: Runtime & Partial<AsyncDisposable> = await native.create({
+    host,
+    root: folder,
+    run: join(folder, "bare"),
+    config,
+    get,
+  });
   const bare = new BareLifecycle(runtime, join(folder, "rootfs"), ["/bin/true"]);
 
   const target = `${url}/fn/true`;
@@ -82,6 +89,7 @@ try {
     httpRates?.push(httpRate);
     ratios?.push(httpRate / bareRate);
   }
+  await runtime[Symbol.asyncDispose]?.();
   const p50 = (values: readonly number[] | undefined) => quantile(values ?? [], 0.5);
   console.log(`${host.name} ${host.version}, ${requests} requests of a static true, milliseconds`);
   console.log(`${"".padEnd(28)}${"p50".padStart(7)}${"p99".padStart(7)}`);
