@@ -121,11 +121,18 @@ export class Database implements AsyncDisposable {
   }
 }
 
-/** SQLite would give a new file the rights that the umask leaves, and its log the same. */
+/**
+ * Makes the file, since SQLite would give a new one the rights that the umask leaves, and its log the same.
+ *
+ * One that is there is not opened: closing any descriptor of a file gives up all of a process's locks on it, those of an
+ * open connection included, and the next process to close the database would take itself for the last and remove the log.
+ * @see https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+ */
 function createPrivate(path: string): void {
   try {
-    closeSync(openSync(path, "a", 0o600));
+    closeSync(openSync(path, "wx", 0o600));
   } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "EEXIST") return;
     throw new Failure("failed_precondition", `cannot open database ${JSON.stringify(path)}: ${messageOf(cause)}`, {
       cause,
     });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { describe, it } from "node:test";
 import { createClient } from "@libsql/client/sqlite3";
 import { sql } from "drizzle-orm";
@@ -159,6 +160,13 @@ describe("openMetadata()", () => {
     });
     await transaction.execute("INSERT INTO meta VALUES ('a', 'b')");
     await assert.rejects(openMetadata({ root: root.path }), { code: "unavailable", message: /another process holds/ });
+  });
+
+  it("keeps its lock on the file, so that no other program takes itself for the last to close it", async () => {
+    await using opened = await temporaryMetadata();
+    const { ino } = statSync(join(opened.root, "mayfly.db"));
+    const locks = readFileSync("/proc/locks", "utf8").split("\n");
+    assert.ok(locks.some((line) => line.includes(` ${process.pid} `) && line.includes(`:${ino} `)), "no lock of this process");
   });
 
   it("refuses a folder that is not there, and a URL that nobody answers", async () => {
