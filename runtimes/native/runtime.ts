@@ -1,6 +1,8 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { CreateTask, Runtime, Task } from "../../src/core/runtime.ts";
+import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
 import type { Spec } from "../../src/core/spec.ts";
+import type { Ability } from "../../src/core/task.ts";
+import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
 import { CgroupPool, type Cgroups, type CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
@@ -32,10 +34,12 @@ const validId = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 /** Runs containers with system calls alone. Disposing of it deletes its tasks. */
 export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
+  readonly abilities: ReadonlySet<Ability> = new Set(["stats"]);
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
   readonly #tasks = new Map<string, Task>();
+  readonly #events = new TaskEvents();
 
   constructor(parts: NativeRuntimeParts) {
     const { kernel, folder, cgroups, cgroupParent } = parts;
@@ -51,6 +55,20 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     return [...this.#tasks.values()];
   }
 
+  async load(id: string): Promise<Task> {
+    const task = this.#tasks.get(id);
+    if (task === undefined) throw new Failure("not_found", `no container ${JSON.stringify(id)} is here`);
+    return task;
+  }
+
+  async delete(id: string): Promise<Exit | undefined> {
+    return await (await this.load(id)).delete();
+  }
+
+  events(listener: (event: TaskEvent) => void): () => void {
+    return this.#events.subscribe(listener);
+  }
+
   async create({ id, spec, rootfs, stdio }: CreateTask): Promise<Task> {
     if (!validId.test(id)) {
       throw new Failure(
@@ -64,7 +82,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       throw new Failure("already_exists", `cannot create container ${JSON.stringify(id)}: there is one of this id`);
     }
     const { kernel, children, cgroups } = this.#parts;
-    const streams = { stdin: stdio?.stdin ?? true, stdout: stdio?.stdout ?? true, stderr: stdio?.stderr ?? true };
+    const streams = { stdin: piped(stdio?.stdin), stdout: piped(stdio?.stdout), stderr: piped(stdio?.stderr) };
     const resources = spec.linux.resources ?? unlimited;
     const hierarchies = cgroups.hierarchies(resources);
     const blueprint = this.#blueprints.get(spec, rootfs, streams, hierarchies);
@@ -87,8 +105,21 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       const initIsLast = namespaces.made.has("pid");
       const keepCgroup = (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats);
       const onDelete = () => this.#tasks.delete(id);
-      const task = new NativeTask({ id, kernel, children, cgroup, pipes, initIsLast, spawn, keepCgroup, onDelete });
+      const publish = (event: NewTaskEvent) => this.#events.publish(event);
+      const task = new NativeTask({
+        id,
+        kernel,
+        children,
+        cgroup,
+        pipes,
+        initIsLast,
+        spawn,
+        keepCgroup,
+        publish,
+        onDelete,
+      });
       this.#tasks.set(id, task);
+      publish({ type: "create", id, pid: undefined });
       return task;
     } catch (error) {
       await cgroup.remove();
@@ -137,6 +168,11 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     }
     return path.startsWith("/") ? `/${parts.join("/")}` : `${this.#parts.cgroupParent}/${parts.join("/")}`;
   }
+}
+
+function piped(stream: boolean | number = true): boolean {
+  if (typeof stream === "boolean") return stream;
+  throw new Failure("unimplemented", "cannot hand on a descriptor as a standard stream: not supported yet");
 }
 
 const unlimited = {};

@@ -1,5 +1,6 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Exit, Task, TaskStats, TaskStatus } from "../../src/core/task.ts";
+import type { Exit, Measures, Task, TaskStats, TaskStatus } from "../../src/core/task.ts";
+import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup, CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
@@ -21,12 +22,13 @@ export interface TaskParts {
   readonly spawn: () => { readonly pid: number; readonly pidfd: number };
   /** Keeps the cgroup for another container. @returns false where it has to be removed. */
   readonly keepCgroup: (stats: CgroupStats) => boolean;
+  readonly publish: (event: NewTaskEvent) => void;
   /** Called when everything is removed. */
   readonly onDelete: () => void;
 }
 
 /** A container that this process launched. */
-export class NativeTask implements Task {
+export class NativeTask implements Task, Measures {
   readonly id: string;
   readonly #parts: TaskParts;
   readonly #exit = Promise.withResolvers<Exit>();
@@ -74,6 +76,7 @@ export class NativeTask implements Task {
       this.#pid = pid;
       this.#pidfd = pidfd;
       this.#status = "running";
+      this.#parts.publish({ type: "start", id: this.id, pid });
     } catch (error) {
       this.#status = "stopped";
       this.#exit.reject(error);
@@ -88,9 +91,13 @@ export class NativeTask implements Task {
     return this.#exit.promise;
   }
 
-  kill(signal = SIGKILL): void {
+  async kill(signal = SIGKILL, options: { readonly all?: boolean } = {}): Promise<void> {
     if (this.#status === "created") throw this.#wrongState("signal", "created");
     if (this.#pidfd === undefined) return;
+    if (options.all === true) {
+      for (const pid of this.#parts.cgroup.pids()) this.#parts.kernel.attempt("kill", pid, signal);
+      return;
+    }
     const result = this.#parts.kernel.attempt("pidfd_send_signal", this.#pidfd, signal, 0, 0);
     if (result < 0 && result !== -errno.ESRCH) {
       throw syscallFailure(
@@ -107,6 +114,11 @@ export class NativeTask implements Task {
     return stats;
   }
 
+  async pids(): Promise<readonly number[]> {
+    if (this.#status !== "running") throw this.#wrongState("list the processes of", this.#status);
+    return [...this.#parts.cgroup.pids()];
+  }
+
   delete(): Promise<Exit | undefined> {
     return this.#deleted ??= this.#delete();
   }
@@ -116,7 +128,7 @@ export class NativeTask implements Task {
     let exit: Exit | undefined;
     try {
       if (this.#pid !== undefined) {
-        this.kill();
+        await this.kill();
         exit = await this.#exit.promise;
       } else {
         this.#status = "stopped";
@@ -133,6 +145,7 @@ export class NativeTask implements Task {
       const kept = this.#stats !== undefined && keepCgroup(this.#stats);
       if (!kept && !cgroup.tryRemove()) await cgroup.remove();
       onDelete();
+      this.#parts.publish({ type: "delete", id: this.id, exit });
     }
     return exit;
   }
@@ -146,7 +159,11 @@ export class NativeTask implements Task {
     try {
       this.#stats = cgroup.stats();
       const { oomKills, ...usage } = this.#stats;
-      this.#exit.resolve({ code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage });
+      const exit = { code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage };
+      const { id } = this;
+      if (exit.oomKilled) this.#parts.publish({ type: "oom", id });
+      this.#parts.publish({ type: "exit", id, pid: this.#pid, exit: { code, signal, exitedAt: exit.exitedAt } });
+      this.#exit.resolve(exit);
     } catch (error) {
       this.#exit.reject(error);
     }

@@ -1,23 +1,35 @@
-import type { Exit, Task } from "./task.ts";
+import type { Ability, Exit, ProcessExit, Stdio, Task } from "./task.ts";
 import type { Rootfs } from "./mount.ts";
 import type { Spec } from "./spec.ts";
 
 /**
  * A container runtime: makes tasks out of OCI specs.
  *
- * The caller owns what it creates: each `create` ends with `Task.delete`, on every path.
+ * The caller owns what it creates: each `create` ends with `Task.delete` (or `delete` here), on every path.
  */
 export interface Runtime {
   /** The plugin's id: `native`, `crun`, … */
   readonly id: string;
+  /** What its tasks can do on this machine. */
+  readonly abilities: ReadonlySet<Ability>;
   /**
    * Makes a task that `start` will run. Everything that can be refused is refused here, by name, before anything is made.
    * @throws invalid_argument for a spec that cannot be met; already_exists for an id in use; failed_precondition for
-   * what the machine lacks.
+   * what the machine lacks; unimplemented for what this runtime cannot do.
    */
   create(options: CreateTask): Promise<Task>;
   /** The tasks of this process that are not deleted. */
   tasks(): readonly Task[];
+  /** One of them. @throws not_found. */
+  load(id: string): Promise<Task>;
+  /** As `Task.delete`, by id. @throws not_found. */
+  delete(id: string): Promise<Exit | undefined>;
+  /**
+   * Tells what happens to tasks, from here on; for one task in order, and nothing twice. `create` is told before
+   * `Runtime.create` returns, `delete` is the last.
+   * @param listener must not throw. @returns the way to stop.
+   */
+  events(listener: (event: TaskEvent) => void): () => void;
   /** Removes what an earlier process left (processes, cgroups, runtime files) and returns the ids it cleaned. */
   recover(): Promise<readonly string[]>;
 }
@@ -29,8 +41,24 @@ export interface CreateTask {
   /** The OCI runtime configuration. `root.path` is ignored: `rootfs` says what the root is. */
   readonly spec: Spec;
   readonly rootfs: Rootfs;
-  /** Which standard streams become pipes; the others are /dev/null. Default: all three. */
-  readonly stdio?: { readonly stdin?: boolean; readonly stdout?: boolean; readonly stderr?: boolean };
+  /** Default: three pipes. With `process.terminal` what is a pipe here is the terminal. */
+  readonly stdio?: Stdio;
+  /** The folder that hooks are told of as the bundle. Default: one of the runtime's own. */
+  readonly bundle?: string;
+  /** A folder that `checkpoint` filled: the task goes on from there when it starts. */
+  readonly checkpoint?: string;
 }
+
+/** Something that happened to a task, named as containerd names it. `process` is absent where init is meant. */
+export type TaskEvent =
+  & { readonly id: string; readonly at: Date }
+  & (
+    | { readonly type: "create" | "start"; readonly pid: number | undefined }
+    | { readonly type: "exit"; readonly pid: number | undefined; readonly exit: ProcessExit; readonly process?: string }
+    | { readonly type: "exec-added"; readonly process: string }
+    | { readonly type: "exec-started"; readonly process: string; readonly pid: number }
+    | { readonly type: "oom" | "paused" | "resumed" | "checkpointed" }
+    | { readonly type: "delete"; readonly exit: Exit | undefined }
+  );
 
 export type { Exit, Task };

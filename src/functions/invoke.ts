@@ -12,6 +12,7 @@ import { Phases } from "./phases.ts";
 import type { Recipe } from "./recipe.ts";
 import { describe, measure, type Progress, startSpan } from "./report.ts";
 import type { InvocationRequest } from "./request.ts";
+import { killSoon } from "../tasks/kill_soon.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Tail } from "./tail.ts";
 
@@ -111,7 +112,7 @@ export class InvocationRun implements Progress {
     this.#launching = false;
     this.phases.mark("start");
     this.startMs = this.phases.elapsedMs;
-    if (this.#stopped !== undefined) task.kill();
+    if (this.#stopped !== undefined) killSoon(task);
 
     const { timeoutMs } = recipe.settings;
     const deadline = setTimeout(() => this.stop(timedOut(timeoutMs)), timeoutMs);
@@ -152,7 +153,7 @@ export class InvocationRun implements Progress {
   stop(failure: Failure): void {
     if (this.exit !== undefined || this.#stopped !== undefined) return;
     this.#stopped = failure;
-    if (this.task?.status === "running") this.task.kill();
+    if (this.task !== undefined && this.task.status !== "created") killSoon(this.task);
   }
 
   /** The outcome is known: the answer leaves, and does not wait for the clean-up. */

@@ -10,6 +10,7 @@ import type { Spec } from "../core/spec.ts";
 import type { Exit, Task } from "../core/task.ts";
 import type { Accounts } from "./accounts.ts";
 import { Deadline } from "./deadline.ts";
+import { killSoon } from "./kill_soon.ts";
 import { generateSpec, type SpecSettings } from "./spec.ts";
 import type { NewTask } from "./tasks.ts";
 
@@ -99,7 +100,7 @@ export async function startContainer(
     await task.delete();
   });
   const onAbort = () => {
-    if (task.status === "running") task.kill();
+    if (task.status !== "created") killSoon(task);
   };
   signal?.addEventListener("abort", onAbort);
   undo.defer(() => signal?.removeEventListener("abort", onAbort));
@@ -115,7 +116,7 @@ export async function startContainer(
     task,
     done,
     async [Symbol.asyncDispose]() {
-      task.kill();
+      killSoon(task);
       await done.catch((error) => {
         if (!endings.has(codeOf(error))) throw error;
       });

@@ -1,4 +1,5 @@
 import type { Task } from "../core/task.ts";
+import { killSoon } from "./kill_soon.ts";
 
 /**
  * Kills a task when its time is over, and keeps that reason apart: the exit alone reads like any other kill.
@@ -17,7 +18,7 @@ export class Deadline implements Disposable {
     this.#timer = setTimeout(() => {
       if (task.status === "stopped") return;
       this.#passed = true;
-      task.kill();
+      killSoon(task);
     }, timeoutMs);
   }
 

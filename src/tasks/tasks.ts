@@ -5,7 +5,7 @@ import type { Host } from "../core/host.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
-import type { Task, TaskStats, TaskStatus } from "../core/task.ts";
+import { can, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
@@ -144,6 +144,7 @@ export class Tasks implements AsyncDisposable {
 async function describe({ task, runtime }: Entry): Promise<TaskInfo> {
   const { id, status, pid, createdAt, startedAt, owner } = task;
   // It may end in between: then there is nothing to tell.
-  const stats = status === "running" ? await task.stats().catch(() => undefined) : undefined;
+  const running = status === "running" && can(task.inner, "stats") ? task.inner : undefined;
+  const stats = await running?.stats().catch(() => undefined);
   return { id, runtime: runtime.id, status, pid, createdAt, startedAt, stats, ...owner };
 }

@@ -1,5 +1,5 @@
 import type { Events } from "../core/event.ts";
-import type { Exit, Task, TaskStats, TaskStatus } from "../core/task.ts";
+import type { Exit, Task, TaskStatus } from "../core/task.ts";
 import { boundedTail } from "./bounded_tail.ts";
 
 /** Whose task it is. */
@@ -73,12 +73,13 @@ export class TrackedTask implements Task {
     return this.#task.wait();
   }
 
-  kill(signal?: number): void {
-    this.#task.kill(signal);
+  kill(signal?: number, options?: { readonly all?: boolean }): Promise<void> {
+    return this.#task.kill(signal, options);
   }
 
-  stats(): Promise<TaskStats> {
-    return this.#task.stats();
+  /** The runtime's own task, for what it can do beside this. */
+  get inner(): Task {
+    return this.#task;
   }
 
   delete(): Promise<Exit | undefined> {

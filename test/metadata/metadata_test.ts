@@ -166,7 +166,10 @@ describe("openMetadata()", () => {
     await using opened = await temporaryMetadata();
     const { ino } = statSync(join(opened.root, "mayfly.db"));
     const locks = readFileSync("/proc/locks", "utf8").split("\n");
-    assert.ok(locks.some((line) => line.includes(` ${process.pid} `) && line.includes(`:${ino} `)), "no lock of this process");
+    assert.ok(
+      locks.some((line) => line.includes(` ${process.pid} `) && line.includes(`:${ino} `)),
+      "no lock of this process",
+    );
   });
 
   it("refuses a folder that is not there, and a URL that nobody answers", async () => {

@@ -51,7 +51,7 @@ export class Cgroup {
   async kill(): Promise<void> {
     const deadline = Date.now() + patienceMs;
     for (;;) {
-      const pids = this.#pids();
+      const pids = this.pids();
       if (pids.size === 0) return;
       if (Date.now() > deadline) {
         throw new Failure("unavailable", `cannot empty cgroup ${JSON.stringify(this.path)}: processes do not end`, {
@@ -68,11 +68,12 @@ export class Cgroup {
   #killEach(pids: ReadonlySet<number>): void {
     const freezer = [...this.folders].find(([{ controllers }]) => controllers.includes("freezer"))?.[1];
     if (freezer !== undefined) this.#write(`${freezer}/freezer.state`, "FROZEN");
-    for (const pid of freezer === undefined ? pids : this.#pids()) this.#kernel.attempt("kill", pid, f.SIGKILL);
+    for (const pid of freezer === undefined ? pids : this.pids()) this.#kernel.attempt("kill", pid, f.SIGKILL);
     if (freezer !== undefined) this.#write(`${freezer}/freezer.state`, "THAWED");
   }
 
-  #pids(): Set<number> {
+  /** The processes in it, by their ids here. */
+  pids(): Set<number> {
     const pids = new Set<number>();
     for (const folder of this.folders.values()) {
       try {
