@@ -15,7 +15,7 @@ import type { ContainerMount, SourceKinds } from "./mounts.ts";
 import { plan, type PlanOptions } from "./plan.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
-import type { Stdio } from "./stdio.ts";
+import type { Piped } from "../../src/linux/stdio_pipes.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 /** A launch that has been found possible, planned and laid out in memory: what is left is to fill its holes. */
@@ -56,7 +56,7 @@ export class Blueprints implements Disposable {
    * The blueprint for a spec.
    * @throws what cannot be met, by name.
    */
-  get(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): Blueprint {
+  get(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): Blueprint {
     refuseUnsupported(spec);
     const key = this.#key(spec, rootfs, stdio, hierarchies);
     let blueprint = this.#known.get(key);
@@ -83,7 +83,7 @@ export class Blueprints implements Disposable {
     this.#known.delete(key);
   }
 
-  #make(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): Blueprint {
+  #make(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): Blueprint {
     const { kernel, rights, folder } = this.#parts;
     const settings = settingsOf(spec);
     rights.check(spec, settings.identity, settings.rlimits);
@@ -102,7 +102,7 @@ export class Blueprints implements Disposable {
   }
 
   /** Everything that the plan depends on and that is no hole of it. */
-  #key(spec: Spec, rootfs: Rootfs, stdio: Stdio, hierarchies: readonly Hierarchy[]): string {
+  #key(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): string {
     const { process, linux, mounts, root } = spec;
     const objects = [
       process.user,

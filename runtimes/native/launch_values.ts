@@ -2,8 +2,7 @@ import type { Spec } from "../../src/core/spec.ts";
 import type { Cgroup, Hierarchy } from "../../src/linux/cgroup/mod.ts";
 import type { Argument } from "../../src/linux/program.ts";
 import type { CgroupView } from "./mounts.ts";
-import type { StdioEnds } from "./pipes.ts";
-import { streamNames } from "./stdio.ts";
+import { type StdioEnds, streamNames } from "../../src/linux/stdio_pipes.ts";
 
 const encoder = new TextEncoder();
 

@@ -3,6 +3,7 @@ import type { Plugin } from "../../src/core/plugin.ts";
 import { messageOf } from "../../src/core/errors.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
+import { defaultCgroupParent } from "../../src/linux/cgroup/container_path.ts";
 import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
@@ -45,15 +46,7 @@ export const native: Plugin<Runtime, typeof Config> = {
       children: new Children(kernel),
       cgroups: new Cgroups(kernel, detectLayout(kernel)),
       folder: `${run}/rootfs`,
-      cgroupParent: config.cgroupParent ?? defaultParent(run),
+      cgroupParent: config.cgroupParent ?? defaultCgroupParent(run),
     });
   },
 };
-
-/** Two daemons never share a cgroup. The hash is FNV-1a. */
-function defaultParent(run: string): string {
-  if (run === "/run/mayfly") return "/mayfly";
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(run)) hash = Math.imul(hash ^ byte, 0x01000193);
-  return `/mayfly-${(hash >>> 0).toString(16).padStart(8, "0")}`;
-}

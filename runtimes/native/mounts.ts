@@ -2,7 +2,7 @@ import { Failure } from "../../src/core/errors.ts";
 import type { Spec, SpecMount } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Argument, Operation } from "../../src/linux/program.ts";
-import { type MountOptions, parseMountOptions } from "./mount_options.ts";
+import { type MountOptions, parseMountOptions } from "../../src/linux/mount/options.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { clean, file, folders, mount, quote } from "./steps.ts";
 

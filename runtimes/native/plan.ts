@@ -1,7 +1,9 @@
 import type { Rootfs } from "../../src/core/mount.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
+import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
+import type { Piped } from "../../src/linux/stdio_pipes.ts";
 import { makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
@@ -11,9 +13,9 @@ import { maskPaths, protectPaths } from "./masked_paths.ts";
 import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
 import { joinNamespaces, makeCgroupNamespace } from "./namespaces.ts";
 import { setRlimits } from "./rlimits.ts";
-import { isolateMounts, mountRootfs, pivotRoot, sealRootfs } from "./rootfs.ts";
+import { pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
-import { arrangeStdio, type Stdio } from "./stdio.ts";
+import { arrangeStdio } from "./stdio.ts";
 import { clean } from "./steps.ts";
 import { setSysctls } from "./sysctl.ts";
 
@@ -23,7 +25,7 @@ export interface PlanOptions {
   readonly rootfs: Rootfs;
   /** An empty folder on the host, for the root to be mounted on in the child's own mount namespace. */
   readonly folder: string;
-  readonly stdio: Stdio;
+  readonly stdio: Piped;
   /** The hierarchies that the container has a cgroup in, and as what a mount of cgroups shows them. */
   readonly cgroups: readonly CgroupView[];
   readonly kinds: SourceKinds;

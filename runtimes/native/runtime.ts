@@ -1,9 +1,10 @@
+import { checkContainerId, isContainerId } from "../../src/core/container_id.ts";
 import { Failure } from "../../src/core/errors.ts";
 import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
-import type { Spec } from "../../src/core/spec.ts";
 import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
 import { CgroupPool, type Cgroups, type CgroupStats } from "../../src/linux/cgroup/mod.ts";
+import { containerCgroupPath } from "../../src/linux/cgroup/container_path.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
 import { errno } from "../../src/linux/errno.ts";
@@ -15,7 +16,7 @@ import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { startFailure } from "./failure.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
-import { Pipes } from "./pipes.ts";
+import { Pipes } from "../../src/linux/stdio_pipes.ts";
 import { Rights } from "./rights.ts";
 import { NativeTask } from "./task.ts";
 
@@ -28,8 +29,6 @@ export interface NativeRuntimeParts {
   /** The cgroup below which containers get theirs, for example `/mayfly`. */
   readonly cgroupParent: string;
 }
-
-const validId = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
 /** Runs containers with system calls alone. Disposing of it deletes its tasks. */
 export class NativeRuntime implements Runtime, AsyncDisposable {
@@ -70,24 +69,17 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   }
 
   async create({ id, spec, rootfs, stdio }: CreateTask): Promise<Task> {
-    if (!validId.test(id)) {
-      throw new Failure(
-        "invalid_argument",
-        `cannot create container ${
-          JSON.stringify(id.slice(0, 140))
-        }: want an id of 1 to 128 of A-Z a-z 0-9 _ . -, beginning with a letter or digit`,
-      );
-    }
+    checkContainerId(id);
     if (this.#tasks.has(id)) {
       throw new Failure("already_exists", `cannot create container ${JSON.stringify(id)}: there is one of this id`);
     }
-    const { kernel, children, cgroups } = this.#parts;
+    const { kernel, children, cgroups, cgroupParent } = this.#parts;
     const streams = { stdin: piped(stdio?.stdin), stdout: piped(stdio?.stdout), stderr: piped(stdio?.stderr) };
     const resources = spec.linux.resources ?? unlimited;
     const hierarchies = cgroups.hierarchies(resources);
     const blueprint = this.#blueprints.get(spec, rootfs, streams, hierarchies);
     const { namespaces } = blueprint.settings;
-    const path = this.#cgroupPath(id, spec);
+    const path = containerCgroupPath(cgroupParent, id, spec);
     const reusable = leavesCgroupAlone(spec, blueprint.settings);
     const cgroup = reusable ? this.#pool.take(path, resources) : cgroups.create(path, resources);
     try {
@@ -137,7 +129,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       const cgroup = cgroups.open(path);
       await cgroup.kill();
       await cgroup.remove();
-      if (validId.test(id)) ids.add(id);
+      if (isContainerId(id)) ids.add(id);
     }
     return [...ids];
   }
@@ -150,23 +142,6 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#blueprints[Symbol.dispose]();
     // Another process may be using the same one.
     cgroups.open(cgroupParent).tryRemove({ below: false });
-  }
-
-  /** A relative path is below this runtime's own cgroup, where `recover` finds it. */
-  #cgroupPath(id: string, spec: Spec): string {
-    const path = spec.linux.cgroupsPath ?? "";
-    if (path === "") return `${this.#parts.cgroupParent}/${id}`;
-    const parts = path.split("/").filter((part) => part !== "");
-    if (parts.length === 0 || parts.includes("..") || parts.includes(".") || /^[^/]*:[^/]*:/.test(path)) {
-      throw new Failure(
-        "invalid_argument",
-        `cannot use linux.cgroupsPath ${JSON.stringify(path)}: want a path of names`,
-        {
-          details: { field: "linux.cgroupsPath" },
-        },
-      );
-    }
-    return path.startsWith("/") ? `/${parts.join("/")}` : `${this.#parts.cgroupParent}/${parts.join("/")}`;
   }
 }
 

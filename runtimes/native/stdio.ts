@@ -1,14 +1,6 @@
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
-
-/** Which of the standard streams are pipes; the others are /dev/null. */
-export interface Stdio {
-  readonly stdin: boolean;
-  readonly stdout: boolean;
-  readonly stderr: boolean;
-}
-
-export const streamNames = ["stdin", "stdout", "stderr"] as const;
+import { type Piped, streamNames } from "../../src/linux/stdio_pipes.ts";
 
 /** Out of the way of 0, 1 and 2, which are overwritten one after the other. */
 const reserved = 100;
@@ -18,7 +10,7 @@ const reserved = 100;
  * can then lead back to one of them (`/proc/self/fd/7`), and the container starts with three descriptors. The holes
  * `stdin`, `stdout` and `stderr` are the container's ends of the pipes, none of which is below 3.
  */
-export function* arrangeStdio(stdio: Stdio, uid: number): Generator<Operation> {
+export function* arrangeStdio(stdio: Piped, uid: number): Generator<Operation> {
   if (!(stdio.stdin && stdio.stdout && stdio.stderr)) {
     yield { syscall: "openat", args: [f.AT_FDCWD, "/dev/null", f.O_RDWR, 0], store: "null", why: "open /dev/null" };
     yield { syscall: "fcntl", args: [{ ref: "null" }, f.F_DUPFD, reserved], store: "null", why: "move /dev/null" };

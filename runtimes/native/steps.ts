@@ -1,24 +1,10 @@
-import type { Argument, Operation } from "../../src/linux/program.ts";
+import type { Operation } from "../../src/linux/program.ts";
 import { AT_FDCWD, S_IFREG } from "../../src/linux/flags.ts";
+import { quote } from "../../src/linux/mount/step.ts";
 
 /** Steps that several parts of the plan need. */
 
-/** Quotes a path or name for a step's description. */
-export function quote(text: string): string {
-  return JSON.stringify(text);
-}
-
-export function mount(
-  source: string | Argument,
-  target: string,
-  options: { readonly type?: string; readonly flags?: number; readonly data?: string; readonly why: string },
-): Operation {
-  return {
-    syscall: "mount",
-    args: [source, target, options.type ?? 0, options.flags ?? 0, options.data === undefined ? 0 : options.data],
-    why: options.why,
-  };
-}
+export { mount, quote } from "../../src/linux/mount/step.ts";
 
 /** Makes a folder and the missing ones above it. Where one is there already, or cannot be made, the next step tells. */
 export function* folders(path: string, made: Set<string>, mode = 0o755): Generator<Operation> {

@@ -7,7 +7,7 @@ import { errno } from "../../src/linux/errno.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
-import type { Pipes } from "./pipes.ts";
+import type { Pipes } from "../../src/linux/stdio_pipes.ts";
 
 /** What a task is made of. It owns all of it. */
 export interface TaskParts {

@@ -1,5 +1,5 @@
-import { Failure } from "../../src/core/errors.ts";
-import * as f from "../../src/linux/flags.ts";
+import { Failure } from "../../core/errors.ts";
+import * as f from "../flags.ts";
 
 /** The options of one mount, parsed: what is a flag of the kernel's, and what is the filesystem's own. */
 export interface MountOptions {

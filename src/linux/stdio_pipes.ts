@@ -1,7 +1,15 @@
-import type { Host } from "../../src/core/host.ts";
-import type { Kernel } from "../../src/linux/kernel.ts";
-import { pipe } from "../../src/linux/pipe.ts";
-import { type Stdio, streamNames } from "./stdio.ts";
+import type { Host } from "../core/host.ts";
+import type { Kernel } from "./kernel.ts";
+import { pipe } from "./pipe.ts";
+
+/** Which of the standard streams are pipes; the others are /dev/null. */
+export interface Piped {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+}
+
+export const streamNames = ["stdin", "stdout", "stderr"] as const;
 
 /** The container's ends of its pipes, as descriptors of the daemon; undefined for what is /dev/null. */
 export interface StdioEnds {
@@ -27,7 +35,7 @@ export class Pipes {
   #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
 
   /** @throws resource_exhausted when there are too many descriptors; none is left open then. */
-  constructor(kernel: Kernel, stdio: Stdio) {
+  constructor(kernel: Kernel, stdio: Piped) {
     this.#kernel = kernel;
     this.#host = kernel.host;
     try {
@@ -92,7 +100,7 @@ export class Pipes {
     if (this.#stderr?.locked === false) this.#stderr.cancel().catch(ignore);
   }
 
-  #take(name: keyof Stdio): number | undefined {
+  #take(name: keyof Piped): number | undefined {
     const fd = this.#own[name];
     delete this.#own[name];
     return fd;
