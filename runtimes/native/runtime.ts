@@ -142,6 +142,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#blueprints[Symbol.dispose]();
     // Another process may be using the same one.
     cgroups.open(cgroupParent).tryRemove({ below: false });
+    cgroups[Symbol.dispose]();
   }
 }
 

@@ -6,8 +6,8 @@ import type { Operation } from "../program.ts";
 import { syscallFailure } from "../syscall_failure.ts";
 import type { Template } from "../template.ts";
 import { Cgroup } from "./cgroup.ts";
-import { attachDeviceFilter, loadDeviceFilter } from "./device_filter.ts";
-import { deviceRules } from "./devices.ts";
+import { DeviceFilters } from "./device_filters.ts";
+import { type DeviceRule, deviceRules } from "./devices.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
 import { type Limit, limitsOf } from "./limits.ts";
 import { inheritCpuset, makeParents } from "./parents.ts";
@@ -19,23 +19,20 @@ export { Cgroup } from "./cgroup.ts";
 const always = ["memory", "pids", "cpu", "cpuacct", "devices", "blkio", "io"];
 
 /** Makes and finds cgroups, whichever versions the machine has. A path here begins at each hierarchy's own root. */
-export class Cgroups {
+export class Cgroups implements Disposable {
   readonly layout: Layout;
   readonly #kernel: Kernel;
   readonly #always: readonly Hierarchy[];
   readonly #blueprints = new WeakMap<SpecResources, CgroupBlueprint>();
-  readonly #forgotten = new FinalizationRegistry<{ template: Template; program: number | undefined }>(
-    ({ template, program }) => {
-      template.release();
-      if (program !== undefined) this.#kernel.attempt("close", program);
-    },
-  );
+  readonly #forgotten = new FinalizationRegistry<Template>((template) => template.release());
+  readonly #filters: DeviceFilters;
   /** The folders above cgroups that are known to be there. */
   readonly #parents = new Set<string>();
 
   constructor(kernel: Kernel, layout: Layout) {
     this.#kernel = kernel;
     this.layout = layout;
+    this.#filters = new DeviceFilters(kernel);
     this.#always = layout.hierarchies.filter(({ controllers, version }) =>
       controllers.some((controller) => always.includes(controller)) ||
       // Where it is the only hierarchy, processes have to be somewhere in it.
@@ -103,9 +100,7 @@ export class Cgroups {
       const result = results.get(`limit:${index}`);
       if (result < 0) throw syscallFailure(`cannot ${describe(limit)}`, "write", result);
     }
-    if (filter !== undefined) {
-      attachDeviceFilter(this.#kernel, cgroup.folders.get(filter.hierarchy) ?? "", filter.program);
-    }
+    if (filter !== undefined) this.#filters.attach(cgroup.folders.get(filter.hierarchy) ?? "", filter.rules);
     for (const [{ version, controllers, path }, folder] of cgroup.folders) {
       if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
     }
@@ -122,7 +117,9 @@ export class Cgroups {
         { details: { field: "linux.resources.devices" } },
       );
     }
-    return { hierarchy, program: loadDeviceFilter(this.#kernel, rules) };
+    // What the kernel refuses is told before anything is made.
+    this.#filters.load(rules);
+    return { hierarchy, rules };
   }
 
   /** Resources of the same function are the same object: what is to be done for them is laid out once. */
@@ -147,7 +144,7 @@ export class Cgroups {
         template: this.#kernel.compile(program),
       };
       this.#blueprints.set(resources, blueprint);
-      this.#forgotten.register(resources, { template: blueprint.template, program: filter?.program });
+      this.#forgotten.register(resources, blueprint.template);
     }
     return blueprint;
   }
@@ -177,6 +174,11 @@ export class Cgroups {
     const depth = (path: string) => path.split("/").length;
     return [...found].sort((a, b) => depth(b) - depth(a));
   }
+
+  /** Closes what is held for cgroups to come; those that are there stay as they are. */
+  [Symbol.dispose](): void {
+    this.#filters[Symbol.dispose]();
+  }
 }
 
 function inUse(path: string, cause: unknown): Failure {
@@ -186,7 +188,7 @@ function inUse(path: string, cause: unknown): Failure {
 /** Where version 1 does not control devices, a program on version 2 does. */
 interface DeviceFilter {
   readonly hierarchy: Hierarchy;
-  readonly program: number;
+  readonly rules: readonly DeviceRule[];
 }
 
 interface CgroupBlueprint {
