@@ -10,6 +10,7 @@ import { currentHost } from "../../src/host/mod.ts";
 
 const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["lifecycle.ts", "300"],
+  ["containers.ts", "10"],
   ["http.ts", "500"],
   ["stream.ts", "1024"],
   ["memory.ts", "10000"],

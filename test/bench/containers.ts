@@ -1,0 +1,267 @@
+/*
+ * What each verb of a container costs, on the native runtime in this process and by the command lines of crun and runc with
+ * the same config.json, in turns; what many of them take.
+ *
+ *     node test/bench/containers.ts [turns] [many]      (or deno run -A, bun)
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { native } from "../../runtimes/native/mod.ts";
+import type { CreateTask, Runtime } from "../../src/core/runtime.ts";
+import { demand, type Task } from "../../src/core/task.ts";
+import { currentHost } from "../../src/host/mod.ts";
+import { makeBusyboxRoot } from "../support/busybox_image.ts";
+import { specOf } from "./bare.ts";
+import { milliseconds as ms, quantile } from "./figures.ts";
+import { makeTiny, Peer, peers } from "./peers.ts";
+
+const turns = Number(process.argv[2] ?? 10);
+const many = Number(process.argv[3] ?? 1000);
+const rounds = 5;
+const host = await currentHost();
+const folder = mkdtempSync(join(tmpdir(), "mayfly-bench-"));
+const root = join(folder, "root");
+const cgroupParent = `/mayfly-bench-${process.pid}`;
+let count = 0;
+
+function optionsOf(args: readonly string[]): CreateTask {
+  return {
+    id: `b${process.pid}-${count++}`,
+    spec: specOf(args),
+    rootfs: { mounts: [{ type: "bind", source: root, options: ["rbind", "ro"] }], scratch: { sizeBytes: 64 << 20 } },
+    stdio: { stdin: false, stdout: false, stderr: false },
+  };
+}
+
+async function running(runtime: Runtime): Promise<Task> {
+  const task = await runtime.create(optionsOf(["/bin/sleep", "1000"]));
+  await task.start();
+  return task;
+}
+
+/** One verb: what it is in this process, and what it is to a shell. */
+interface Verb {
+  readonly name: string;
+  /** Does it some times. @returns milliseconds each. */
+  readonly own: (runtime: Runtime, times: number) => Promise<number[]>;
+  readonly peer: (peer: Peer, times: number) => number[];
+  /** How many processes the peer starts for it. */
+  readonly commands: number;
+  /** What the peer's containers run. */
+  readonly args: readonly string[];
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await work();
+  return performance.now() - began;
+}
+
+/** Times something on one container that runs. */
+async function onOne(runtime: Runtime, times: number, work: (task: Task) => Promise<unknown>): Promise<number[]> {
+  const task = await running(runtime);
+  try {
+    const all: number[] = [];
+    for (let i = 0; i < times; i++) all.push(await timed(() => work(task)));
+    return all;
+  } finally {
+    await task.delete();
+  }
+}
+
+const sleeper = {
+  before: "$rt run -d --bundle $bundle bench-$i </dev/null >/dev/null 2>&1 || exit 1",
+  after: "$rt delete -f bench-$i",
+};
+
+/** A peer's container that runs for as long as the commands in between. */
+function withSleeper(peer: Peer, script: (times: number) => string, times: number): number[] {
+  return peer.script(`$rt run -d --bundle $bundle bench </dev/null >/dev/null 2>&1 || exit 1
+    for i in $(seq ${times}); do a=$EPOCHREALTIME; ${script(times)}; echo $a $EPOCHREALTIME; done
+    $rt delete -f bench`).map((line) => {
+    const [from = "", to = ""] = line.split(" ");
+    return (Number(to) - Number(from)) * 1000;
+  });
+}
+
+const verbs: readonly Verb[] = [
+  {
+    name: "create, start, delete",
+    own: async (runtime, times) => {
+      const all: number[] = [];
+      for (let i = 0; i < times; i++) {
+        all.push(
+          await timed(async () => {
+            const task = await runtime.create(optionsOf(["/bin/tiny"]));
+            await task.start();
+            await task.wait();
+            await task.delete();
+          }),
+        );
+      }
+      return all;
+    },
+    peer: (peer, times) =>
+      peer.time("$rt create --bundle $bundle bench-$i && $rt start bench-$i && $rt delete -f bench-$i", times),
+    commands: 3,
+    args: ["/bin/tiny"],
+  },
+  {
+    name: "exec",
+    own: (runtime, times) =>
+      onOne(runtime, times, async (task) => {
+        const stdio = { stdin: false, stdout: false, stderr: false };
+        const { process } = specOf(["/bin/tiny"]);
+        const child = await demand(task, "exec").exec({ id: `e${count++}`, process, stdio });
+        await child.wait();
+        await child.delete();
+      }),
+    peer: (peer, times) => withSleeper(peer, () => "$rt exec bench /bin/tiny </dev/null >/dev/null 2>&1", times),
+    commands: 1,
+    args: ["/bin/sleep", "1000"],
+  },
+  {
+    name: "pause, resume",
+    own: (runtime, times) =>
+      onOne(runtime, times, async (task) => {
+        await demand(task, "pause").pause();
+        await demand(task, "pause").resume();
+      }),
+    peer: (peer, times) => withSleeper(peer, () => "$rt pause bench && $rt resume bench", times),
+    commands: 2,
+    args: ["/bin/sleep", "1000"],
+  },
+  {
+    name: "kill, wait",
+    own: async (runtime, times) => {
+      const all: number[] = [];
+      for (let i = 0; i < times; i++) {
+        const task = await running(runtime);
+        all.push(
+          await timed(async () => {
+            await task.kill();
+            await task.wait();
+          }),
+        );
+        await task.delete();
+      }
+      return all;
+    },
+    // Nobody in the shell waits for it: it has ended when its state says so.
+    peer: (peer, times) =>
+      peer.time("eval '$rt kill bench-$i KILL; until ended; do :; done'", times, {
+        before: `${sleeper.before}
+          pid=$($rt state bench-$i | sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p')
+          ended() { local stat; read -r stat 2>/dev/null </proc/$pid/stat || return 0; [[ $stat == *") Z "* ]]; }`,
+        after: sleeper.after,
+      }),
+    commands: 1,
+    args: ["/bin/sleep", "1000"],
+  },
+];
+
+async function compare(runtime: Runtime, verb: Verb): Promise<void> {
+  using cleanup = new DisposableStack();
+  const others = peers.map((name) => ({
+    peer: cleanup.use(new Peer({ name, folder, root, cgroupParent, args: verb.args })),
+    times: [] as number[],
+  }));
+  const own: number[] = [];
+  await verb.own(runtime, 10);
+  for (let round = 0; round < rounds; round++) {
+    own.push(...await verb.own(runtime, turns * 4));
+    for (const { peer, times } of others) {
+      peer.measureStart(turns);
+      times.push(...verb.peer(peer, turns));
+    }
+  }
+  const median = quantile(own, 0.5);
+  const ratios = others.map(({ peer, times }) => {
+    const theirs = peer.median(times, verb.commands);
+    return `${peer.name}${ms(theirs)} ${(theirs / median).toFixed(1).padStart(6)} times native`;
+  });
+  console.log(`${verb.name.padEnd(24)}${ms(median)}${ms(quantile(own, 0.9))}   ${ratios.join("   ")}`);
+}
+
+/** Kernel and user memory that is not free, in KiB. */
+function usedKiB(): number {
+  const text = readFileSync("/proc/meminfo", "utf8");
+  const value = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1]);
+  return value("MemTotal") - value("MemAvailable");
+}
+
+/** Makes many and holds them: how fast, and what each takes. */
+async function hold(runtime: Runtime, title: string, start: boolean): Promise<void> {
+  using cleanup = new DisposableStack();
+  const before = usedKiB();
+  const began = performance.now();
+  const tasks: Task[] = [];
+  for (let i = 0; i < many; i++) {
+    const task = await runtime.create(optionsOf(["/bin/sleep", "1000"]));
+    tasks.push(task);
+    if (start) await task.start();
+  }
+  const rate = many / ((performance.now() - began) / 1000);
+  const each = (usedKiB() - before) / many;
+  const ending = performance.now();
+  await Promise.all(tasks.map((task) => task.delete()));
+  const deleteRate = many / ((performance.now() - ending) / 1000);
+  const others = peers.filter((name) => name === "crun").map((name) => {
+    const peer = cleanup.use(new Peer({ name, folder, root, cgroupParent, args: ["/bin/sleep", "1000"] }));
+    peer.measureStart(turns);
+    const less = Math.round(many / 10);
+    const verb = start ? "run -d" : "create";
+    const [from = "", to = "", kib = ""] =
+      peer.script(`used() { awk '/^MemTotal/ {t=$2} /^MemAvailable/ {print t-$2}' /proc/meminfo; }
+      u=$(used); a=$EPOCHREALTIME
+      for i in $(seq ${less}); do $rt ${verb} --bundle $bundle many-$i </dev/null >/dev/null 2>&1 || exit 1; done
+      echo $a $EPOCHREALTIME $(( $(used) - u ))
+      for i in $(seq ${less}); do $rt delete -f many-$i; done`)[0]?.split(" ") ?? [];
+    const seconds = Number(to) - Number(from) - less * quantile(peer.starts, 0.5) / 1000;
+    const theirs = less / seconds;
+    return `${name} ${theirs.toFixed(0)} per second, native is ${(rate / theirs).toFixed(1)} times as fast, ${
+      (Number(kib) / less).toFixed(0)
+    } KiB each`;
+  });
+  console.log(
+    `${title.padEnd(24)}${rate.toFixed(0).padStart(7)} per second, ${each.toFixed(0)} KiB each, deleted ${
+      deleteRate.toFixed(0)
+    } per second   ${others.join("   ")}`,
+  );
+}
+
+try {
+  makeBusyboxRoot(root);
+  if (!makeTiny(join(root, "bin/tiny"))) throw new Error("cannot measure without a C compiler: apt-get install gcc");
+  const get = (): never => {
+    throw new Error("the native runtime needs no other plugin");
+  };
+  await using cleanup = new AsyncDisposableStack();
+  const runtime: Runtime & Partial<AsyncDisposable> = await native.create({
+    host,
+    root: folder,
+    run: join(folder, "run"),
+    config: { cgroupParent },
+    get,
+  });
+  cleanup.defer(async () => await runtime[Symbol.asyncDispose]?.());
+  console.log(`${host.name} ${host.version}, ${turns * rounds} turns, full default configuration, milliseconds`);
+  console.log(
+    `${"".padEnd(24)}${"p50".padStart(7)}${"p90".padStart(7)}   the others without the start of their process`,
+  );
+  for (const verb of verbs) await compare(runtime, verb);
+  await hold(runtime, `${many} created`, false);
+  await hold(runtime, `${many} running`, true);
+} finally {
+  for (const name of [".", ...readdirSync("/sys/fs/cgroup")]) {
+    for (const suffix of ["", "-crun", "-runc"]) {
+      const path = `/sys/fs/cgroup/${name}${cgroupParent}${suffix}`;
+      if (existsSync(path)) rmdirSync(path);
+    }
+  }
+  rmSync(folder, { recursive: true, force: true });
+}
+// Waiting for children keeps no process alive, open timers of a host may.
+process.exit(0);
