@@ -33,7 +33,7 @@ export interface NativeRuntimeParts {
 /** Runs containers with system calls alone. Disposing of it deletes its tasks. */
 export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
-  readonly abilities: ReadonlySet<Ability> = new Set(["stats"]);
+  readonly abilities: ReadonlySet<Ability>;
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
@@ -43,6 +43,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   constructor(parts: NativeRuntimeParts) {
     const { kernel, folder, cgroups, cgroupParent } = parts;
     this.#parts = parts;
+    this.abilities = new Set<Ability>(["stats", "update", ...(cgroups.freezes ? ["pause"] as const : [])]);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
     // Until it executes, a child shares this process's memory: nobody else may look into either.
@@ -102,6 +103,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         id,
         kernel,
         children,
+        cgroups,
         cgroup,
         pipes,
         initIsLast,

@@ -1,7 +1,8 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Exit, Measures, Task, TaskStats, TaskStatus } from "../../src/core/task.ts";
+import type { SpecResources } from "../../src/core/spec.ts";
+import type { Exit, Measures, Pauses, Task, TaskStats, TaskStatus, Updates } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
-import type { Cgroup, CgroupStats } from "../../src/linux/cgroup/mod.ts";
+import type { Cgroup, Cgroups, CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
@@ -9,11 +10,15 @@ import type { Kernel } from "../../src/linux/kernel.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import type { Pipes } from "../../src/linux/stdio_pipes.ts";
 
+/** The highest signal. */
+const lastSignal = 64;
+
 /** What a task is made of. It owns all of it. */
 export interface TaskParts {
   readonly id: string;
   readonly kernel: Kernel;
   readonly children: Children;
+  readonly cgroups: Cgroups;
   readonly cgroup: Cgroup;
   readonly pipes: Pipes;
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
@@ -28,7 +33,7 @@ export interface TaskParts {
 }
 
 /** A container that this process launched. */
-export class NativeTask implements Task, Measures {
+export class NativeTask implements Task, Measures, Pauses, Updates {
   readonly id: string;
   readonly #parts: TaskParts;
   readonly #exit = Promise.withResolvers<Exit>();
@@ -38,6 +43,12 @@ export class NativeTask implements Task, Measures {
   /** The cgroup's numbers when init had ended. */
   #stats: CgroupStats | undefined;
   #deleted: Promise<Exit | undefined> | undefined;
+  /** Settles when what was asked for before is done: these verbs wait for one another. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Whether its cgroup is not as it was created. */
+  #altered = false;
+  /** Whether init is as good as dead. */
+  #killed = false;
 
   constructor(parts: TaskParts) {
     this.id = parts.id;
@@ -92,13 +103,25 @@ export class NativeTask implements Task, Measures {
   }
 
   async kill(signal = SIGKILL, options: { readonly all?: boolean } = {}): Promise<void> {
-    if (this.#status === "created") throw this.#wrongState("signal", "created");
-    if (this.#pidfd === undefined) return;
-    if (options.all === true) {
-      for (const pid of this.#parts.cgroup.pids()) this.#parts.kernel.attempt("kill", pid, signal);
-      return;
+    if (!Number.isInteger(signal) || signal < 0 || signal > lastSignal) {
+      throw new Failure(
+        "invalid_argument",
+        `cannot send signal ${signal} to container ${JSON.stringify(this.id)}: want 0 to ${lastSignal}`,
+        { details: { signal } },
+      );
     }
-    const result = this.#parts.kernel.attempt("pidfd_send_signal", this.#pidfd, signal, 0, 0);
+    if (this.#status === "created") throw this.#wrongState("signal", "created");
+    // A cgroup of a deleted task may be another's by now.
+    if (options.all === true && this.#deleted === undefined) this.#parts.cgroup.signal(signal);
+    else if (this.#pidfd !== undefined) this.#signalInit(this.#pidfd, signal);
+    if (signal !== SIGKILL || this.#pidfd === undefined) return;
+    this.#killed = true;
+    // Version 1 freezes processes so that not even this signal reaches them.
+    if (this.#altered) this.#parts.cgroups.thaw(this.#parts.cgroup);
+  }
+
+  #signalInit(pidfd: number, signal: number): void {
+    const result = this.#parts.kernel.attempt("pidfd_send_signal", pidfd, signal, 0, 0);
     if (result < 0 && result !== -errno.ESRCH) {
       throw syscallFailure(
         `cannot send signal ${signal} to container ${JSON.stringify(this.id)}`,
@@ -108,15 +131,65 @@ export class NativeTask implements Task, Measures {
     }
   }
 
+  pause(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.status !== "running" || this.#killed) {
+        throw this.#wrongState("pause", this.#killed ? "being killed" : this.status);
+      }
+      this.#altered = true;
+      const { cgroups, cgroup, publish } = this.#parts;
+      try {
+        await cgroups.freeze(cgroup);
+      } catch (error) {
+        if (this.status !== "running") throw this.#wrongState("pause", this.status);
+        throw error;
+      }
+      // It may have been killed meanwhile.
+      if (this.status !== "running") throw this.#wrongState("pause", this.status);
+      this.#status = "paused";
+      publish({ type: "paused", id: this.id });
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.status !== "paused" || this.#killed) {
+        throw this.#wrongState("resume", this.#killed ? "being killed" : this.status);
+      }
+      this.#parts.cgroups.thaw(this.#parts.cgroup);
+      this.#status = "running";
+      this.#parts.publish({ type: "resumed", id: this.id });
+    });
+  }
+
+  update(resources: SpecResources): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
+      this.#altered = true;
+      this.#parts.cgroups.update(this.#parts.cgroup, resources);
+    });
+  }
+
   async stats(): Promise<TaskStats> {
-    if (this.#status !== "running") throw this.#wrongState("read the resources of", this.#status);
+    this.#needProcess("read the resources of");
     const { oomKills: _, ...stats } = this.#parts.cgroup.stats();
     return stats;
   }
 
   async pids(): Promise<readonly number[]> {
-    if (this.#status !== "running") throw this.#wrongState("list the processes of", this.#status);
+    this.#needProcess("list the processes of");
     return [...this.#parts.cgroup.pids()];
+  }
+
+  #needProcess(action: string): void {
+    if (this.#status !== "running" && this.#status !== "paused") throw this.#wrongState(action, this.#status);
+  }
+
+  /** Does something when what was asked for before is done. */
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   delete(): Promise<Exit | undefined> {
@@ -142,7 +215,8 @@ export class NativeTask implements Task, Measures {
     } finally {
       pipes.close();
       if (!initIsLast) await cgroup.kill();
-      const kept = this.#stats !== undefined && keepCgroup(this.#stats);
+      await this.#turn;
+      const kept = !this.#altered && this.#stats !== undefined && keepCgroup(this.#stats);
       if (!kept && !cgroup.tryRemove()) await cgroup.remove();
       onDelete();
       this.#parts.publish({ type: "delete", id: this.id, exit });

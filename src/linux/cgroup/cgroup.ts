@@ -2,29 +2,96 @@ import { Failure } from "../../core/errors.ts";
 import { errno } from "../errno.ts";
 import * as f from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
+import { syscallFailure } from "../syscall_failure.ts";
 import type { Hierarchy } from "./layout.ts";
 import { listFolders, readText } from "./read.ts";
+import { writeText } from "./write.ts";
 import { type CgroupStats, readStats, type StatController, type StatPlaces } from "./stats.ts";
 
 /** How long processes that were killed, or a cgroup that they have just left, may take to go. */
 const patienceMs = 5000;
 
+/** How often processes are looked for that were made by others while those were brought into a cgroup. */
+const mostRounds = 1000;
+
 /** One cgroup: a folder of the same path in each hierarchy that it is in. */
 export class Cgroup {
   readonly path: string;
-  /** Its folder in each hierarchy. */
-  readonly folders: ReadonlyMap<Hierarchy, string>;
+  readonly #folders: Map<Hierarchy, string>;
   readonly #kernel: Kernel;
 
   constructor(kernel: Kernel, path: string, hierarchies: readonly Hierarchy[]) {
     this.#kernel = kernel;
     this.path = path;
-    this.folders = new Map(hierarchies.map((hierarchy) => [hierarchy, `${hierarchy.path}${path}`]));
+    this.#folders = new Map(hierarchies.map((hierarchy) => [hierarchy, `${hierarchy.path}${path}`]));
+  }
+
+  /** Its folder in each hierarchy. */
+  get folders(): ReadonlyMap<Hierarchy, string> {
+    return this.#folders;
+  }
+
+  /**
+   * Makes its folder in one more hierarchy; the one above is there. Its processes stay where they are until `gather`.
+   * @throws what mkdir(2) says.
+   */
+  extend(hierarchy: Hierarchy): string {
+    const known = this.#folders.get(hierarchy);
+    if (known !== undefined) return known;
+    const folder = `${hierarchy.path}${this.path}`;
+    const result = this.#kernel.attempt("mkdirat", f.AT_FDCWD, folder, 0o755);
+    if (result < 0 && result !== -errno.EEXIST) {
+      throw syscallFailure(`cannot make cgroup ${JSON.stringify(folder)}`, "mkdirat", result);
+    }
+    this.#folders.set(hierarchy, folder);
+    return folder;
+  }
+
+  /**
+   * Brings all of its processes into its folder of a hierarchy. What they make meanwhile is brought there too.
+   * @throws unavailable where they make new ones faster than that; what writing says where the hierarchy takes none.
+   */
+  gather(hierarchy: Hierarchy): void {
+    const folder = this.#folders.get(hierarchy) ?? "";
+    const others = [...this.#folders.values()].filter((each) => each !== folder);
+    for (let round = 0; round < mostRounds; round++) {
+      const inside = this.#pidsIn([folder]);
+      const outside = [...this.#pidsIn(others)].filter((pid) => !inside.has(pid));
+      if (outside.length === 0) return;
+      for (const pid of outside) {
+        const result = this.write(hierarchy, "cgroup.procs", String(pid));
+        // It has ended since.
+        if (result < 0 && result !== -errno.ESRCH) {
+          throw syscallFailure(`cannot bring process ${pid} into cgroup ${JSON.stringify(folder)}`, "write", result);
+        }
+      }
+    }
+    throw new Failure(
+      "unavailable",
+      `cannot bring all processes into cgroup ${JSON.stringify(folder)}: they make new ones all the time: limit pids`,
+    );
+  }
+
+  /** Reads one of its files. @throws not_found. */
+  read(hierarchy: Hierarchy, file: string): string {
+    return readText(this.#kernel, `${this.#folders.get(hierarchy)}/${file}`);
+  }
+
+  /** Writes one of its files, in one go. @returns 0, or the negative errno. */
+  write(hierarchy: Hierarchy, file: string, text: string): number {
+    return writeText(this.#kernel, `${this.#folders.get(hierarchy)}/${file}`, text);
+  }
+
+  /** Sends every process a signal. For SIGKILL also to those that are made meanwhile, and to frozen ones. */
+  signal(signal: number): void {
+    const pids = this.pids();
+    if (signal === f.SIGKILL) this.#killAll(pids);
+    else for (const pid of pids) this.#kernel.attempt("kill", pid, signal);
   }
 
   /** The files that a process writes `0` into, to enter. */
   get procs(): readonly string[] {
-    return Array.from(this.folders.values(), (folder) => `${folder}/cgroup.procs`);
+    return Array.from(this.#folders.values(), (folder) => `${folder}/cgroup.procs`);
   }
 
   /** What it uses and used. */
@@ -38,7 +105,7 @@ export class Cgroup {
       ["io", "blkio"],
     ];
     const places: { -readonly [Key in keyof StatPlaces]: StatPlaces[Key] } = {};
-    for (const [hierarchy, folder] of this.folders) {
+    for (const [hierarchy, folder] of this.#folders) {
       for (const [stat, controller] of controllers) {
         if (controller === "cpu" && hierarchy.version === 1) continue;
         if (hierarchy.controllers.includes(controller)) places[stat] = { version: hierarchy.version, folder };
@@ -58,24 +125,30 @@ export class Cgroup {
           details: { pids: [...pids] },
         });
       }
-      const v2 = [...this.folders].find(([{ version }]) => version === 2)?.[1];
-      if (v2 === undefined || !this.#write(`${v2}/cgroup.kill`, "1")) this.#killEach(pids);
+      this.#killAll(pids);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   }
 
-  /** Frozen processes make no others between the look and the kill; a signal waits for the thaw. */
-  #killEach(pids: ReadonlySet<number>): void {
-    const freezer = [...this.folders].find(([{ controllers }]) => controllers.includes("freezer"))?.[1];
-    if (freezer !== undefined) this.#write(`${freezer}/freezer.state`, "FROZEN");
+  #killAll(pids: ReadonlySet<number>): void {
+    const hierarchies = [...this.#folders.keys()];
+    const v2 = hierarchies.find(({ version }) => version === 2);
+    if (v2 !== undefined && this.write(v2, "cgroup.kill", "1") >= 0) return;
+    // Frozen processes make no others between the look and the kill; a signal waits for the thaw.
+    const freezer = hierarchies.find(({ version, controllers }) => version === 1 && controllers.includes("freezer"));
+    if (freezer !== undefined) this.write(freezer, "freezer.state", "FROZEN");
     for (const pid of freezer === undefined ? pids : this.pids()) this.#kernel.attempt("kill", pid, f.SIGKILL);
-    if (freezer !== undefined) this.#write(`${freezer}/freezer.state`, "THAWED");
+    if (freezer !== undefined) this.write(freezer, "freezer.state", "THAWED");
   }
 
   /** The processes in it, by their ids here. */
   pids(): Set<number> {
+    return this.#pidsIn([...this.#folders.values()]);
+  }
+
+  #pidsIn(folders: readonly string[]): Set<number> {
     const pids = new Set<number>();
-    for (const folder of this.folders.values()) {
+    for (const folder of folders) {
       try {
         for (const line of readText(this.#kernel, `${folder}/cgroup.procs`).split("\n")) {
           // 0 stands for a process that this pid namespace does not see.
@@ -109,7 +182,7 @@ export class Cgroup {
    */
   tryRemove({ below = true }: { readonly below?: boolean } = {}): boolean {
     let gone = true;
-    for (const folder of this.folders.values()) gone = this.#removeFolder(folder, below) && gone;
+    for (const folder of this.#folders.values()) gone = this.#removeFolder(folder, below) && gone;
     return gone;
   }
 
@@ -121,13 +194,5 @@ export class Cgroup {
       result = remove();
     }
     return result === 0 || result === -errno.ENOENT;
-  }
-
-  #write(path: string, text: string): boolean {
-    const fd = this.#kernel.attempt("openat", f.AT_FDCWD, path, f.O_WRONLY | f.O_CLOEXEC, 0);
-    if (fd < 0) return false;
-    const written = this.#kernel.attempt("write", fd, text, text.length);
-    this.#kernel.attempt("close", fd);
-    return written === text.length;
   }
 }

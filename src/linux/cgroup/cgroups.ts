@@ -8,10 +8,12 @@ import type { Template } from "../template.ts";
 import { Cgroup } from "./cgroup.ts";
 import { DeviceFilters } from "./device_filters.ts";
 import { type DeviceRule, deviceRules } from "./devices.ts";
+import { beginFreeze, freezerOf, frozen, thaw } from "./freezer.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
-import { type Limit, limitsOf } from "./limits.ts";
+import { describe, type Limit, limitFailure, limitsOf } from "./limits.ts";
 import { inheritCpuset, makeParents } from "./parents.ts";
 import { listFolders } from "./read.ts";
+import { update } from "./update.ts";
 
 export { Cgroup } from "./cgroup.ts";
 
@@ -98,12 +100,72 @@ export class Cgroups implements Disposable {
     const results = this.#kernel.run(template.fill(values));
     for (const [index, limit] of limits.entries()) {
       const result = results.get(`limit:${index}`);
-      if (result < 0) throw syscallFailure(`cannot ${describe(limit)}`, "write", result);
+      if (result < 0) throw limitFailure(limit, result);
     }
     if (filter !== undefined) this.#filters.attach(cgroup.folders.get(filter.hierarchy) ?? "", filter.rules);
     for (const [{ version, controllers, path }, folder] of cgroup.folders) {
       if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
     }
+  }
+
+  /** Whether this machine can stop the processes of a cgroup. */
+  get freezes(): boolean {
+    return freezerOf(this.layout) !== undefined;
+  }
+
+  /**
+   * Stops all processes of a cgroup; resolves when they stand. Only then does it get a folder in the freezer's hierarchy:
+   * most never need one.
+   * @throws failed_precondition where the machine has no freezer; unavailable when they do not stop, and go on then;
+   * aborted when they are let go meanwhile.
+   */
+  async freeze(cgroup: Cgroup): Promise<void> {
+    const freezer = freezerOf(this.layout, cgroup);
+    if (freezer === undefined) {
+      throw new Failure(
+        "failed_precondition",
+        "cannot pause: no cgroup hierarchy of this machine has the freezer controller: mount cgroup v2",
+        { details: { controller: "freezer" } },
+      );
+    }
+    try {
+      this.#enter(cgroup, [freezer], () => {
+        const begun = beginFreeze(cgroup, freezer);
+        if (begun < 0) throw syscallFailure(`cannot freeze cgroup ${JSON.stringify(cgroup.path)}`, "write", begun);
+      });
+      await frozen(cgroup, freezer);
+    } catch (error) {
+      thaw(cgroup, freezer);
+      throw error;
+    }
+  }
+
+  /** Lets the processes of a cgroup go on. */
+  thaw(cgroup: Cgroup): void {
+    const freezer = freezerOf(this.layout, cgroup);
+    if (freezer !== undefined && cgroup.folders.has(freezer)) thaw(cgroup, freezer);
+  }
+
+  /**
+   * Changes the limits that are named. Where the kernel refuses one, those before it are as they were.
+   * @throws as `hierarchies`; invalid_argument for a value that the kernel refuses.
+   */
+  update(cgroup: Cgroup, resources: SpecResources): void {
+    update(resources, this.layout, cgroup, (hierarchies) => this.#enter(cgroup, hierarchies, () => {}));
+  }
+
+  /** Brings a cgroup and its processes into more hierarchies. @param prepare is called when the folders are made. */
+  #enter(cgroup: Cgroup, hierarchies: readonly Hierarchy[], prepare: () => void): void {
+    const missing = hierarchies.filter((hierarchy) => !cgroup.folders.has(hierarchy));
+    const parent = cgroup.path.slice(0, cgroup.path.lastIndexOf("/"));
+    for (const hierarchy of missing) {
+      makeParents(this.#kernel, hierarchy, parent);
+      const folder = cgroup.extend(hierarchy);
+      const { version, controllers, path } = hierarchy;
+      if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
+    }
+    prepare();
+    for (const hierarchy of missing) cgroup.gather(hierarchy);
   }
 
   #deviceFilter({ devices }: SpecResources): DeviceFilter | undefined {
@@ -212,10 +274,6 @@ function* makeFolders(hierarchies: readonly Hierarchy[]): Generator<Operation> {
 }
 
 const encoder = new TextEncoder();
-
-function describe({ field, value }: Limit): string {
-  return `set linux.resources.${field} to ${JSON.stringify(value)}`;
-}
 
 /** Opens each file once, however many values go into it in a row. What a write said is looked at when all are closed. */
 function* writeLimits(limits: readonly Limit[]): Generator<Operation> {

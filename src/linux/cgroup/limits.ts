@@ -1,5 +1,7 @@
 import { Failure } from "../../core/errors.ts";
 import type { SpecResources } from "../../core/spec.ts";
+import { errno } from "../errno.ts";
+import { syscallFailure } from "../syscall_failure.ts";
 import { deviceRules } from "./devices.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
 
@@ -12,6 +14,25 @@ export interface Limit {
   readonly field: string;
   /** Where the machine lacks the file, nothing is lost. */
   readonly optional?: boolean;
+}
+
+/** What a limit does, as messages say it. */
+export function describe({ field, value }: Limit): string {
+  return `set linux.resources.${field} to ${JSON.stringify(value)}`;
+}
+
+/** What the kernel says of numbers that are out of range, or that no device has. */
+const callersFault: ReadonlySet<number> = new Set([errno.ERANGE, errno.ENODEV, errno.EOVERFLOW]);
+
+/** Why the kernel did not take a limit. @param result the negative errno. */
+export function limitFailure(limit: Limit, result: number): Failure {
+  const failure = syscallFailure(`cannot ${describe(limit)}`, "write", result);
+  const code = callersFault.has(-result) ? "invalid_argument" : failure.code;
+  return new Failure(code, failure.message, {
+    syscall: "write",
+    ...(failure.errno === undefined ? {} : { errno: failure.errno }),
+    details: { field: `linux.resources.${limit.field}` },
+  });
 }
 
 /**

@@ -1,10 +1,11 @@
 import { Failure } from "../../core/errors.ts";
 import { errno } from "../errno.ts";
-import * as f from "../flags.ts";
+import { AT_FDCWD } from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
 import { syscallFailure } from "../syscall_failure.ts";
 import type { Hierarchy } from "./layout.ts";
 import { readText } from "./read.ts";
+import { writeText } from "./write.ts";
 
 /** Controllers of version 2 that are handed down, so that cgroups below can be limited. */
 const handedDown = ["memory", "pids", "cpu", "cpuset", "io"];
@@ -19,7 +20,7 @@ export function makeParents(kernel: Kernel, hierarchy: Hierarchy, path: string):
   for (const name of path.split("/").filter((part) => part !== "")) {
     const above = folder;
     folder += `/${name}`;
-    const result = kernel.attempt("mkdirat", f.AT_FDCWD, folder, 0o755);
+    const result = kernel.attempt("mkdirat", AT_FDCWD, folder, 0o755);
     if (result < 0 && result !== -errno.EEXIST) {
       throw syscallFailure(`cannot make cgroup ${JSON.stringify(folder)}`, "mkdirat", result);
     }
@@ -34,7 +35,7 @@ function prepare(kernel: Kernel, { version }: Hierarchy, folder: string): void {
   const enabled = readText(kernel, `${folder}/cgroup.subtree_control`).trim().split(" ");
   const wanted = handedDown.filter((name) => available.includes(name) && !enabled.includes(name));
   if (wanted.length === 0) return;
-  const result = write(kernel, `${folder}/cgroup.subtree_control`, wanted.map((name) => `+${name}`).join(" "));
+  const result = writeText(kernel, `${folder}/cgroup.subtree_control`, wanted.map((name) => `+${name}`).join(" "));
   if (result === -errno.EBUSY) {
     throw new Failure(
       "failed_precondition",
@@ -52,14 +53,6 @@ function prepare(kernel: Kernel, { version }: Hierarchy, folder: string): void {
 export function inheritCpuset(kernel: Kernel, from: string, to: string): void {
   for (const file of ["cpuset.cpus", "cpuset.mems"]) {
     if (readText(kernel, `${to}/${file}`).trim() !== "") continue;
-    write(kernel, `${to}/${file}`, readText(kernel, `${from}/${file}`).trim());
+    writeText(kernel, `${to}/${file}`, readText(kernel, `${from}/${file}`).trim());
   }
-}
-
-function write(kernel: Kernel, path: string, text: string): number {
-  const fd = kernel.attempt("openat", f.AT_FDCWD, path, f.O_WRONLY | f.O_CLOEXEC, 0);
-  if (fd < 0) return fd;
-  const result = kernel.attempt("write", fd, text, text.length);
-  kernel.attempt("close", fd);
-  return result;
 }
