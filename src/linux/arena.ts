@@ -20,11 +20,12 @@ export class Arena {
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #base: number;
 
-  constructor(memory: Memory) {
+  /** @param base where the bytes will be when they are used, if not here: in another process. */
+  constructor(memory: Memory, base = memory.address) {
     this.memory = memory;
     this.bytes = memory.bytes;
     this.#words = new Int32Array(memory.bytes.buffer, memory.bytes.byteOffset, memory.bytes.byteLength >> 2);
-    this.#base = memory.address;
+    this.#base = base;
   }
 
   /** The address of an offset. */

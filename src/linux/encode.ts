@@ -16,6 +16,8 @@ export interface Slot {
 export interface Encoded {
   /** Offset of the first operation. */
   readonly operations: number;
+  /** Offset of each step, and of the program's end. A step's first operations may be moves. */
+  readonly starts: readonly number[];
   readonly slots: ReadonlyMap<string, Slot>;
   /** The words that each hole fills. */
   readonly holes: ReadonlyMap<string, readonly number[]>;
@@ -106,7 +108,7 @@ class Encoder {
     starts.push(this.#next);
     arena.int32(this.#next + operation.number, pseudo.end);
     if (jumps) this.#jumps(starts);
-    return { operations, slots: this.#slots, holes: this.#holes };
+    return { operations, starts, slots: this.#slots, holes: this.#holes };
   }
 
   /** Writes the word that an argument is, other than a reference to a result. */
@@ -233,6 +235,21 @@ export function writeValue(arena: Arena, word: number, value: Argument): void {
       "invalid_argument",
       `cannot use ${JSON.stringify(value)} here: it has a meaning in a program alone`,
     );
+  }
+}
+
+/**
+ * Gives each hole of a program its value, behind the arena's cursor.
+ * @throws ArenaFull; invalid_argument for a hole without a value.
+ */
+export function fillHoles(arena: Arena, { holes }: Encoded, values: Readonly<Record<string, Argument>>): void {
+  for (const [name, [first, ...others]] of holes) {
+    const value = values[name];
+    if (value === undefined || first === undefined) {
+      throw new Failure("invalid_argument", `cannot run the program: the hole ${JSON.stringify(name)} has no value`);
+    }
+    writeValue(arena, first, value);
+    for (const site of others) arena.bytes.copyWithin(site, first, first + 8);
   }
 }
 

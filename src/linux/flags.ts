@@ -326,6 +326,7 @@ export const SO_PEERCRED = 0x11;
 export const SO_RCVTIMEO = 0x14;
 export const SO_SNDTIMEO = 0x15;
 export const SCM_RIGHTS = 1;
+export const SCM_CREDENTIALS = 2;
 export const MSG_PEEK = 2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITALL = 0x100;

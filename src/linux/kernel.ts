@@ -2,7 +2,7 @@ import { Failure } from "../core/errors.ts";
 import type { Host, Memory } from "../core/host.ts";
 import { type Arena, ArenaFull } from "./arena.ts";
 import { callFlags, writeValue } from "./encode.ts";
-import { errno, errnoCode, errnoName, errnoText } from "./errno.ts";
+import { errno } from "./errno.ts";
 import { explainCall } from "./explain.ts";
 import {
   CLONE_CLEAR_SIGHAND,
@@ -17,6 +17,7 @@ import {
 import { frame } from "./frame.ts";
 import type { Argument, Operation, Program } from "./program.ts";
 import { Results } from "./results.ts";
+import { stepFailure } from "./step_failure.ts";
 import { stub } from "./stub/mod.ts";
 import { cloneArgs, context, operation, pseudo } from "./stub/layout.ts";
 import { type SyscallName, type SyscallTable, syscallTable } from "./syscalls.ts";
@@ -191,12 +192,7 @@ export class Kernel {
     const number = -arena.readInt32(frame.context + context.error);
     if (number === 0) return undefined;
     const index = arena.readInt32(lastOperation(arena) + operation.index);
-    const { why, syscall } = program[index] as Operation;
-    return new Failure(errnoCode(number), `${why}: ${errnoText(number)}`, {
-      syscall,
-      errno: errnoName(number),
-      details: { step: index },
-    });
+    return stepFailure(program, index, number);
   }
 
   /** Tells whether the child has gone at a step from which none goes by itself. */

@@ -1,5 +1,12 @@
 import { Failure } from "../core/errors.ts";
-import type { Loaded } from "./template.ts";
+import type { Arena } from "./arena.ts";
+import type { Encoded } from "./encode.ts";
+
+/** A program's memory after it has run. */
+export interface Stored {
+  readonly arena: Pick<Arena, "bytes" | "read">;
+  readonly encoded: Encoded;
+}
 
 /** What a program stored, copied out of the memory that the next one will use. */
 export class Results {
@@ -8,7 +15,7 @@ export class Results {
   readonly #values = new Map<string, number>();
   readonly #bytes = new Map<string, Uint8Array<ArrayBuffer>>();
 
-  constructor({ arena, encoded }: Loaded, last: number) {
+  constructor({ arena, encoded }: Stored, last: number) {
     this.last = last;
     for (const [name, { offset, size }] of encoded.slots) {
       if (size === undefined) this.#values.set(name, arena.read(offset));

@@ -1,7 +1,7 @@
 import { Failure } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import { Arena, ArenaFull } from "./arena.ts";
-import { encode, type Encoded, writeValue } from "./encode.ts";
+import { encode, type Encoded, fillHoles } from "./encode.ts";
 import { frame, writeFrame } from "./frame.ts";
 import type { Argument, Program } from "./program.ts";
 import { context } from "./stub/layout.ts";
@@ -17,8 +17,8 @@ export interface Loaded {
 const firstBytes = 64 * 1024;
 const mostBytes = 64 * 1024 * 1024;
 
-/** The next larger arena. @throws resource_exhausted past the largest. */
-export function enlarge(host: Host, arena: Arena | undefined): Arena {
+/** The next larger arena. @param base as `Arena`'s. @throws resource_exhausted past the largest. */
+export function enlarge(host: Host, arena: Arena | undefined, base?: number): Arena {
   const byteLength = arena === undefined ? firstBytes : arena.bytes.length * 4;
   if (byteLength > mostBytes) {
     throw new Failure(
@@ -27,7 +27,7 @@ export function enlarge(host: Host, arena: Arena | undefined): Arena {
     );
   }
   arena?.memory.release();
-  const larger = new Arena(host.map(byteLength));
+  const larger = new Arena(host.map(byteLength), base);
   writeFrame(larger);
   return larger;
 }
@@ -110,7 +110,8 @@ export class Template implements Loaded {
   }
 
   #fill(values: Readonly<Record<string, Argument>>): void {
-    const { arena, encoded: { slots, holes } } = this.#loaded;
+    const { arena, encoded } = this.#loaded;
+    const { slots, holes } = encoded;
     for (const name in values) {
       if (!holes.has(name)) {
         throw new Failure("invalid_argument", `cannot fill hole ${JSON.stringify(name)}: there is none`);
@@ -122,13 +123,6 @@ export class Template implements Loaded {
     }
     this.#filled = false;
     arena.cursor = this.#tail;
-    for (const [name, [first, ...others]] of holes) {
-      const value = values[name];
-      if (value === undefined || first === undefined) {
-        throw new Failure("invalid_argument", `cannot run the program: the hole ${JSON.stringify(name)} has no value`);
-      }
-      writeValue(arena, first, value);
-      for (const site of others) arena.bytes.copyWithin(site, first, first + 8);
-    }
+    fillHoles(arena, encoded, values);
   }
 }

@@ -67,3 +67,21 @@ export const pseudo = {
 
 /** `struct clone_args`, as of Linux 5.7. @see https://man7.org/linux/man-pages/man2/clone.2.html */
 export const cloneArgs = { flags: 0, pidfd: 8, exitSignal: 32, cgroup: 80, size: 88 } as const;
+
+/**
+ * The init stub: a program of its own that runs syscall programs one after another, as it gets them. Addresses are its own.
+ */
+export const init = {
+  /** Where its code is loaded, headers included. */
+  text: 0x40_0000,
+  /** Its writable memory: the head of a message, then, at `base`, the program's memory, whose first part is a context. */
+  memory: 0x1000_0000,
+  size: 16 * 1024 * 1024,
+  /** From `memory`: how many bytes of program follow the head, and how many of them go back when it has ended. 64 bits each. */
+  length: 0,
+  reply: 8,
+  head: 16,
+  base: 64,
+  /** The descriptor that it reads programs from and writes answers to. */
+  control: 100,
+} as const;

@@ -1,0 +1,254 @@
+import { Failure } from "../core/errors.ts";
+import { ArenaFull } from "./arena.ts";
+import type { ChildExit } from "./children.ts";
+import { type Encoded, fillHoles } from "./encode.ts";
+import { errno } from "./errno.ts";
+import * as f from "./flags.ts";
+import { frame } from "./frame.ts";
+import type { Spawned } from "./kernel.ts";
+import type { Argument, Program } from "./program.ts";
+import { Results } from "./results.ts";
+import type { Stages } from "./stages.ts";
+import { stepFailure } from "./step_failure.ts";
+import { context, init } from "./stub/layout.ts";
+import { syscallFailure } from "./syscall_failure.ts";
+import { syscallTable } from "./syscalls.ts";
+import { load } from "./template.ts";
+
+/** Values for a program's holes. */
+export type Values = Readonly<Record<string, Argument>>;
+
+/** What came back for a program: where it ended, and what it stored. */
+interface Answer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Who sent it. */
+  readonly pid: number;
+}
+
+/** Longer than any set of system calls that does not wait for something takes. */
+const defaultTimeoutMs = 10_000;
+const messageBytes = 56;
+const controlBytes = 128;
+
+/**
+ * A process that runs programs, one after another, until one of them executes something. Whatever its programs do to it,
+ * this object follows: a program that makes a child with CLONE_PARENT and ends in the child goes on as the child.
+ *
+ * It holds a descriptor until `execute` or `abandon`, and its process until `release` or `abandon`.
+ */
+export class Stage {
+  readonly #stages: Stages;
+  readonly #control: number;
+  #process: Spawned;
+  #open = true;
+  #owned = true;
+
+  /** @param control a socket to the process. */
+  constructor(stages: Stages, control: number, process: Spawned) {
+    this.#stages = stages;
+    this.#control = control;
+    this.#process = process;
+  }
+
+  /** The process. */
+  get process(): Spawned {
+    return this.#process;
+  }
+
+  /** Gives the process away: its pidfd and its end are the caller's to see to. It is to be the last one, see `run`. */
+  release(): Spawned {
+    this.#owned = false;
+    return this.#process;
+  }
+
+  /**
+   * Runs a program in the process.
+   * @param options.timeoutMs after which the process is taken for stuck. Default 10 s.
+   * @throws the failing step's errno: the message begins with its `why`, `details.step` is its index; aborted when the
+   * process has ended; deadline_exceeded.
+   */
+  async run(program: Program, values: Values = {}, options: { readonly timeoutMs?: number } = {}): Promise<Results> {
+    const { encoded, reply } = this.#send(program, values);
+    const answer = await this.#receive(reply, options.timeoutMs ?? defaultTimeoutMs);
+    if (answer === undefined) throw this.#gone();
+    if (answer.pid !== this.#process.pid) this.#follow(answer.pid);
+    return this.#results(program, encoded, answer.bytes);
+  }
+
+  /**
+   * Runs the last program, which ends in execve; resolves when that has been done.
+   * @throws as `run`: the process is still there then.
+   */
+  async execute(program: Program, values: Values = {}, options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const { encoded, reply } = this.#send(program, values);
+    // The descriptor closes when something is executed: the end means success.
+    const answer = await this.#receive(reply, options.timeoutMs ?? defaultTimeoutMs);
+    if (answer === undefined) return this.#close();
+    this.#results(program, encoded, answer.bytes);
+    throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
+  }
+
+  /** Receives a descriptor that the program under way sends with one byte. The caller closes it. */
+  async descriptor(program: Program, values: Values = {}): Promise<number> {
+    const { encoded, reply } = this.#send(program, values);
+    const first = await this.#receive(1, defaultTimeoutMs);
+    const rest = first === undefined || first.descriptor !== undefined
+      ? await this.#receive(reply, defaultTimeoutMs)
+      : await this.#receive(reply - 1, defaultTimeoutMs);
+    if (first === undefined || rest === undefined) throw this.#gone();
+    if (first.descriptor !== undefined) {
+      this.#results(program, encoded, rest.bytes);
+      return first.descriptor;
+    }
+    const bytes = new Uint8Array(reply);
+    bytes.set(first.bytes);
+    bytes.set(rest.bytes, 1);
+    this.#results(program, encoded, bytes);
+    throw new Failure("internal", "the process sent no descriptor");
+  }
+
+  /**
+   * Kills the process and resolves when it is gone. May be called more than once. A process that was given away ends by
+   * itself when it comes to wait for a program.
+   */
+  async abandon(): Promise<void> {
+    this.#close();
+    if (!this.#owned) return;
+    this.#owned = false;
+    const { kernel } = this.#stages;
+    kernel.attempt("pidfd_send_signal", this.#process.pidfd, f.SIGKILL, 0, 0);
+    await this.#reap(this.#process.pidfd);
+  }
+
+  /** Lays a program out for the process and sends it. */
+  #send(program: Program, values: Values): { readonly encoded: Encoded; readonly reply: number } {
+    if (!this.#open) throw this.#gone();
+    const { kernel } = this.#stages;
+    const encoded = this.#encode(program, values);
+    const { arena } = this.#stages;
+    let reply: number = frame.size;
+    for (const { offset, size } of encoded.slots.values()) reply = Math.max(reply, offset + (size ?? 8));
+    const head = new Uint8Array(init.base);
+    const view = new DataView(head.buffer);
+    view.setUint32(init.length, arena.cursor, true);
+    view.setUint32(init.reply, reply, true);
+    for (const [bytes, length] of [[head, init.head], [arena.memory.address, arena.cursor]] as const) {
+      for (let sent = 0; sent < length;) {
+        const from = typeof bytes === "number" ? bytes + sent : bytes;
+        const result = kernel.attempt("sendto", this.#control, from, length - sent, f.MSG_NOSIGNAL, 0, 0);
+        if (result === -errno.EPIPE || result === -errno.ECONNRESET) throw this.#gone();
+        if (result <= 0) throw syscallFailure("cannot send a program to a process", "sendto", result);
+        sent += result;
+      }
+    }
+    return { encoded, reply };
+  }
+
+  #encode(program: Program, values: Values): Encoded {
+    const table = syscallTable(this.#stages.kernel.host.arch);
+    for (;;) {
+      try {
+        const { arena } = this.#stages;
+        arena.word(frame.context + context.error, 0);
+        const { encoded } = load(program, arena, table);
+        fillHoles(arena, encoded, values);
+        return encoded;
+      } catch (error) {
+        if (!(error instanceof ArenaFull)) throw error;
+        this.#stages.enlarge();
+      }
+    }
+  }
+
+  /** @returns undefined at the end: the process is gone, or has executed something. */
+  async #receive(length: number, timeoutMs: number): Promise<Answer & { readonly descriptor?: number } | undefined> {
+    const bytes = new Uint8Array(length);
+    const { message, control, data } = this.#stages.buffers;
+    const deadline = Date.now() + timeoutMs;
+    let pid = 0;
+    let descriptor: number | undefined;
+    for (let received = 0, turn = 0; received < length;) {
+      const part = Math.min(length - received, data.bytes.length);
+      const words = new BigUint64Array(message.bytes.buffer, message.bytes.byteOffset, messageBytes / 8 + 2);
+      const iov = message.address + messageBytes;
+      words.set([0n, 0n, BigInt(iov), 1n, BigInt(control.address), BigInt(controlBytes), 0n]);
+      words.set([BigInt(data.address), BigInt(part)], messageBytes / 8);
+      const how = f.MSG_WAITALL | f.MSG_CMSG_CLOEXEC | (turn === 0 ? 0 : f.MSG_DONTWAIT);
+      const result = this.#stages.kernel.attempt("recvmsg", this.#control, message.address, how);
+      if (result === -errno.EAGAIN) {
+        if (Date.now() > deadline) {
+          throw new Failure("deadline_exceeded", `cannot go on with process ${this.#process.pid}: it does not answer`);
+        }
+        await pause(turn++);
+        continue;
+      }
+      if (result === 0 || result === -errno.ECONNRESET) return undefined;
+      if (result < 0) throw syscallFailure("cannot receive a process's answer", "recvmsg", result);
+      bytes.set(data.bytes.subarray(0, result), received);
+      received += result;
+      const passed = readControl(control.bytes, Number(words[5]));
+      pid = passed.pid ?? pid;
+      descriptor ??= passed.descriptor;
+    }
+    return descriptor === undefined ? { bytes, pid } : { bytes, pid, descriptor };
+  }
+
+  /** @throws what the program failed with. Nothing that comes from the process is taken for an address. */
+  #results(program: Program, encoded: Encoded, bytes: Uint8Array<ArrayBuffer>): Results {
+    const view = new DataView(bytes.buffer);
+    const number = -view.getInt32(frame.context + context.error, true);
+    if (number !== 0) {
+      const at = Number(view.getBigUint64(frame.context + context.current, true)) - init.memory - init.base;
+      const after = encoded.starts.findIndex((start) => start > at);
+      throw stepFailure(program, Math.min(Math.max(after - 1, 0), program.length - 1), number);
+    }
+    return new Results({ encoded, arena: { bytes, read: (offset) => Number(view.getBigInt64(offset, true)) } }, 0);
+  }
+
+  #follow(pid: number): void {
+    const { kernel } = this.#stages;
+    const pidfd = kernel.call("pidfd_open", pid, 0);
+    const before = this.#process.pidfd;
+    this.#process = { pid, pidfd };
+    this.#reap(before).catch(() => {});
+  }
+
+  async #reap(pidfd: number): Promise<ChildExit> {
+    try {
+      return await this.#stages.children.wait(pidfd);
+    } finally {
+      this.#stages.kernel.attempt("close", pidfd);
+    }
+  }
+
+  #close(): void {
+    if (this.#open) this.#stages.kernel.attempt("close", this.#control);
+    this.#open = false;
+  }
+
+  #gone(): Failure {
+    return new Failure("aborted", `cannot go on with process ${this.#process.pid}: it was killed`);
+  }
+}
+
+/** Lets the event loop turn, the longer the more often. */
+function pause(turn: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (turn < 4) setTimeout(resolve, 0);
+    else setTimeout(resolve, Math.min(turn - 3, 20));
+  });
+}
+
+/** Reads who has sent a message, and the descriptor that came with it. @see https://man7.org/linux/man-pages/man3/cmsg.3.html */
+function readControl(bytes: Uint8Array<ArrayBuffer>, length: number): { pid?: number; descriptor?: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const passed: { pid?: number; descriptor?: number } = {};
+  for (let at = 0; at + 16 <= length;) {
+    const size = view.getUint32(at, true);
+    const type = view.getInt32(at + 12, true);
+    if (type === f.SCM_CREDENTIALS) passed.pid = view.getInt32(at + 16, true);
+    if (type === f.SCM_RIGHTS) passed.descriptor = view.getInt32(at + 16, true);
+    at += (size + 7) & ~7;
+  }
+  return passed;
+}

@@ -1,0 +1,177 @@
+import { Failure } from "../core/errors.ts";
+import type { Memory } from "../core/host.ts";
+import type { Arena } from "./arena.ts";
+import type { Children } from "./children.ts";
+import { errno } from "./errno.ts";
+import * as f from "./flags.ts";
+import type { Kernel, Spawned } from "./kernel.ts";
+import type { Operation } from "./program.ts";
+import { Stage } from "./stage.ts";
+import { init } from "./stub/layout.ts";
+import { initStub } from "./stub/mod.ts";
+import { syscallFailure } from "./syscall_failure.ts";
+import { enlarge } from "./template.ts";
+
+/** Which descriptors a process has: number there → descriptor of this process, or `null` for /dev/null. */
+export type Descriptors = ReadonlyMap<number, number | null>;
+
+/** Room for the descriptors of a process, below those that the stub keeps for itself. */
+export const mostDescriptors = init.control;
+
+/** The stub's own file. */
+const stubFile = init.control + 1;
+/** Out of the way of all of these. */
+const aside = stubFile + 1;
+
+/** How long this thread waits for an answer before it waits without blocking. */
+const blockMs = 20;
+/** How long a program may take to be sent. */
+const sendMs = 1000;
+
+/**
+ * Makes processes that are built up in stages. Such a process runs the init stub: nothing of this process's memory is in it,
+ * nor a descriptor beyond those that it is given, from before it does anything else. What it does then, it gets in parts,
+ * each a program, between which this process can do its own.
+ */
+export class Stages implements Disposable {
+  readonly kernel: Kernel;
+  readonly children: Children;
+  /** Memory to receive into. One user at a time, within one turn. */
+  readonly buffers: Readonly<Record<"message" | "control" | "data", Pick<Memory, "address" | "bytes">>>;
+  #stub: number | undefined;
+  #arena: Arena | undefined;
+
+  constructor(kernel: Kernel, children: Children) {
+    this.kernel = kernel;
+    this.children = children;
+    this.buffers = { message: kernel.buffer(128), control: kernel.buffer(128), data: kernel.buffer(16 * 1024) };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#stub !== undefined) this.kernel.attempt("close", this.#stub);
+    this.#stub = undefined;
+    this.#arena?.memory.release();
+    this.#arena = undefined;
+  }
+
+  /**
+   * Makes a process. Its folders, namespaces, user and cgroups are this process's.
+   * @param descriptors at numbers below `mostDescriptors`; it has no others.
+   * @throws failed_precondition where the kernel does not execute a file in memory; resource_exhausted.
+   */
+  spawn(descriptors: Descriptors): Stage {
+    const { kernel } = this;
+    const stub = this.#stub ??= makeStub(kernel);
+    const { own, other } = connect(kernel);
+    let child: Spawned;
+    try {
+      child = kernel.spawn([...becomeStub(descriptors, other, stub)]);
+    } catch (error) {
+      kernel.attempt("close", own);
+      throw error;
+    } finally {
+      kernel.attempt("close", other);
+    }
+    return new Stage(this, own, child);
+  }
+
+  /** Memory to lay a program out in, for the stub's address. One user at a time, within one turn. */
+  get arena(): Arena {
+    return this.#arena ??= this.#enlarged();
+  }
+
+  /** A larger one. @throws resource_exhausted when it would not fit into the stub. */
+  enlarge(): void {
+    this.#arena = this.#enlarged();
+  }
+
+  #enlarged(): Arena {
+    const arena = enlarge(this.kernel.host, this.#arena, init.memory + init.base);
+    if (arena.bytes.length <= init.size - init.base) return arena;
+    arena.memory.release();
+    this.#arena = undefined;
+    throw new Failure("resource_exhausted", `cannot start a process: its arguments and environment are too large`);
+  }
+}
+
+/** The stub in memory, as an executable that nobody can change. */
+function makeStub(kernel: Kernel): number {
+  const name = "mayfly-init";
+  const flags = f.MFD_CLOEXEC | f.MFD_ALLOW_SEALING;
+  let fd = kernel.attempt("memfd_create", name, flags | f.MFD_EXEC);
+  // Before Linux 6.3 the flag is unknown, and every such file executable.
+  if (fd === -errno.EINVAL) fd = kernel.attempt("memfd_create", name, flags);
+  if (fd < 0) {
+    const cure = fd === -errno.EACCES ? ": vm.memfd_noexec forbids it, set it to 0 or 1" : "";
+    throw syscallFailure(`cannot make an executable in memory${cure}`, "memfd_create", fd);
+  }
+  try {
+    const bytes = initStub(kernel.host.arch);
+    kernel.call("write", fd, bytes, bytes.length);
+    kernel.call("fcntl", fd, f.F_ADD_SEALS, f.F_SEAL_WRITE | f.F_SEAL_GROW | f.F_SEAL_SHRINK | f.F_SEAL_SEAL);
+    return fd;
+  } catch (error) {
+    kernel.attempt("close", fd);
+    throw error;
+  }
+}
+
+/** A pair of stream sockets, whose own end tells who has written. */
+function connect(kernel: Kernel): { readonly own: number; readonly other: number } {
+  const type = f.SOCK_STREAM | f.SOCK_CLOEXEC;
+  const own = { ref: "ends" };
+  const why = "make a socket to the init stub";
+  const set = (option: number, value: readonly number[], size: number): Operation => ({
+    syscall: "setsockopt",
+    args: [own, f.SOL_SOCKET, option, value, size],
+    why,
+  });
+  const results = kernel.run([
+    { syscall: "socketpair", args: [f.AF_UNIX, type, 0, { out: "ends", size: 8 }], why },
+    set(f.SO_PASSCRED, [1], 4),
+    set(f.SO_RCVTIMEO, [0, blockMs * 1000], 16),
+    set(f.SO_SNDTIMEO, [sendMs / 1000, 0], 16),
+  ]);
+  return { own: results.int32("ends"), other: results.int32("ends", 4) };
+}
+
+/** Takes the descriptors to their places, closes all others, and executes the stub. */
+function* becomeStub(descriptors: Descriptors, control: number, stub: number): Generator<Operation> {
+  const wanted: (readonly [target: number, source: number | null, flags: number])[] = [
+    ...Array.from(descriptors, ([target, source]) => [target, source, 0] as const),
+    [init.control, control, 0],
+    [stubFile, stub, f.O_CLOEXEC],
+  ];
+  // Any of them may lie where another is to go: all go aside first.
+  for (const [target, source] of wanted) {
+    const store = `aside:${target}`;
+    if (source === null) {
+      yield { syscall: "openat", args: [f.AT_FDCWD, "/dev/null", f.O_RDWR, 0], store, why: "open /dev/null" };
+    }
+    yield {
+      syscall: "fcntl",
+      args: [source ?? { ref: store }, f.F_DUPFD_CLOEXEC, aside],
+      store,
+      why: `take hold of descriptor ${target}`,
+    };
+  }
+  for (const [target, , flags] of wanted) {
+    const why = `set up descriptor ${target}`;
+    yield { syscall: "dup3", args: [{ ref: `aside:${target}` }, target, flags], why };
+  }
+  let next = 0;
+  for (const [target] of wanted.toSorted(([one], [other]) => one - other)) {
+    if (target > next) yield closeRange(next, target - 1);
+    next = target + 1;
+  }
+  yield closeRange(next, 0xffff_ffff);
+  yield {
+    syscall: "execveat",
+    args: [stubFile, "", ["mayfly-init", 0], [0], f.AT_EMPTY_PATH],
+    why: "execute the init stub",
+  };
+}
+
+function closeRange(first: number, last: number): Operation {
+  return { syscall: "close_range", args: [first, last, 0], why: "close every other descriptor of the daemon" };
+}
