@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import type { Metadata } from "../../src/core/metadata.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
+import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
-import { NativeSnapshotter } from "./snapshotter.ts";
+import { NativeFiles } from "./files.ts";
 
 /** Whole copies of the tree: works on every filesystem, and costs its size for each snapshot. */
 export const native: Plugin<Snapshotter> = {
@@ -19,6 +20,7 @@ export const native: Plugin<Snapshotter> = {
   async create(context) {
     const kernel = new Kernel(context.host);
     const folders = await SnapshotFolders.open(kernel, join(context.root, "snapshots", "native"));
-    return new NativeSnapshotter({ kernel, folders, store: context.get<Metadata>("metadata").snapshots("native") });
+    const store = context.get<Metadata>("metadata").snapshots("native");
+    return new RecordedSnapshotter({ id: "native", scratch: false, store, files: new NativeFiles(kernel, folders) });
   },
 };

@@ -72,7 +72,7 @@ export class LayerFolder implements Disposable {
     this.#path = path;
     this.#whole = whole;
     this.#budget = budget;
-    this.#lower = new LowerLayers(this.#files, this.#xattrs, below);
+    this.#lower = new LowerLayers(this.#files, this.#xattrs, whole ? [] : below);
     this.#directories = new Directories(this.#files, this.#files.openFolder(path), (parent, name, there) => {
       this.#makeParent(parent, name, there);
     });

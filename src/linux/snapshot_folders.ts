@@ -1,88 +1,123 @@
-import { mkdir, readdir, rename } from "node:fs/promises";
+import { access, mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf, Failure } from "../core/errors.ts";
-import type { SnapshotStore } from "../core/snapshotter.ts";
 import { errno } from "./errno.ts";
 import type { Kernel } from "./kernel.ts";
 import { removeTree } from "./remove_tree.ts";
 
 const trash = "trash-";
+const unfinished = "new-";
 
 /**
  * The folders of a snapshotter that keeps its snapshots as files: `<root>/<id>/`, named after the snapshot's number.
  *
- * A row is made before its folder and removed before it, so a folder without a row is always rubbish. Its name changes
- * first: nobody can take half of it for a snapshot.
+ * A folder gets its name when it is complete, and loses it before it is removed: nobody can take half of one for a snapshot.
  */
 export class SnapshotFolders {
-  readonly #kernel: Kernel;
   readonly #root: string;
-  /** Names that are on their way out. */
-  readonly #removing = new Set<string>();
+  readonly #removeTree: (path: string) => Promise<void>;
+  /** Names of folders that are being made. */
+  readonly #making = new Set<string>();
+  /** Numbers, and other names, that are on their way out. */
+  readonly #removing = new Map<string, Promise<void>>();
 
-  private constructor(kernel: Kernel, root: string) {
-    this.#kernel = kernel;
+  private constructor(root: string, removeTree: (path: string) => Promise<void>) {
     this.#root = root;
+    this.#removeTree = removeTree;
   }
 
-  static async open(kernel: Kernel, root: string): Promise<SnapshotFolders> {
+  /** @param options.removeTree removes a folder and all in it. Default: file by file. */
+  static async open(
+    kernel: Kernel,
+    root: string,
+    options: { readonly removeTree?: (path: string) => Promise<void> } = {},
+  ): Promise<SnapshotFolders> {
     await mkdir(root, { recursive: true, mode: 0o700 });
-    return new SnapshotFolders(kernel, root);
+    return new SnapshotFolders(root, options.removeTree ?? ((path) => removeTree(kernel, path)));
   }
 
   path(id: number, ...below: string[]): string {
     return join(this.#root, String(id), ...below);
   }
 
-  /** Makes the folder of a new snapshot and others in it. @throws failed_precondition when its number has been used. */
-  async create(id: number, ...below: string[]): Promise<void> {
+  async exists(id: number): Promise<boolean> {
     try {
-      await mkdir(this.path(id), { mode: 0o700 });
+      await access(this.path(id));
+      return true;
     } catch (error) {
-      if (!isErrno(error, "EEXIST")) throw diskFailure(`cannot create ${JSON.stringify(this.path(id))}`, error);
+      if (isErrno(error, "ENOENT")) return false;
+      throw diskFailure(`cannot look at ${JSON.stringify(this.path(id))}`, error);
+    }
+  }
+
+  /**
+   * Makes the folder of a new snapshot.
+   * @param fill makes what is to be in it; the path is that of the folder until it is complete.
+   * @throws failed_precondition when its number has been used.
+   */
+  async create(id: number, fill: (path: string) => Promise<void>): Promise<void> {
+    const name = `${unfinished}${id}`;
+    const path = join(this.#root, name);
+    this.#making.add(name);
+    try {
+      await mkdir(path, { mode: 0o700 });
+      await fill(path);
+      await rename(path, this.path(id));
+    } catch (error) {
+      if (!isErrno(error, "EEXIST") && !isErrno(error, "ENOTEMPTY")) {
+        throw error instanceof Failure ? error : diskFailure(`cannot create ${JSON.stringify(this.path(id))}`, error);
+      }
       throw new Failure(
         "failed_precondition",
         `cannot create ${JSON.stringify(this.path(id))}: it is there already, and no snapshot owns it: ` +
           `is the database older than the folder?`,
         { cause: error },
       );
-    }
-    for (const name of below) await mkdir(this.path(id, name), { mode: 0o755 });
-  }
-
-  /** Removes a snapshot's folder; none is no error. */
-  async remove(id: number): Promise<void> {
-    const [name, away] = [String(id), `${trash}${id}`];
-    this.#removing.add(name).add(away);
-    try {
-      await rename(join(this.#root, name), join(this.#root, away));
-      await removeTree(this.#kernel, join(this.#root, away));
-    } catch (error) {
-      if (isErrno(error, "ENOENT")) return;
-      throw error instanceof Failure ? error : diskFailure(`cannot remove ${JSON.stringify(this.path(id))}`, error);
     } finally {
-      this.#removing.delete(name);
-      this.#removing.delete(away);
+      this.#making.delete(name);
     }
   }
 
-  /** Removes the folders that no row owns. @returns their paths. */
-  async cleanup(store: SnapshotStore): Promise<readonly string[]> {
-    // The folders are read first: what has a folder by now had its row before.
+  /** Removes a snapshot's folder, complete or not; none is no error. */
+  async remove(id: number): Promise<void> {
+    await this.#once(String(id), async () => {
+      const away = join(this.#root, `${trash}${id}`);
+      try {
+        await rename(this.path(id), away);
+      } catch (error) {
+        if (!isErrno(error, "ENOENT")) throw diskFailure(`cannot remove ${JSON.stringify(this.path(id))}`, error);
+        return await this.#removeTree(join(this.#root, `${unfinished}${id}`));
+      }
+      await this.#removeTree(away);
+    });
+  }
+
+  /**
+   * Removes the folders that nobody owns.
+   * @param owned asked when they have been listed: what has a folder by then had its row before.
+   * @returns their paths.
+   */
+  async cleanup(owned: () => Promise<ReadonlySet<number>>): Promise<readonly string[]> {
+    const making = new Set(this.#making);
     const names = await readdir(this.#root);
-    const owned = new Set((await store.list()).map(({ id }) => String(id)));
+    const ids = new Set(Array.from(await owned(), String));
     const removed: string[] = [];
     for (const name of names) {
-      if (owned.has(name) || this.#removing.has(name)) continue;
-      this.#removing.add(name);
-      try {
-        await removeTree(this.#kernel, join(this.#root, name));
-      } finally {
-        this.#removing.delete(name);
-      }
+      const id = name.startsWith(trash) ? name.slice(trash.length) : name;
+      if (ids.has(name) || making.has(name) || this.#making.has(name) || this.#removing.has(id)) continue;
+      await this.#once(id, () => this.#removeTree(join(this.#root, name)));
       removed.push(join(this.#root, name));
     }
     return removed;
+  }
+
+  /** Two removals of one folder would be in each other's way: the second waits for the first. */
+  async #once(name: string, action: () => Promise<void>): Promise<void> {
+    const running = this.#removing.get(name);
+    if (running !== undefined) return await running;
+    const removal = action().finally(() => this.#removing.delete(name));
+    this.#removing.set(name, removal);
+    await removal;
   }
 }
 

@@ -81,4 +81,9 @@ export const migrations: readonly (readonly string[])[] = [
     )`,
     `CREATE INDEX invocations_function ON invocations (namespace, function, id)`,
   ],
+  [
+    `ALTER TABLE snapshots ADD COLUMN labels text NOT NULL DEFAULT '{}'`,
+    `ALTER TABLE snapshots ADD COLUMN updated_at integer NOT NULL DEFAULT 0`,
+    `UPDATE snapshots SET updated_at = created_at`,
+  ],
 ];

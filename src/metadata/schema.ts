@@ -77,6 +77,8 @@ export const snapshots = sqliteTable("snapshots", {
   kind: text("kind", { enum: ["committed", "active", "view"] }).notNull(),
   parentId: integer("parent_id").references((): AnySQLiteColumn => snapshots.id),
   createdAt: time("created_at").notNull(),
+  labels: json("labels", LabelsSchema).notNull(),
+  updatedAt: time("updated_at").notNull(),
 }, (table) => [
   unique("snapshots_key").on(table.snapshotter, table.key),
   index("snapshots_parent").on(table.parentId),

@@ -1,7 +1,9 @@
 import { and, desc, eq, inArray, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import { Failure } from "../core/errors.ts";
-import type { SnapshotInfo, SnapshotStore } from "../core/snapshotter.ts";
+import { changeLabels, type LabelChanges, type Labels, LabelsSchema } from "../core/labels.ts";
+import { parse } from "../core/parse.ts";
+import type { SnapshotInfo, SnapshotOptions, SnapshotStore } from "../core/snapshotter.ts";
 import type { Database } from "./database.ts";
 import { snapshots } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
@@ -12,7 +14,9 @@ const columns = {
   kind: snapshots.kind,
   parent: parents.key,
   id: snapshots.id,
+  labels: snapshots.labels,
   createdAt: snapshots.createdAt,
+  updatedAt: snapshots.updatedAt,
 };
 
 /** The rows of one snapshotter. Each call is one transaction. */
@@ -51,18 +55,24 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     return await this.#select(inArray(snapshots.id, chain));
   }
 
-  async create(key: string, kind: "active" | "view", parent?: string): Promise<SnapshotInfo> {
+  async create(
+    key: string,
+    kind: "active" | "view",
+    { parent, labels = {} }: Parameters<SnapshotStore["create"]>[2] = {},
+  ): Promise<SnapshotInfo> {
     const action = `cannot create snapshot ${quote(key)}`;
+    check(action, key, labels);
+    const now = new Date();
     const parentId = parent === undefined ? null : sql`coalesce((
       SELECT id FROM snapshots WHERE snapshotter = ${this.#snapshotter} AND key = ${parent} AND kind = 'committed'
     ), -1)`;
     try {
       const [row] = await this.#relaxed.run((queries) =>
         queries.insert(snapshots)
-          .values({ snapshotter: this.#snapshotter, key, kind, parentId, createdAt: new Date() })
-          .returning()
+          .values({ snapshotter: this.#snapshotter, key, kind, parentId, labels, createdAt: now, updatedAt: now })
+          .returning({ id: snapshots.id })
       );
-      return { key, kind, parent, id: row!.id, createdAt: row!.createdAt };
+      return { key, kind, parent, id: row!.id, labels, createdAt: now, updatedAt: now };
     } catch (error) {
       const violated = violatedConstraint(error);
       if (violated === "unique") throw taken(action, key);
@@ -72,24 +82,43 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     }
   }
 
-  async commit(name: string, key: string): Promise<SnapshotInfo> {
+  async commit(name: string, key: string, { labels = {} }: SnapshotOptions = {}): Promise<SnapshotInfo> {
     const action = `cannot commit snapshot ${quote(key)} as ${quote(name)}`;
+    check(action, name, labels);
     const found = await this.#need(key, action);
     if (found.kind !== "active") {
       throw new Failure("failed_precondition", `${action}: it is ${found.kind}, not active`);
     }
+    const now = new Date();
     try {
       const [row] = await this.#durable.run((queries) =>
         queries.update(snapshots)
-          .set({ key: name, kind: "committed", createdAt: new Date() })
+          .set({ key: name, kind: "committed", labels, createdAt: now, updatedAt: now })
           .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, "active")))
-          .returning()
+          .returning({ id: snapshots.id })
       );
-      if (row === undefined) throw new Failure("not_found", `${action}: it was removed or committed meanwhile`);
-      return { key: name, kind: "committed", parent: found.parent, id: row.id, createdAt: row.createdAt };
+      if (row === undefined) throw gone(action);
+      return { ...found, key: name, kind: "committed", labels, createdAt: now, updatedAt: now };
     } catch (error) {
       throw violatedConstraint(error) === "unique" ? taken(action, name) : error;
     }
+  }
+
+  async update(key: string, changes: LabelChanges): Promise<SnapshotInfo> {
+    const action = `cannot label snapshot ${quote(key)}`;
+    const found = await this.#need(key, action);
+    check(action, key, changeLabels(found.labels, changes));
+    const updatedAt = new Date();
+    const database = found.kind === "committed" ? this.#durable : this.#relaxed;
+    const [row] = await database.run((queries) =>
+      queries.update(snapshots)
+        // In the database, so that two callers may each change a label of their own; its null takes one away, too.
+        .set({ labels: sql`json_patch(${snapshots.labels}, ${JSON.stringify(changes)})`, updatedAt })
+        .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, found.kind)))
+        .returning({ labels: snapshots.labels })
+    );
+    if (row === undefined) throw gone(action);
+    return { ...found, labels: row.labels, updatedAt };
   }
 
   async remove(key: string): Promise<SnapshotInfo> {
@@ -102,7 +131,7 @@ export class LibsqlSnapshotStore implements SnapshotStore {
           .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, found.kind)))
           .returning({ id: snapshots.id })
       );
-      if (rows.length === 0) throw new Failure("not_found", `${action}: it was removed or committed meanwhile`);
+      if (rows.length === 0) throw gone(action);
       return found;
     } catch (error) {
       if (violatedConstraint(error) !== "foreign_key") throw error;
@@ -126,6 +155,15 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     if (found !== undefined) return found;
     throw new Failure("not_found", `${action}: snapshotter ${quote(this.#snapshotter)} has no snapshot ${quote(key)}`);
   }
+}
+
+function check(action: string, key: string, labels: Labels): void {
+  if (key === "") throw new Failure("invalid_argument", `${action}: its key is empty`);
+  parse(LabelsSchema, labels, action);
+}
+
+function gone(action: string): Failure {
+  return new Failure("not_found", `${action}: it was removed or committed meanwhile`);
 }
 
 function taken(action: string, key: string): Failure {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -12,38 +13,79 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { codeOf, type ErrorCode } from "../../src/core/errors.ts";
 import type { Mount } from "../../src/core/mount.ts";
-import type { Snapshotter } from "../../src/core/snapshotter.ts";
+import type { SnapshotStore, Snapshotter } from "../../src/core/snapshotter.ts";
 
-/** A snapshotter to be tested, on a root folder of its own. */
+/** A snapshotter to be tested. */
 export interface SnapshotterUnderTest extends AsyncDisposable {
   readonly snapshotter: Snapshotter;
   /** The folder in which it keeps the folders of snapshots. */
   readonly folder: string;
 }
 
-/**
- * What every snapshotter has to do. Needs root.
- * @param open makes a snapshotter in an empty root folder.
- */
-export function snapshotterContract(name: string, open: (root: string) => Promise<SnapshotterUnderTest>): void {
+export interface SnapshotterContract {
+  /** Opens a snapshotter on a root folder, new or used. @param wrap stands between it and where it records snapshots. */
+  open(root: string, wrap?: (store: SnapshotStore) => SnapshotStore): Promise<SnapshotterUnderTest>;
+  /** The command that opens the same on a root folder and calls `churn`. */
+  churn(root: string): Promise<readonly [program: string, ...args: string[]]>;
+  /** Makes a folder of the kind that it needs. Default: a temporary one. */
+  place?(): Promise<Disposable & { readonly path: string }>;
+}
+
+/** What `churn` writes into each layer. */
+const churnFiles = 20;
+
+/** Makes, commits, labels and removes snapshots without end, and says each verb on a line of its own when it is done. */
+export async function churn(snapshotter: Snapshotter, say: (line: string) => void): Promise<never> {
+  let parent: string | undefined;
+  for (let round = 0;; round++) {
+    const key = `layer-${process.pid}-${round}`;
+    await snapshotter.prepare(`active ${key}`, parent);
+    say(`prepare ${key}`);
+    const { path } = await snapshotter.folder(`active ${key}`);
+    for (let i = 0; i < churnFiles; i++) writeFileSync(join(path, `${key}.${i}`), `${key} ${i}`);
+    await snapshotter.commit(key, `active ${key}`, { labels: { round: String(round) } });
+    say(`commit ${key}`);
+    await snapshotter.view(`view ${key}`, key);
+    say(`view ${key}`);
+    await snapshotter.update(key, { seen: "yes" });
+    say(`update ${key}`);
+    await snapshotter.remove(`view ${key}`);
+    say(`remove ${key}`);
+    parent = round % 5 === 4 ? undefined : key;
+  }
+}
+
+/** What every snapshotter has to do. Needs root. */
+export function snapshotterContract(name: string, { open, churn, place }: SnapshotterContract): void {
   describe(`snapshotter ${name}`, () => {
-    const folder = mkdtempSync(join(tmpdir(), "mayfly-snapshotter-"));
-    const target = join(folder, "mnt");
+    let folder = "";
+    let target = "";
     let opened: SnapshotterUnderTest;
     let snapshotter: Snapshotter;
+    let placed: Disposable | undefined;
 
     before(async () => {
+      const at = place === undefined ? undefined : await place();
+      placed = at;
+      folder = mkdtempSync(join(at?.path ?? tmpdir(), "mayfly-snapshotter-"));
+      target = join(folder, "mnt");
       mkdirSync(target);
       opened = await open(join(folder, "root"));
       snapshotter = opened.snapshotter;
     });
 
     after(async () => {
-      await opened[Symbol.asyncDispose]();
-      rmSync(folder, { recursive: true, force: true });
+      try {
+        await opened[Symbol.asyncDispose]();
+        rmSync(folder, { recursive: true, force: true });
+      } finally {
+        placed?.[Symbol.dispose]();
+      }
     });
 
     /** Runs a function while the mounts are in place. */
@@ -149,7 +191,8 @@ export function snapshotterContract(name: string, open: (root: string) => Promis
       writeFileSync(join(path, "written"), "x");
       mounted(mounts, (path) => assert.deepEqual(readdirSync(path).sort(), ["below", "written"]));
       assert.equal(existsSync(join(path, "below")), whole);
-      assert.equal(below.length, whole ? 0 : 1);
+      assert.equal(below.length, 1);
+      assert.deepEqual(readdirSync(below[0] ?? ""), ["below"]);
       await snapshotter.remove("unpacking");
       await rejects(snapshotter.folder("unpacking"), "not_found");
       await rejects(snapshotter.folder("under"), "failed_precondition");
@@ -234,13 +277,243 @@ export function snapshotterContract(name: string, open: (root: string) => Promis
       await read("higher", (path) => assert.ok(existsSync(join(path, "folder/kept"))));
     });
 
-    it("walk() lists every snapshot", async () => {
+    it("walk() lists every snapshot, children before their parents", async () => {
       await snapshotter.prepare("walked");
       const infos = await snapshotter.walk();
       assert.ok(infos.some(({ key, kind }) => key === "walked" && kind === "active"));
       assert.ok(infos.some(({ key, kind, parent }) => key === "high" && kind === "committed" && parent === "low"));
       assert.equal(new Set(infos.map(({ id }) => id)).size, infos.length);
+      const keys = infos.map(({ key }) => key);
+      for (const { key, parent } of infos) {
+        if (parent !== undefined) assert.ok(keys.indexOf(key) < keys.indexOf(parent), `${key} before ${parent}`);
+      }
       await snapshotter.remove("walked");
+    });
+
+    it("walk() lists what a filter lets through", async () => {
+      await layer("filter base", undefined, () => {});
+      await snapshotter.prepare("filter 1", "filter base", { labels: { of: "me", more: "1" } });
+      await snapshotter.view("filter 2", "filter base", { labels: { of: "me" } });
+      const keys = async (filter: Parameters<Snapshotter["walk"]>[0]) =>
+        (await snapshotter.walk(filter)).map(({ key }) => key).sort();
+      assert.deepEqual(await keys({ parent: "filter base" }), ["filter 1", "filter 2"]);
+      assert.deepEqual(await keys({ prefix: "filter " }), ["filter 1", "filter 2", "filter base"]);
+      assert.deepEqual(await keys({ prefix: "filter ", kind: "committed" }), ["filter base"]);
+      assert.deepEqual(await keys({ labels: { of: "me" } }), ["filter 1", "filter 2"]);
+      assert.deepEqual(await keys({ labels: { of: "me", more: "1" }, kind: "active" }), ["filter 1"]);
+      assert.deepEqual(await keys({ labels: { of: "you" } }), []);
+      assert.deepEqual(await keys({ parent: "nowhere" }), []);
+      for (const key of ["filter 1", "filter 2", "filter base"]) await snapshotter.remove(key);
+    });
+
+    it("labels are given, changed, taken away, and not kept by a commit", async () => {
+      await snapshotter.prepare("labelled", undefined, { labels: { a: "1", "containerd.io/gc.root": "now" } });
+      const made = await snapshotter.stat("labelled");
+      assert.deepEqual(made.labels, { a: "1", "containerd.io/gc.root": "now" });
+      const updated = await snapshotter.update("labelled", { a: null, b: "2", missing: null });
+      assert.deepEqual(updated.labels, { b: "2", "containerd.io/gc.root": "now" });
+      assert.ok(updated.updatedAt >= made.updatedAt);
+      assert.deepEqual(await snapshotter.stat("labelled"), updated);
+      await Promise.all([snapshotter.update("labelled", { c: "3" }), snapshotter.update("labelled", { d: "4" })]);
+      assert.deepEqual((await snapshotter.stat("labelled")).labels, { ...updated.labels, c: "3", d: "4" });
+
+      await snapshotter.commit("sealed", "labelled", { labels: { sealed: "yes" } });
+      assert.deepEqual((await snapshotter.stat("sealed")).labels, { sealed: "yes" });
+      await snapshotter.update("sealed", { sealed: "no" });
+      assert.deepEqual((await snapshotter.stat("sealed")).labels, { sealed: "no" });
+      await snapshotter.view("labelled view", "sealed", { labels: { v: "" } });
+      assert.deepEqual((await snapshotter.stat("labelled view")).labels, { v: "" });
+
+      const long = "x".repeat(4096);
+      await rejects(snapshotter.update("sealed", { y: long }), "invalid_argument");
+      await rejects(snapshotter.update("sealed", { "": "x" }), "invalid_argument");
+      await rejects(snapshotter.update("nowhere", { a: "b" }), "not_found");
+      await rejects(snapshotter.prepare("long", undefined, { labels: { y: long } }), "invalid_argument");
+      await rejects(snapshotter.view("long", "sealed", { labels: { y: long } }), "invalid_argument");
+      await snapshotter.prepare("short");
+      await rejects(snapshotter.commit("long", "short", { labels: { y: long } }), "invalid_argument");
+      assert.equal((await snapshotter.stat("short")).kind, "active");
+      await rejects(snapshotter.stat("long"), "not_found");
+      for (const key of ["short", "labelled view", "sealed"]) await snapshotter.remove(key);
+    });
+
+    it("a key is any text but none", async () => {
+      await rejects(snapshotter.prepare(""), "invalid_argument");
+      for (const key of ["../../up", "a/b", "ü 'quoted\"", ".", "new-1", "x".repeat(2000)]) {
+        await layer(key, undefined, (path) => writeFileSync(join(path, "file"), key));
+        await rejects(snapshotter.view("", key), "invalid_argument");
+        await snapshotter.prepare("to be named", key);
+        await rejects(snapshotter.commit("", "to be named"), "invalid_argument");
+        await snapshotter.remove("to be named");
+        await read(key, (path) => assert.equal(readFileSync(join(path, "file"), "utf8"), key));
+        await snapshotter.remove(key);
+      }
+    });
+
+    it("usage() is nothing for a view, and grows with what is written", async () => {
+      await layer("used", undefined, (path) => writeFileSync(join(path, "file"), new Uint8Array(50_000)));
+      await snapshotter.view("used view", "used");
+      assert.deepEqual(await snapshotter.usage("used view"), { bytes: 0, inodes: 0 });
+      const mounts = await snapshotter.prepare("used more", "used");
+      const before = await snapshotter.usage("used more");
+      mounted(mounts, (path) => writeFileSync(join(path, "more"), new Uint8Array(200_000)));
+      const after = await snapshotter.usage("used more");
+      assert.ok(after.bytes - before.bytes >= 200_000, `${before.bytes} → ${after.bytes}`);
+      assert.equal(after.inodes - before.inodes, 1);
+      for (const key of ["used view", "used more", "used"]) await snapshotter.remove(key);
+    });
+
+    it("callers at the same time do not hinder each other", async () => {
+      await layer("busy", undefined, (path) => writeFileSync(join(path, "file"), "x"));
+      const keys = Array.from({ length: 8 }, (_, i) => `busy ${i}`);
+      await Promise.all(
+        keys.map((key, i) => i % 2 === 0 ? snapshotter.prepare(key, "busy") : snapshotter.view(key, "busy")),
+      );
+      const races = await Promise.allSettled(keys.map(() => snapshotter.prepare("one of them", "busy")));
+      assert.equal(races.filter(({ status }) => status === "fulfilled").length, 1);
+      const [, ...removed] = await Promise.all([snapshotter.cleanup(), ...keys.map((key) => snapshotter.remove(key))]);
+      assert.equal(removed.length, keys.length);
+      const again = await Promise.allSettled([snapshotter.remove("one of them"), snapshotter.remove("one of them")]);
+      assert.ok(again.some(({ status }) => status === "fulfilled"));
+      await snapshotter.remove("busy");
+      assert.deepEqual(await snapshotter.cleanup(), []);
+    });
+
+    describe("after a crash", () => {
+      /** What a verb works on: `base` and `spare` are committed, `work` is active, `look` a view. */
+      const verbs: Readonly<Record<string, (snapshotter: Snapshotter) => Promise<unknown>>> = {
+        prepare: (snapshotter) => snapshotter.prepare("new", "base"),
+        view: (snapshotter) => snapshotter.view("new", "base"),
+        commit: (snapshotter) => snapshotter.commit("new", "work"),
+        update: (snapshotter) => snapshotter.update("base", { changed: "yes" }),
+        "remove of an active one": (snapshotter) => snapshotter.remove("work"),
+        "remove of a view": (snapshotter) => snapshotter.remove("look"),
+        "remove of a committed one": (snapshotter) => snapshotter.remove("spare"),
+      };
+      /** What the second call of a verb may say when the first had done its work. */
+      const done: ReadonlySet<ErrorCode> = new Set(["already_exists", "not_found"]);
+      let rounds = 0;
+
+      for (const [verb, act] of Object.entries(verbs)) {
+        for (const when of ["before", "after"] as const) {
+          it(`${when} ${verb} is recorded, every method works`, async () => {
+            const root = join(folder, `crash-${++rounds}`);
+            {
+              await using first = await open(root);
+              await prepareAll(first.snapshotter);
+            }
+            await crash(root, when, act);
+            await using second = await open(root);
+            await everyMethod(second, act, done);
+          });
+        }
+      }
+
+      async function prepareAll(snapshotter: Snapshotter): Promise<void> {
+        for (const key of ["base", "spare"]) {
+          await snapshotter.prepare(`active ${key}`);
+          writeFileSync(join((await snapshotter.folder(`active ${key}`)).path, "file"), key);
+          await snapshotter.commit(key, `active ${key}`);
+        }
+        await snapshotter.prepare("work", "base");
+        writeFileSync(join((await snapshotter.folder("work")).path, "more"), "work");
+        await snapshotter.view("look", "base");
+      }
+
+      /** Runs a verb in a process that ends, as it were, right before or after it records what it does. */
+      async function crash(
+        root: string,
+        when: "before" | "after",
+        act: (snapshotter: Snapshotter) => Promise<unknown>,
+      ) {
+        const ended = Promise.withResolvers<void>();
+        const dying = async (call: () => Promise<unknown>): Promise<never> => {
+          if (when === "after") await call();
+          ended.resolve();
+          return await new Promise<never>(() => {});
+        };
+        await using first = await open(root, (store) => ({
+          get: (key) => store.get(key),
+          list: () => store.list(),
+          parents: (key) => store.parents(key),
+          create: (...args) => dying(() => store.create(...args)),
+          commit: (...args) => dying(() => store.commit(...args)),
+          update: (...args) => dying(() => store.update(...args)),
+          remove: (...args) => dying(() => store.remove(...args)),
+        }));
+        act(first.snapshotter).catch(ended.reject);
+        await ended.promise;
+      }
+
+      async function everyMethod(
+        { snapshotter, folder }: SnapshotterUnderTest,
+        act: (snapshotter: Snapshotter) => Promise<unknown>,
+        done: ReadonlySet<ErrorCode>,
+      ): Promise<void> {
+        for (const { key, kind, id } of await snapshotter.walk()) {
+          assert.equal((await snapshotter.stat(key)).id, id);
+          await snapshotter.usage(key);
+          await snapshotter.update(key, { after: "crash" });
+          if (kind === "committed") {
+            await rejects(snapshotter.mounts(key), "failed_precondition");
+            continue;
+          }
+          if (kind === "view" || existsSync(join(folder, String(id)))) {
+            mounted(await snapshotter.mounts(key), (path) => assert.ok(existsSync(join(path, "file"))));
+            continue;
+          }
+          for (
+            const call of [
+              () => snapshotter.mounts(key),
+              () => snapshotter.folder(key),
+              () => snapshotter.commit("half", key),
+            ]
+          ) await rejects(call(), "failed_precondition");
+        }
+        await snapshotter.cleanup();
+        assert.deepEqual(await snapshotter.cleanup(), []);
+        const owned = new Set((await snapshotter.walk()).map(({ id }) => String(id)));
+        assert.deepEqual(readdirSync(folder).filter((name) => !owned.has(name)), []);
+
+        const again = await act(snapshotter).then(() => undefined, codeOf);
+        assert.ok(again === undefined || done.has(again), again);
+        if (again === "already_exists") {
+          await snapshotter.remove("new");
+          await snapshotter.prepare("new", "base");
+        }
+        for (const { key } of await snapshotter.walk()) await snapshotter.remove(key);
+        assert.deepEqual(readdirSync(folder), []);
+      }
+
+      for (const lines of [1, 4, 7, 13, 18, 31]) {
+        it(`of the process, ${lines} verbs from its start, what is committed is whole and nothing is left over`, async () => {
+          const root = join(folder, `killed-${lines}`);
+          const [program, ...args] = await churn(root);
+          const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+          const ended = once(child, "exit");
+          let seen = 0;
+          for await (const _line of createInterface(child.stdout)) if (++seen === lines) child.kill("SIGKILL");
+          assert.deepEqual(await ended, [null, "SIGKILL"]);
+
+          await using second = await open(root);
+          const { snapshotter } = second;
+          const infos = await snapshotter.walk();
+          assert.ok(infos.length > 0);
+          for (const { key, kind } of infos) {
+            if (kind !== "committed") continue;
+            await snapshotter.view("check", key);
+            mounted(await snapshotter.mounts("check"), (path) => {
+              for (let i = 0; i < churnFiles; i++) {
+                assert.equal(readFileSync(join(path, `${key}.${i}`), "utf8"), `${key} ${i}`);
+              }
+            });
+            await snapshotter.remove("check");
+          }
+          for (const { key } of infos) await snapshotter.remove(key);
+          await snapshotter.cleanup();
+          assert.deepEqual(readdirSync(second.folder), []);
+        });
+      }
     });
   });
 }

@@ -4,12 +4,13 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as v from "valibot";
-import { NativeSnapshotter } from "../../snapshotters/native/snapshotter.ts";
+import { NativeFiles } from "../../snapshotters/native/files.ts";
 import { LocalContent } from "../../src/content/store.ts";
 import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
 import { chainIds, type Digest, digestOf } from "../../src/core/digest.ts";
 import { FunctionInputSchema } from "../../src/core/function.ts";
+import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
@@ -25,7 +26,12 @@ async function open() {
   const content = await LocalContent.open(join(root, "content"));
   const kernel = new Kernel(host);
   const folders = await SnapshotFolders.open(kernel, join(root, "snapshots", "native"));
-  const snapshotter = new NativeSnapshotter({ kernel, folders, store: metadata.snapshots("native") });
+  const snapshotter = new RecordedSnapshotter({
+    id: "native",
+    scratch: false,
+    store: metadata.snapshots("native"),
+    files: new NativeFiles(kernel, folders),
+  });
   const owned = stack.move();
   return {
     metadata,

@@ -10,11 +10,11 @@ describe("SnapshotStore", () => {
     assert.equal(base.parent, undefined);
     assert.ok(base.createdAt instanceof Date);
     await store.commit("base", "a");
-    const view = await store.create("v", "view", "base");
+    const view = await store.create("v", "view", { parent: "base" });
     assert.equal(view.parent, "base");
     assert.deepEqual(await store.get("v"), view);
     await store.remove("v");
-    assert.ok((await store.create("w", "view", "base")).id > view.id);
+    assert.ok((await store.create("w", "view", { parent: "base" })).id > view.id);
   });
 
   it("create() refuses a second use of a key, a missing parent and one that is not committed", async () => {
@@ -22,8 +22,8 @@ describe("SnapshotStore", () => {
     const store = opened.metadata.snapshots("overlay");
     await store.create("a", "active");
     await assert.rejects(store.create("a", "view"), { code: "already_exists" });
-    await assert.rejects(store.create("b", "view", "nothing"), { code: "not_found" });
-    await assert.rejects(store.create("b", "view", "a"), { code: "failed_precondition" });
+    await assert.rejects(store.create("b", "view", { parent: "nothing" }), { code: "not_found" });
+    await assert.rejects(store.create("b", "view", { parent: "a" }), { code: "failed_precondition" });
     assert.equal((await store.list()).length, 1);
   });
 
@@ -46,7 +46,7 @@ describe("SnapshotStore", () => {
     const store = opened.metadata.snapshots("overlay");
     await store.create("a", "active");
     await store.commit("base", "a");
-    await store.create("child", "active", "base");
+    await store.create("child", "active", { parent: "base" });
     await assert.rejects(store.remove("base"), { code: "failed_precondition" });
     assert.equal((await store.remove("child")).parent, "base");
     assert.equal((await store.remove("base")).key, "base");
@@ -58,10 +58,10 @@ describe("SnapshotStore", () => {
     const store = opened.metadata.snapshots("overlay");
     let parent: string | undefined;
     for (const layer of ["1", "2", "3"]) {
-      await store.create("work", "active", parent);
+      await store.create("work", "active", { parent });
       parent = (await store.commit(layer, "work")).key;
     }
-    await store.create("top", "view", "3");
+    await store.create("top", "view", { parent: "3" });
     assert.deepEqual((await store.parents("top")).map(({ key }) => key), ["3", "2", "1"]);
     assert.deepEqual(await store.parents("1"), []);
     await assert.rejects(store.parents("nothing"), { code: "not_found" });
@@ -74,7 +74,7 @@ describe("SnapshotStore", () => {
     await overlay.commit("base", "a");
     const native = opened.metadata.snapshots("native");
     await native.create("base", "active");
-    await assert.rejects(native.create("b", "view", "nothing"), { code: "not_found" });
+    await assert.rejects(native.create("b", "view", { parent: "nothing" }), { code: "not_found" });
     assert.deepEqual((await native.list()).map(({ key }) => key), ["base"]);
   });
 });

@@ -1,28 +1,35 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Metadata } from "../../src/core/metadata.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { openMetadata } from "../../src/metadata/mod.ts";
-import type { SnapshotterUnderTest } from "../contract/snapshotter.ts";
+import type { SnapshotterContract } from "../contract/snapshotter.ts";
+import { sameHost } from "../support/same_host.ts";
 
-/** Opens a snapshotter plugin with a metadata database of its own. */
-export function opener(plugin: Plugin<Snapshotter>): (root: string) => Promise<SnapshotterUnderTest> {
-  return async (root) => {
-    mkdirSync(root, { recursive: true });
-    const metadata: Metadata = await openMetadata({ root });
-    const snapshotter = await plugin.create({
-      host: await currentHost(),
-      root,
-      run: join(root, "run"),
-      config: undefined,
-      get: <T>() => metadata as T,
-    });
-    return {
-      snapshotter,
-      folder: join(root, "snapshots", plugin.id),
-      [Symbol.asyncDispose]: () => metadata.close(),
-    };
+/** Opens a snapshotter plugin with a metadata database of its own, here or in another process. */
+export function opener(plugin: Plugin<Snapshotter>): SnapshotterContract {
+  return {
+    async open(root, wrap = (store) => store) {
+      mkdirSync(root, { recursive: true });
+      const metadata: Metadata = await openMetadata({ root });
+      const snapshotter = await plugin.create({
+        host: await currentHost(),
+        root,
+        run: join(root, "run"),
+        config: undefined,
+        get: <T>() => ({ snapshots: (id: string) => wrap(metadata.snapshots(id)) }) as T,
+      });
+      return {
+        snapshotter,
+        folder: join(root, "snapshots", plugin.id),
+        [Symbol.asyncDispose]: () => metadata.close(),
+      };
+    },
+    async churn(root) {
+      return [...await sameHost(fileURLToPath(new URL("churn.ts", import.meta.url))), plugin.id, root];
+    },
   };
 }
