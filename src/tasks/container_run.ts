@@ -2,13 +2,13 @@ import type { ContainerStore } from "../core/container.ts";
 import type { ImageConfig } from "../core/descriptor.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
-import type { Rootfs } from "../core/mount.ts";
 import type { Network } from "../core/network.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
 import type { Exit, Task } from "../core/task.ts";
 import type { Accounts } from "./accounts.ts";
+import { prepareRootfs, type RootfsOptions } from "./container_rootfs.ts";
 import { Deadline } from "./deadline.ts";
 import { killSoon } from "./kill_soon.ts";
 import { generateSpec, type SpecSettings } from "./spec.ts";
@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly snapshotter: Snapshotter;
   readonly network: Network;
   readonly settings: SpecSettings & Partial<Pick<FunctionSettings, "scratchBytes" | "timeoutMs">>;
+  /** Default: what it writes is in memory, where the snapshotter can do that. */
+  readonly keep?: RootfsOptions["keep"];
   /** The image's account files. */
   readonly accounts?: Accounts;
   readonly stdio?: CreateTask["stdio"];
@@ -59,8 +61,6 @@ interface Parts {
 
 /** Codes that tell how the container ended; others tell what could not be removed. */
 const endings: ReadonlySet<ErrorCode> = new Set(["deadline_exceeded", "aborted"]);
-
-const defaultScratchBytes = 64 * 1024 * 1024;
 
 /** A new container's id: 16 hex digits, random. */
 export function newContainerId(): string {
@@ -93,7 +93,10 @@ export async function startContainer(
   undo.defer(async () => {
     await containers.delete(namespace, id);
   });
-  const rootfs = await prepareRootfs(snapshotter, snapshotKey, options.chain, settings.scratchBytes);
+  const rootfs = await prepareRootfs(snapshotter, snapshotKey, options.chain, {
+    keep: options.keep,
+    scratchBytes: settings.scratchBytes,
+  });
   undo.defer(() => snapshotter.remove(snapshotKey));
   const task = await create({ id, namespace, image, runtime, spec, rootfs, ...(stdio && { stdio }) });
   undo.defer(async () => {
@@ -146,15 +149,4 @@ async function finish(
     throw new Failure("aborted", `container "${task.id}" was killed: the caller went away`, { cause: signal.reason });
   }
   return exit;
-}
-
-/** Over a view with a writable layer in memory, where the snapshotter's views allow one; else a snapshot of its own. */
-async function prepareRootfs(
-  snapshotter: Snapshotter,
-  key: string,
-  chain: string,
-  scratchBytes = defaultScratchBytes,
-): Promise<Rootfs> {
-  if (!snapshotter.scratch) return { mounts: await snapshotter.prepare(key, chain) };
-  return { mounts: await snapshotter.view(key, chain), scratch: { sizeBytes: scratchBytes } };
 }
