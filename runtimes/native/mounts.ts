@@ -46,7 +46,7 @@ export function mountsOf(spec: Spec, { made }: Namespaces): readonly ContainerMo
 }
 
 function refuse(entry: SpecMount, type: string, field: string): void {
-  if (entry.uidMappings || entry.gidMappings) {
+  if (entry.uidMappings?.length || entry.gidMappings?.length) {
     throw new Failure("unimplemented", `cannot use ${field}: id-mapped mounts are not supported yet`, {
       details: { field },
     });

@@ -1,26 +1,11 @@
 import * as v from "valibot";
+import { ResourcesSchema } from "./spec_resources.ts";
+import { absolute, int32, int64, list, map, text, uint32, uint64 } from "./spec_values.ts";
 
 /*
  * The OCI runtime configuration (`config.json`) for Linux. Each shape names its clause of the specification, version 1.2.
  * Unknown keys pass, as the specification asks (config.md, "Extensibility"): what a runtime cannot do, it refuses itself.
  */
-
-/** JSON made by Go writes `null` for an empty list or map. */
-const list = <T extends v.GenericSchema>(item: T) => v.optional(v.pipe(v.nullish(v.array(item), []), v.readonly()));
-const map = v.optional(v.pipe(v.nullish(v.record(v.string(), v.string()), {}), v.readonly()));
-
-const integer = v.pipe(v.number(), v.safeInteger());
-const natural = v.pipe(integer, v.minValue(0));
-const uint32 = v.pipe(natural, v.maxValue(0xffff_ffff));
-const absolute = v.pipe(
-  v.string(),
-  v.startsWith("/", "a path here has to be absolute"),
-  v.check((s) => !s.includes("\0")),
-);
-const text = v.pipe(v.string(), v.check((s) => !s.includes("\0"), "a string here cannot hold a NUL"));
-
-/** A size in bytes or a time; -1 means unlimited where the clause allows it. */
-const limit = v.optional(v.pipe(integer, v.minValue(-1)));
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#linux-process (capabilities) */
 const CapabilitiesSchema = v.looseObject({
@@ -34,23 +19,58 @@ const CapabilitiesSchema = v.looseObject({
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#posix-process (rlimits) */
 const RlimitSchema = v.looseObject({
   /** `RLIMIT_NOFILE`, … */
-  type: text,
+  type: v.pipe(v.string(), v.regex(/^RLIMIT_[A-Z]+$/, "a name such as RLIMIT_NOFILE")),
   /** Go writes unlimited as 18446744073709551615, which a double rounds up: anything past 2^53 is unlimited. */
-  soft: v.pipe(v.number(), v.minValue(0)),
-  hard: v.pipe(v.number(), v.minValue(0)),
+  soft: uint64,
+  hard: uint64,
 });
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#posix-platform-user */
 const UserSchema = v.looseObject({
   uid: v.optional(uint32, 0),
   gid: v.optional(uint32, 0),
-  umask: v.optional(v.pipe(natural, v.maxValue(0o777))),
+  umask: v.optional(v.pipe(uint32, v.maxValue(0o777))),
   additionalGids: list(uint32),
 });
+
+/** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#linux-process (scheduler) */
+const SchedulerSchema = v.looseObject({
+  policy: v.picklist([
+    "SCHED_OTHER",
+    "SCHED_FIFO",
+    "SCHED_RR",
+    "SCHED_BATCH",
+    "SCHED_ISO",
+    "SCHED_IDLE",
+    "SCHED_DEADLINE",
+  ]),
+  nice: v.optional(int32),
+  priority: v.optional(int32),
+  flags: list(v.picklist([
+    "SCHED_FLAG_RESET_ON_FORK",
+    "SCHED_FLAG_RECLAIM",
+    "SCHED_FLAG_DL_OVERRUN",
+    "SCHED_FLAG_KEEP_POLICY",
+    "SCHED_FLAG_KEEP_PARAMS",
+    "SCHED_FLAG_UTIL_CLAMP_MIN",
+    "SCHED_FLAG_UTIL_CLAMP_MAX",
+  ])),
+  /** Nanoseconds. */
+  runtime: v.optional(uint64),
+  deadline: v.optional(uint64),
+  period: v.optional(uint64),
+});
+
+/** Processors: `0-3,7`. */
+const cpuList = v.optional(v.pipe(v.string(), v.regex(/^[0-9, -]*$/, "a list of processors such as 0-3,7")));
+
+/** In characters. The kernel keeps 16 bits of each. */
+const side = v.pipe(uint64, v.maxValue(0xffff));
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#process */
 const ProcessSchema = v.looseObject({
   terminal: v.optional(v.boolean()),
+  consoleSize: v.nullish(v.looseObject({ height: side, width: side })),
   user: v.optional(UserSchema, {}),
   args: v.pipe(v.array(text), v.minLength(1, "process.args needs at least the command"), v.readonly()),
   /** `NAME=value` */
@@ -59,91 +79,50 @@ const ProcessSchema = v.looseObject({
   capabilities: v.nullish(CapabilitiesSchema),
   rlimits: list(RlimitSchema),
   noNewPrivileges: v.optional(v.boolean()),
-  oomScoreAdj: v.nullish(v.pipe(integer, v.minValue(-1000), v.maxValue(1000))),
+  oomScoreAdj: v.nullish(v.pipe(int32, v.minValue(-1000), v.maxValue(1000))),
   apparmorProfile: v.optional(text),
   selinuxLabel: v.optional(text),
+  scheduler: v.nullish(SchedulerSchema),
+  ioPriority: v.nullish(v.looseObject({
+    class: v.picklist(["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"]),
+    /** 0, the highest, to 7. */
+    priority: v.optional(v.pipe(int32, v.minValue(0), v.maxValue(7))),
+  })),
+  /** `initial`: while an exec joins the container; `final`: of what it executes. */
+  execCPUAffinity: v.nullish(v.looseObject({ initial: cpuList, final: cpuList })),
 });
+
+/** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#user-namespace-mappings */
+const IdMappingSchema = v.looseObject({ containerID: uint32, hostID: uint32, size: uint32 });
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#mounts */
 const MountSchema = v.looseObject({
-  destination: text,
+  destination: v.pipe(text, v.minLength(1, "a path")),
   type: v.optional(text),
   source: v.optional(text),
   options: list(text),
-  uidMappings: v.nullish(v.array(v.unknown())),
-  gidMappings: v.nullish(v.array(v.unknown())),
+  uidMappings: list(IdMappingSchema),
+  gidMappings: list(IdMappingSchema),
 });
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#namespaces */
 const NamespaceSchema = v.looseObject({
   type: v.picklist(["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]),
   /** The file of a namespace to join; without one, a new one is made. */
-  path: v.optional(
-    v.pipe(v.string(), v.check((path) => path === "" || path.startsWith("/"), "a path here has to be absolute")),
-  ),
+  path: v.optional(v.pipe(text, v.check((path) => path === "" || path.startsWith("/"), "an absolute path"))),
 });
-
-/** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#user-namespace-mappings */
-const IdMappingSchema = v.looseObject({ containerID: uint32, hostID: uint32, size: uint32 });
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#devices */
 const DeviceSchema = v.looseObject({
   /** Character, block, unbuffered character, fifo. */
   type: v.picklist(["c", "b", "u", "p"]),
   path: absolute,
-  major: v.optional(integer),
-  minor: v.optional(integer),
+  major: v.optional(int64),
+  minor: v.optional(int64),
   /** Permission bits, as a number. */
-  fileMode: v.nullish(natural),
+  fileMode: v.nullish(uint32),
   uid: v.nullish(uint32),
   gid: v.nullish(uint32),
-});
-
-/** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#allowed-device-list */
-const DeviceRuleSchema = v.looseObject({
-  allow: v.boolean(),
-  type: v.optional(v.picklist(["", "a", "b", "c"])),
-  /** Undefined or -1: all. */
-  major: v.nullish(integer),
-  minor: v.nullish(integer),
-  /** A mixture of `r`, `w` and `m`. */
-  access: v.optional(v.pipe(v.string(), v.regex(/^[rwm]*$/))),
-});
-
-/** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#control-groups */
-const ResourcesSchema = v.looseObject({
-  devices: list(DeviceRuleSchema),
-  memory: v.nullish(v.looseObject({
-    /** Bytes. */
-    limit,
-    /** Bytes of memory and swap together. */
-    swap: limit,
-    reservation: limit,
-    kernel: limit,
-    kernelTCP: limit,
-    swappiness: v.nullish(natural),
-    disableOOMKiller: v.nullish(v.boolean()),
-    useHierarchy: v.nullish(v.boolean()),
-  })),
-  cpu: v.nullish(v.looseObject({
-    shares: v.nullish(natural),
-    /** Microseconds of CPU time in each period; -1 for no limit. */
-    quota: v.nullish(v.pipe(integer, v.minValue(-1))),
-    /** Microseconds. */
-    period: v.nullish(natural),
-    realtimeRuntime: v.nullish(integer),
-    realtimePeriod: v.nullish(natural),
-    idle: v.nullish(integer),
-    cpus: v.optional(text),
-    mems: v.optional(text),
-  })),
-  pids: v.nullish(v.looseObject({ limit: integer })),
-  blockIO: v.nullish(v.looseObject({ weight: v.nullish(natural), leafWeight: v.nullish(natural) })),
-  hugepageLimits: list(v.unknown()),
-  network: v.nullish(v.looseObject({})),
-  rdma: v.nullish(v.record(v.string(), v.unknown())),
-  /** cgroup v2 files and their values. */
-  unified: map,
 });
 
 const seccompActions = [
@@ -169,16 +148,49 @@ const seccompOperators = [
 ] as const;
 
 /** Values are 64 bits wide: a number where it is exact, a decimal string where JSON's double would round. */
-const uint64 = v.union([natural, v.pipe(v.string(), v.digits())]);
+const exact64 = v.union(
+  [v.pipe(v.number(), v.safeInteger(), v.minValue(0)), v.pipe(v.string(), v.regex(/^\d{1,20}$/))],
+  "a whole number of 64 bits",
+);
+
+const architectures = [
+  "X86",
+  "X86_64",
+  "X32",
+  "ARM",
+  "AARCH64",
+  "LOONGARCH64",
+  "M68K",
+  "MIPS",
+  "MIPS64",
+  "MIPS64N32",
+  "MIPSEL",
+  "MIPSEL64",
+  "MIPSEL64N32",
+  "PPC",
+  "PPC64",
+  "PPC64LE",
+  "S390",
+  "S390X",
+  "SH",
+  "SHEB",
+  "PARISC",
+  "PARISC64",
+  "RISCV64",
+] as const;
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#seccomp */
 const SeccompSchema = v.looseObject({
   defaultAction: v.picklist(seccompActions),
   defaultErrnoRet: v.optional(uint32),
   /** `SCMP_ARCH_X86_64`, … */
-  architectures: list(text),
-  /** `SECCOMP_FILTER_FLAG_LOG`, … */
-  flags: list(text),
+  architectures: list(v.picklist(architectures.map((name) => `SCMP_ARCH_${name}` as const))),
+  flags: list(v.picklist([
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+  ])),
   listenerPath: v.optional(text),
   listenerMetadata: v.optional(text),
   syscalls: list(v.looseObject({
@@ -186,9 +198,9 @@ const SeccompSchema = v.looseObject({
     action: v.picklist(seccompActions),
     errnoRet: v.nullish(uint32),
     args: list(v.looseObject({
-      index: v.pipe(natural, v.maxValue(5)),
-      value: uint64,
-      valueTwo: v.optional(uint64),
+      index: v.pipe(uint32, v.maxValue(5)),
+      value: exact64,
+      valueTwo: v.optional(exact64),
       op: v.picklist(seccompOperators),
     })),
   })),
@@ -211,6 +223,19 @@ const LinuxSchema = v.looseObject({
     v.picklist(["", "private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared", "runbindable"]),
   ),
   mountLabel: v.optional(text),
+  personality: v.nullish(v.looseObject({ domain: v.picklist(["LINUX", "LINUX32"]), flags: list(text) })),
+  intelRdt: v.nullish(v.looseObject({
+    closID: v.optional(text),
+    l3CacheSchema: v.optional(text),
+    memBwSchema: v.optional(v.pipe(text, v.regex(/^MB:[^\n]*$/, "a schema that begins with MB:"))),
+    enableCMT: v.optional(v.boolean()),
+    enableMBM: v.optional(v.boolean()),
+  })),
+  /** By clock. */
+  timeOffsets: v.nullish(v.record(
+    v.picklist(["monotonic", "boottime"]),
+    v.looseObject({ secs: v.optional(int64), nanosecs: v.optional(v.pipe(uint32, v.maxValue(999_999_999))) }),
+  )),
 });
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#posix-platform-hooks */
@@ -219,7 +244,7 @@ const HookSchema = v.looseObject({
   args: list(text),
   env: list(text),
   /** Seconds. */
-  timeout: v.nullish(v.pipe(integer, v.minValue(1))),
+  timeout: v.nullish(v.pipe(int32, v.minValue(1))),
 });
 const hooks = v.optional(v.nullish(v.array(HookSchema)));
 

@@ -326,16 +326,12 @@ function randomProfile(seed: number, rulesAtMost: number): Seccomp {
 describe("seccompFlags()", () => {
   it("translates names to bits", () => {
     assert.equal(seccompFlags({ defaultAction: "SCMP_ACT_ALLOW" }), 0);
-    const flags = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
+    const flags = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"] as const;
     assert.equal(seccompFlags({ defaultAction: "SCMP_ACT_ALLOW", flags }), 6);
   });
 
-  it("refuses unknown flags and listeners", () => {
+  it("refuses listeners", () => {
     const refusedAs = (code: string) => (error: unknown) => codeOf(error) === code;
-    assert.throws(
-      () => seccompFlags({ defaultAction: "SCMP_ACT_ALLOW", flags: ["NO"] }),
-      refusedAs("invalid_argument"),
-    );
     assert.throws(
       () => seccompFlags({ defaultAction: "SCMP_ACT_ALLOW", listenerPath: "/x" }),
       refusedAs("unimplemented"),

@@ -16,6 +16,7 @@ const packages: Readonly<Record<string, string | undefined>> = {
   libseccomp2: undefined,
   zstd: "zstd",
   curl: "curl",
+  "golang-github-opencontainers-specs-dev": undefined,
 };
 
 const folders = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"];
