@@ -1,4 +1,5 @@
 import { native as nativeRuntime } from "../runtimes/native/mod.ts";
+import { crun, runc, runsc, youki } from "../runtimes/oci/mod.ts";
 import { native as nativeSnapshotter } from "../snapshotters/native/mod.ts";
 import { overlay } from "../snapshotters/overlay/mod.ts";
 import { content } from "./content/mod.ts";
@@ -17,6 +18,10 @@ export const builtins: readonly Plugin[] = [
   overlay,
   nativeSnapshotter,
   nativeRuntime,
+  crun,
+  runc,
+  youki,
+  runsc,
   none,
   host,
   monitor,

@@ -16,13 +16,14 @@ export function* isolateMounts(): Generator<Operation> {
 /**
  * Mounts the root filesystem at an empty folder, or with `scratch` as a writable overlay on a tmpfs there, and makes it
  * the working directory. All of it is in the child's own mount namespace: every child uses the same folder.
+ * @returns the root's path.
  */
-export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operation> {
+export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operation, string> {
   const { mounts, scratch } = rootfs;
   if (scratch === undefined && !mounts.some(isLong)) {
     for (const each of mounts) yield* mountAt(each, folder, folder);
     yield chdir(folder, "enter the root filesystem");
-    return;
+    return folder;
   }
   yield mount("tmpfs", folder, {
     type: "tmpfs",
@@ -50,6 +51,7 @@ export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operatio
     yield* mountAt(overlay, merged, folder);
   }
   yield chdir(merged, "enter the root filesystem");
+  return merged;
 }
 
 function* mountAt({ type, source, options }: Mount, target: string, folder: string): Generator<Operation> {

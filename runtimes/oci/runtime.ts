@@ -1,0 +1,199 @@
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { checkContainerId } from "../../src/core/container_id.ts";
+import { codeOf, Failure } from "../../src/core/errors.ts";
+import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
+import type { Spec } from "../../src/core/spec.ts";
+import { abilities, type Ability } from "../../src/core/task.ts";
+import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
+import { containerCgroupPath } from "../../src/linux/cgroup/container_path.ts";
+import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
+import type { Children } from "../../src/linux/children.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
+import { mountRootfs } from "../../src/linux/mount/rootfs.ts";
+import type { Operation } from "../../src/linux/program.ts";
+import { Bundle } from "./bundle.ts";
+import { CommandLine } from "./command_line.ts";
+import { type Keeper, Keepers } from "./keeper.ts";
+import { hold } from "./process.ts";
+import { openPipes } from "./streams.ts";
+import { OciTask } from "./task.ts";
+
+export interface OciRuntimeParts {
+  /** The plugin's id. */
+  readonly id: string;
+  /** The program's absolute path. */
+  readonly program: string;
+  /** What its command line has no command for. */
+  readonly lacks: readonly Ability[];
+  readonly kernel: Kernel;
+  readonly children: Children;
+  readonly cgroups: Cgroups;
+  /** A folder of this runtime's own: bundles, and the state of its containers. */
+  readonly folder: string;
+  /** The cgroup below which containers get theirs, for example `/mayfly-crun`. */
+  readonly cgroupParent: string;
+}
+
+/**
+ * Runs containers by the command line of an OCI runtime. Disposing of it deletes its tasks.
+ *
+ * The root filesystem is mounted in a mount namespace of the container's keeper: nothing of it is on the host, and nothing is
+ * left of it when the processes are gone.
+ */
+export class OciRuntime implements Runtime, AsyncDisposable {
+  readonly id: string;
+  readonly abilities: ReadonlySet<Ability>;
+  readonly #parts: OciRuntimeParts;
+  readonly #keepers: Keepers;
+  readonly #commands: CommandLine;
+  /** Undefined for one that is being made. */
+  readonly #tasks = new Map<string, OciTask | undefined>();
+  readonly #events = new TaskEvents();
+  readonly #bundles: string;
+  readonly #mountPoint: string;
+  #count = 0;
+
+  constructor(parts: OciRuntimeParts) {
+    const { id, kernel, children, program, folder, cgroups } = parts;
+    this.id = id;
+    this.abilities = new Set(abilities.filter((ability) => !parts.lacks.includes(ability)));
+    this.#parts = parts;
+    this.#keepers = new Keepers(kernel, children);
+    this.#bundles = `${folder}/tasks`;
+    this.#mountPoint = `${folder}/rootfs`;
+    const state = `${folder}/state`;
+    for (const each of [this.#bundles, this.#mountPoint, state]) mkdirSync(each, { recursive: true, mode: 0o700 });
+    const { hierarchies } = cgroups.layout;
+    const both = new Set(hierarchies.map(({ version }) => version)).size > 1;
+    const hidden = hierarchies.filter(({ version }) => both && version === 2).map(({ path }) => path);
+    this.#commands = new CommandLine({ kernel, children, keepers: this.#keepers, program, root: state, hidden });
+  }
+
+  tasks(): readonly Task[] {
+    return [...this.#tasks.values()].filter((task) => task !== undefined);
+  }
+
+  async load(id: string): Promise<Task> {
+    const task = this.#tasks.get(id);
+    if (task === undefined) throw new Failure("not_found", `no container ${JSON.stringify(id)} is here`);
+    return task;
+  }
+
+  async delete(id: string): Promise<Exit | undefined> {
+    return await (await this.load(id)).delete();
+  }
+
+  events(listener: (event: TaskEvent) => void): () => void {
+    return this.#events.subscribe(listener);
+  }
+
+  async create(options: CreateTask): Promise<Task> {
+    const { id } = options;
+    checkContainerId(id);
+    if (this.#tasks.has(id)) {
+      throw new Failure("already_exists", `cannot create container ${JSON.stringify(id)}: there is one of this id`);
+    }
+    this.#tasks.set(id, undefined);
+    try {
+      const task = await this.#create(options);
+      this.#tasks.set(id, task);
+      return task;
+    } catch (error) {
+      this.#tasks.delete(id);
+      throw error;
+    }
+  }
+
+  async #create({ id, spec, rootfs, stdio }: CreateTask): Promise<OciTask> {
+    const { kernel, cgroups, cgroupParent } = this.#parts;
+    const cgroupsPath = containerCgroupPath(cgroupParent, id, spec);
+    const prepare: Operation[] = [];
+    const mounting = mountRootfs(rootfs, this.#mountPoint);
+    let step = mounting.next();
+    for (; step.done !== true; step = mounting.next()) prepare.push(step.value);
+    const complete: Spec = { ...spec, linux: { ...spec.linux, cgroupsPath } };
+    const cgroup = () => cgroups.open(cgroupsPath);
+    const bundle = new Bundle(`${this.#bundles}/${this.#count++}`, complete, step.value);
+    let pipes;
+    let keeper: Keeper | undefined;
+    try {
+      const opened = openPipes(kernel, stdio);
+      pipes = opened.pipes;
+      const words = ["create", "--bundle", bundle.folder, "--pid-file", bundle.pidFile, id];
+      const action = `cannot create container ${JSON.stringify(id)}`;
+      const kept = this.#commands.keep(action, bundle.folder, words, { stdio: opened.ends, prepare });
+      keeper = kept.keeper;
+      pipes.release();
+      await kept.done;
+      const init = hold(kernel, keeper, bundle.pidFile);
+      const publish = (event: NewTaskEvent) => this.#events.publish(event);
+      publish({ type: "create", id, pid: init.pid });
+      const task = new OciTask({
+        id,
+        kernel,
+        commands: this.#commands,
+        bundle,
+        keeper,
+        init,
+        streams: pipes,
+        cgroup,
+        publish,
+        onDelete: () => this.#tasks.delete(id),
+      });
+      return task;
+    } catch (error) {
+      pipes?.close();
+      if (keeper !== undefined) await this.#undo(id, keeper, bundle);
+      await cgroup().kill();
+      await cgroup().remove();
+      bundle.remove();
+      throw error;
+    }
+  }
+
+  /** Removes what a creation that failed may have left. */
+  async #undo(id: string, keeper: Keeper, bundle: Bundle): Promise<void> {
+    await this.#forceDelete(id, bundle.folder);
+    keeper.kill();
+    await keeper.gone;
+  }
+
+  async #forceDelete(id: string, folder: string): Promise<void> {
+    try {
+      await this.#commands.run(`cannot delete container ${JSON.stringify(id)}`, folder, ["delete", "--force", id]);
+    } catch (error) {
+      if (codeOf(error) !== "not_found") throw error;
+    }
+  }
+
+  async recover(): Promise<readonly string[]> {
+    const { folder, cgroups, cgroupParent } = this.#parts;
+    const ids = new Set<string>();
+    for (const id of readdirSync(`${folder}/state`)) {
+      if (this.#tasks.has(id)) continue;
+      await this.#forceDelete(id, this.#bundles);
+      ids.add(id);
+    }
+    for (const path of cgroups.below(cgroupParent)) {
+      const id = path.slice(cgroupParent.length + 1).split("/")[0] ?? "";
+      if (this.#tasks.has(id)) continue;
+      const cgroup = cgroups.open(path);
+      await cgroup.kill();
+      await cgroup.remove();
+      ids.add(id);
+    }
+    if (this.#tasks.size === 0) {
+      rmSync(this.#bundles, { recursive: true, force: true });
+      mkdirSync(this.#bundles, { recursive: true, mode: 0o700 });
+    }
+    return [...ids];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.tasks().map((task) => task.delete()));
+    this.#keepers[Symbol.dispose]();
+    this.#parts.children.close();
+    // Another process may be using the same one.
+    this.#parts.cgroups.open(this.#parts.cgroupParent).tryRemove({ below: false });
+  }
+}

@@ -1,0 +1,292 @@
+import { rmSync } from "node:fs";
+import { checkContainerId } from "../../src/core/container_id.ts";
+import { Failure } from "../../src/core/errors.ts";
+import type { SpecResources } from "../../src/core/spec.ts";
+import type {
+  ExecOptions,
+  Executes,
+  Exit,
+  Measures,
+  Pauses,
+  Process,
+  Task,
+  TaskStats,
+  TaskStatus,
+  Updates,
+} from "../../src/core/task.ts";
+import type { NewTaskEvent } from "../../src/core/task_events.ts";
+import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
+import type { ChildExit } from "../../src/linux/children.ts";
+import { SIGKILL } from "../../src/linux/flags.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
+import type { Bundle } from "./bundle.ts";
+import type { CommandLine } from "./command_line.ts";
+import { json } from "./config_json.ts";
+import { OciProcess } from "./exec_process.ts";
+import type { Keeper } from "./keeper.ts";
+import { checkSignal, hasEnded, type Held } from "./process.ts";
+import type { Streams } from "./streams.ts";
+
+/** What a task is made of. It owns all of it. */
+export interface OciTaskParts {
+  readonly id: string;
+  readonly kernel: Kernel;
+  readonly commands: CommandLine;
+  readonly bundle: Bundle;
+  readonly keeper: Keeper;
+  readonly init: Held;
+  readonly streams: Streams;
+  readonly cgroup: () => Cgroup;
+  readonly publish: (event: NewTaskEvent) => void;
+  /** Called when everything is removed. */
+  readonly onDelete: () => void;
+}
+
+/** A container of an OCI runtime's. Its verbs are commands, one after another. */
+export class OciTask implements Task, Pauses, Executes, Updates, Measures {
+  readonly id: string;
+  readonly #parts: OciTaskParts;
+  readonly #exit = Promise.withResolvers<Exit>();
+  readonly #processes = new Map<string, OciProcess | undefined>();
+  #status: TaskStatus = "created";
+  #started = false;
+  #ended = false;
+  #starting: Promise<void> = Promise.resolve();
+  /** The verb that comes last, so that the next one waits for it. */
+  #last: Promise<unknown> = Promise.resolve();
+  #deleted: Promise<Exit | undefined> | undefined;
+
+  constructor(parts: OciTaskParts) {
+    this.id = parts.id;
+    this.#parts = parts;
+    // Nobody has to wait for a task.
+    this.#exit.promise.catch(() => {});
+    parts.keeper.exit(parts.init.pid).then((exit) => this.#onExit(exit), (error) => this.#exit.reject(error));
+  }
+
+  get status(): TaskStatus {
+    return this.#status;
+  }
+
+  get pid(): number | undefined {
+    return this.#parts.init.pid;
+  }
+
+  get stdin(): WritableStream<Uint8Array> | undefined {
+    return this.#parts.streams.stdin;
+  }
+
+  get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+    return this.#parts.streams.stdout;
+  }
+
+  get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+    return this.#parts.streams.stderr;
+  }
+
+  start(): Promise<void> {
+    return this.#starting = this.#next(async () => {
+      this.#want("start", "created");
+      try {
+        await this.#command("start", ["start", this.id]);
+      } catch (error) {
+        this.#status = "stopped";
+        this.#exit.reject(error);
+        throw error;
+      }
+      this.#started = true;
+      this.#status = "running";
+      this.#publish({ type: "start", id: this.id, pid: this.pid });
+    });
+  }
+
+  wait(): Promise<Exit> {
+    return this.#exit.promise;
+  }
+
+  async kill(signal = SIGKILL, { all = false }: { readonly all?: boolean } = {}): Promise<void> {
+    checkSignal(signal);
+    if (this.#status === "created") throw this.#wrongState("signal", "created");
+    if (all) {
+      for (const pid of this.#ended ? [] : this.#parts.cgroup().pids()) {
+        this.#parts.kernel.attempt("kill", pid, signal);
+      }
+      return;
+    }
+    await this.#next(async () => {
+      if (this.#ended) return;
+      try {
+        await this.#command("signal", ["kill", this.id, String(signal)]);
+      } catch (error) {
+        // It may have ended by itself in between, of which the runtime complains.
+        if (!hasEnded(this.#parts.kernel, this.#parts.init)) throw error;
+      }
+    });
+  }
+
+  pause(): Promise<void> {
+    return this.#next(async () => {
+      this.#want("pause", "running");
+      await this.#command("pause", ["pause", this.id]);
+      if (this.#ended) throw this.#wrongState("pause", "stopped");
+      this.#status = "paused";
+      this.#publish({ type: "paused", id: this.id });
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#next(async () => {
+      this.#want("resume", "paused");
+      await this.#command("resume", ["resume", this.id]);
+      if (!this.#ended) this.#status = "running";
+      this.#publish({ type: "resumed", id: this.id });
+    });
+  }
+
+  exec(options: ExecOptions): Promise<Process> {
+    checkContainerId(options.id, "process");
+    return this.#next(async () => {
+      this.#want("execute a process in", "running");
+      if (this.#processes.has(options.id)) {
+        throw new Failure(
+          "already_exists",
+          `cannot execute process ${JSON.stringify(options.id)} in container ${
+            JSON.stringify(this.id)
+          }: there is one of this id`,
+        );
+      }
+      const { kernel, commands, bundle, init } = this.#parts;
+      this.#processes.set(options.id, undefined);
+      try {
+        const process = await OciProcess.start(options, {
+          kernel,
+          commands,
+          bundle,
+          container: this.id,
+          containerPid: init.pid,
+          publish: (event) => this.#publish(event),
+          onDelete: () => this.#processes.delete(options.id),
+        });
+        this.#processes.set(options.id, process);
+        return process;
+      } catch (error) {
+        this.#processes.delete(options.id);
+        throw error;
+      }
+    });
+  }
+
+  processes(): readonly Process[] {
+    return [...this.#processes.values()].filter((process) => process !== undefined);
+  }
+
+  update(resources: SpecResources): Promise<void> {
+    return this.#next(async () => {
+      if (this.#status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
+      const file = this.#parts.bundle.write("resources", json(resources));
+      try {
+        await this.#command("update", ["update", "--resources", file, this.id]);
+      } finally {
+        rmSync(file, { force: true });
+      }
+    });
+  }
+
+  async stats(): Promise<TaskStats> {
+    this.#wantProcess("read the resources of");
+    const { oomKills: _, ...stats } = this.#parts.cgroup().stats();
+    return stats;
+  }
+
+  async pids(): Promise<readonly number[]> {
+    this.#wantProcess("list the processes of");
+    return [...this.#parts.cgroup().pids()];
+  }
+
+  delete(): Promise<Exit | undefined> {
+    return this.#deleted ??= this.#next(() => this.#delete()).catch((error) => {
+      // What could not be deleted may be tried again.
+      this.#deleted = undefined;
+      throw error;
+    });
+  }
+
+  async #delete(): Promise<Exit | undefined> {
+    const { kernel, bundle, keeper, init, streams, onDelete } = this.#parts;
+    const cgroup = this.#parts.cgroup();
+    // A frozen process does not die.
+    if (this.#status === "paused" && !this.#ended) await this.#command("resume", ["resume", this.id]);
+    let exit: Exit | undefined;
+    if (this.#started) {
+      // What it used is read when it has ended, and before the runtime removes its cgroup.
+      if (!hasEnded(kernel, init)) await this.#command("kill", ["kill", this.id, String(SIGKILL)]);
+      exit = await this.#exit.promise;
+    }
+    // What has left the container's process namespace, or never was in one, is in its cgroup still.
+    await cgroup.kill();
+    await this.#command("delete", ["delete", "--force", this.id]);
+    this.#status = "stopped";
+    this.#exit.reject(
+      new Failure("failed_precondition", `cannot wait for container ${JSON.stringify(this.id)}: it was never started`),
+    );
+    await Promise.all(this.#processes.values().map((process) => process?.delete()));
+    keeper.kill();
+    await keeper.gone;
+    if (init.pidfd >= 0) kernel.attempt("close", init.pidfd);
+    streams.close();
+    await cgroup.remove();
+    bundle.remove();
+    onDelete();
+    this.#publish({ type: "delete", id: this.id, exit });
+    return exit;
+  }
+
+  /** The start is told before the end, which may be known first. */
+  async #onExit({ code, signal }: ChildExit): Promise<void> {
+    this.#ended = true;
+    const exitedAt = new Date();
+    const { oomKills, ...usage } = this.#parts.cgroup().stats();
+    this.#parts.streams.end();
+    await this.#starting.catch(() => {});
+    this.#status = "stopped";
+    if (!this.#started) return;
+    const { id, pid } = this;
+    const oomKilled = oomKills > 0;
+    if (oomKilled) this.#publish({ type: "oom", id });
+    this.#publish({ type: "exit", id, pid, exit: { code, signal, exitedAt } });
+    this.#exit.resolve({ code, signal, exitedAt, oomKilled, usage });
+  }
+
+  #next<T>(verb: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(verb, verb);
+    this.#last = next.catch(() => {});
+    return next;
+  }
+
+  #command(verb: string, words: readonly string[]): Promise<string> {
+    const { commands, bundle } = this.#parts;
+    return commands.run(`cannot ${verb} container ${JSON.stringify(this.id)}`, bundle.folder, words);
+  }
+
+  #publish(event: NewTaskEvent): void {
+    this.#parts.publish(event);
+  }
+
+  #want(action: string, status: TaskStatus): void {
+    if (this.#deleted !== undefined) throw this.#wrongState(action, "deleted");
+    const is = this.#ended ? "stopped" : this.#status;
+    if (is !== status) throw this.#wrongState(action, is);
+  }
+
+  #wantProcess(action: string): void {
+    if (this.#ended || this.#deleted !== undefined || !this.#started) {
+      throw this.#wrongState(action, this.#ended || this.#deleted !== undefined ? "stopped" : this.#status);
+    }
+  }
+
+  #wrongState(action: string, state: string): Failure {
+    return new Failure("failed_precondition", `cannot ${action} container ${JSON.stringify(this.id)}: it is ${state}`, {
+      details: { id: this.id, status: state },
+    });
+  }
+}
