@@ -88,6 +88,22 @@ export const options = {
     v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
     "least level that is logged",
   ),
+  pluginModules: option(
+    "list",
+    v.optional(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.regex(
+            /^(?:\/|(?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*(?:\/|$))/,
+            "an absolute path or a package",
+          ),
+        ),
+      ),
+      [],
+    ),
+    "modules that export more plugins: absolute paths, or packages that are installed beside mayfly; their code runs as root",
+  ),
   plugins: option(
     "json",
     v.optional(v.record(v.string(), v.record(v.string(), v.unknown())), {}),

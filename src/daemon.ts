@@ -31,6 +31,7 @@ import { Kernel } from "./linux/kernel.ts";
 import { Collector } from "./metadata/collector.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
+import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
 import { Tasks } from "./tasks/tasks.ts";
 
@@ -55,8 +56,8 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   for (const folder of [config.root, config.run]) makeOwnFolder(folder);
   for (const folder of [config.root, config.run]) undo.use(lockFile(kernel, `${folder}/lock`));
 
-  const registry = undo.use(new PluginRegistry(builtins));
-  await registry.start({ host, root: config.root, run: config.run }, pluginSettings(config));
+  const registry = undo.use(new PluginRegistry(builtins, await loadPluginModules(config.pluginModules)));
+  await registry.start({ host, root: config.root, run: config.run }, pluginSettings(config), { log });
   const metadata = registry.get<Metadata>("metadata");
   const monitor = registry.get<Monitor>("monitor");
   undo.defer(() => monitor.shutdown());

@@ -11,8 +11,8 @@ export const plugins: Command = {
     const { items } = await result(connection.api.v1.plugins.$get());
     table(
       output,
-      ["kind", "id", "state", "reason"],
-      items.map((item) => [item.kind, item.id, item.state, item.reason ?? ""]),
+      ["kind", "id", "source", "state", "reason"],
+      items.map((item) => [item.kind, item.id, item.source, item.state, item.reason ?? ""]),
       items,
     );
     return 0;

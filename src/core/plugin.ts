@@ -1,15 +1,30 @@
 import type * as v from "valibot";
 import type { Host } from "./host.ts";
+import type { Logger } from "./logger.ts";
 
 /** The contract version of this program. A plugin states the one it was built for. */
 export const pluginContract = 1;
 
 /** What a plugin can be; each kind has its contract in this folder. */
-export type PluginKind = "content" | "metadata" | "snapshotter" | "runtime" | "distribution" | "network" | "monitor";
+export const pluginKinds = [
+  "content",
+  "metadata",
+  "snapshotter",
+  "runtime",
+  "distribution",
+  "network",
+  "monitor",
+] as const;
+export type PluginKind = (typeof pluginKinds)[number];
 
 /**
- * A plugin is a value. The list in `src/plugins.ts` names those that are built in; `create` is called in the order of
- * `requires`, once, at start.
+ * A plugin is a value. The list in `src/plugins.ts` names those that are built in, the option `pluginModules` the modules
+ * that export more of them; `create` is called in the order of `requires`, once, at start.
+ *
+ * A plugin from a module is a guest: what it throws at any time is reported with its name and ends nothing but the call. In
+ * a call it is to fail with a `code` of `errorCodes` where the contract has one for what happened; anything else is taken
+ * for a defect, and the plugin's state is `failed` from then on. Its instance gets calls all the same, so that what it
+ * holds can be given back.
  */
 export interface Plugin<Instance = unknown, Config extends v.GenericSchema = v.GenericSchema> {
   readonly kind: PluginKind;
@@ -44,17 +59,22 @@ export interface ProbeContext {
 /** What `create` works with. */
 export interface PluginContext<Config = unknown> extends ProbeContext {
   readonly config: Config;
+  /** The daemon's log; each line names the plugin. */
+  readonly log: Logger;
   /** The instance of a required plugin. @throws failed_precondition when it is not running. */
   get<T>(kind: PluginKind, id?: string): T;
 }
 
-/** `unavailable`: its probe says no; `failed`: its probe or `create` threw; `skipped`: what it requires does not run. */
+/** `unavailable`: its probe says no; `failed`: it threw where it may not; `skipped`: what it requires does not run. */
 export type PluginState = "running" | "unavailable" | "failed" | "skipped";
 
 /** What `GET /v1/plugins` shows. */
 export interface PluginInfo {
-  readonly kind: PluginKind;
+  /** `module`: one that could not be loaded, so that nobody knows what is in it; the id is its name then. */
+  readonly kind: PluginKind | "module";
   readonly id: string;
+  /** The module that it came from, as the configuration names it; `built-in` for one of this program's. */
+  readonly source: string;
   readonly state: PluginState;
   /** Why it does not run, or what it has to say. */
   readonly reason: string | undefined;

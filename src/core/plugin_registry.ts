@@ -1,5 +1,6 @@
 import type * as v from "valibot";
-import { Failure, messageOf } from "./errors.ts";
+import { codeOf, Failure, messageOf } from "./errors.ts";
+import { type Logger, silent, withFields } from "./logger.ts";
 import { parse } from "./parse.ts";
 import {
   type Plugin,
@@ -9,12 +10,35 @@ import {
   type PluginState,
   type ProbeContext,
 } from "./plugin.ts";
+import { guestObject } from "./plugin_guest.ts";
+import { parseAvailability, parseInstance } from "./plugin_shapes.ts";
+import { withTimeLimit } from "./time_limit.ts";
+
+/** What was found in a module that the configuration names. */
+export interface PluginModule {
+  /** As the configuration names it. */
+  readonly source: string;
+  readonly plugins: readonly Plugin[];
+  /** Why it, or some of what it exports, cannot be used. */
+  readonly problems: readonly unknown[];
+}
+
+export interface StartOptions {
+  /** Default: nothing is told. */
+  readonly log?: Logger;
+  /** How long a guest may take to probe, to create, and to be disposed of. Default 30,000. */
+  readonly guestLimitMs?: number;
+}
+
+const builtIn = "built-in";
 
 /** One plugin and what became of it. */
 interface Entry {
   readonly plugin: Plugin;
   /** `kind/id`. */
   readonly name: string;
+  /** The module that it came from, or `built-in`. */
+  readonly source: string;
   /** Undefined until it has had its turn. */
   state: PluginState | undefined;
   reason: string | undefined;
@@ -28,15 +52,22 @@ interface Entry {
  * requires it is skipped, and the others run.
  */
 export class PluginRegistry implements AsyncDisposable {
-  readonly #entries: readonly Entry[];
+  readonly #entries: Entry[];
   /** Those that run, in the order in which they were created. */
   readonly #running: Entry[] = [];
+  readonly #modules: readonly PluginModule[];
+  #log: Logger = silent;
+  #guestLimitMs = 30_000;
   #started = false;
 
-  /** @throws already_exists when two plugins have the same kind and id, naming both by their places in the list. */
-  constructor(plugins: readonly Plugin[]) {
+  /**
+   * @param plugins those that are built in.
+   * @param modules what guests bring. One of a kind and id that is there already is reported as failed.
+   * @throws already_exists when two that are built in have the same kind and id, naming both by their places in the list.
+   */
+  constructor(plugins: readonly Plugin[], modules: readonly PluginModule[] = []) {
     const places = new Map<string, number>();
-    this.#entries = plugins.map((plugin, index) => {
+    const own = plugins.map((plugin, index) => {
       const name = `${plugin.kind}/${plugin.id}`;
       const first = places.get(name);
       if (first !== undefined) {
@@ -47,8 +78,11 @@ export class PluginRegistry implements AsyncDisposable {
         );
       }
       places.set(name, index);
-      return { plugin, name, state: undefined, reason: undefined, error: undefined, instance: undefined };
+      return newEntry(plugin, builtIn);
     });
+    this.#modules = modules;
+    this.#entries = [...own];
+    for (const { source, plugins } of modules) this.#entries.push(...plugins.map((plugin) => newEntry(plugin, source)));
   }
 
   /**
@@ -57,11 +91,21 @@ export class PluginRegistry implements AsyncDisposable {
    * @param settings each plugin's part of the configuration by `kind/id`.
    * @throws invalid_argument, before anything is created, for settings that no plugin takes.
    */
-  async start(context: ProbeContext, settings: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  async start(
+    context: ProbeContext,
+    settings: Readonly<Record<string, unknown>> = {},
+    { log = silent, guestLimitMs = 30_000 }: StartOptions = {},
+  ): Promise<void> {
     if (this.#started) throw new Failure("failed_precondition", "cannot start the plugins: they were started before");
+    this.#log = log;
+    this.#guestLimitMs = guestLimitMs;
+    for (const { source, problems } of this.#modules) {
+      for (const problem of problems) log.error(`cannot use plugin module ${JSON.stringify(source)}`, problem);
+    }
+    this.#refuseDoubles();
     const configs = this.#parseSettings(settings);
     this.#started = true;
-    const waiting = new Set(this.#entries);
+    const waiting = new Set(this.#entries.filter(({ state }) => state === undefined));
     while (waiting.size > 0) {
       const next = waiting.values().find((entry) => !this.#requirements(entry).some((one) => waiting.has(one)));
       if (next === undefined) {
@@ -101,13 +145,20 @@ export class PluginRegistry implements AsyncDisposable {
 
   /** Every plugin with its state, in the order of the list. */
   list(): readonly PluginInfo[] {
-    return this.#entries.map(({ plugin, state, reason }) => ({
+    const plugins = this.#entries.map(({ plugin, source, state, reason }) => ({
       kind: plugin.kind,
       id: plugin.id,
+      source,
       state: state ?? "skipped",
       reason: state === undefined ? "it was not started yet" : reason,
       requires: plugin.requires ?? [],
     }));
+    const problems = this.#modules.flatMap(({ source, problems }) =>
+      problems.map((problem) => (
+        { kind: "module", id: source, source, state: "failed", reason: messageOf(problem), requires: [] } as const
+      ))
+    );
+    return [...plugins, ...problems];
   }
 
   /**
@@ -120,7 +171,32 @@ export class PluginRegistry implements AsyncDisposable {
     for (const entry of this.#running.splice(0)) {
       entry.state = "skipped";
       entry.reason = "it was stopped";
-      stack.defer(() => dispose(entry.instance));
+      stack.defer(() => entry.source === builtIn ? dispose(entry.instance) : this.#disposeGuest(entry));
+    }
+  }
+
+  async #disposeGuest(entry: Entry): Promise<void> {
+    try {
+      await withTimeLimit(dispose(entry.instance), this.#guestLimitMs, `cannot stop ${who(entry)}`);
+    } catch (error) {
+      this.#log.error(`cannot stop ${who(entry)}`, error);
+    }
+  }
+
+  /** The first one of a kind and id stays. */
+  #refuseDoubles(): void {
+    const first = new Map<string, Entry>();
+    for (const entry of this.#entries) {
+      const { name, source } = entry;
+      const other = first.get(name);
+      if (other === undefined) first.set(name, entry);
+      else {
+        const where = other.source === builtIn ? "built in" : `from ${JSON.stringify(other.source)}`;
+        const reason = `${JSON.stringify(name)} from ${JSON.stringify(source)} is there already, ${where}: ` +
+          "give one of them another id";
+        this.#log.error(`cannot register ${who(entry)}: ${reason}`);
+        end(entry, "failed", reason);
+      }
     }
   }
 
@@ -132,19 +208,41 @@ export class PluginRegistry implements AsyncDisposable {
     const missing = this.#missing(plugin);
     if (missing !== undefined) return end(entry, "skipped", missing);
     try {
-      const availability = await plugin.probe?.(context) ?? { available: true };
+      const said = await this.#asked(entry, "probe", () => plugin.probe?.(context)) ?? { available: true };
+      const availability = entry.source === builtIn ? said : parseAvailability(said);
       if (!availability.available) return end(entry, "unavailable", availability.reason);
-      entry.instance = await plugin.create({
-        ...context,
-        config,
-        get: <T>(kind: PluginKind, id?: string) => this.#getRequired<T>(plugin, kind, id),
-      });
+      const made = await this.#asked(entry, "create", () =>
+        plugin.create({
+          ...context,
+          config,
+          log: withFields(this.#log, { plugin: entry.name }),
+          get: <T>(kind: PluginKind, id?: string) => this.#getRequired<T>(plugin, kind, id),
+        }));
+      entry.instance = entry.source === builtIn ? made : this.#guest(entry, made);
       this.#running.push(entry);
       end(entry, "running", availability.note);
     } catch (error) {
       entry.error = error;
       end(entry, "failed", messageOf(error));
+      if (entry.source !== builtIn) this.#log.error(`cannot start ${who(entry)}`, error);
     }
+  }
+
+  /** Asks a plugin for something; a guest has to answer in time. */
+  async #asked<T>(entry: Entry, call: string, ask: () => Promise<T> | T): Promise<T> {
+    if (entry.source === builtIn) return await ask();
+    return await withTimeLimit(ask(), this.#guestLimitMs, `its ${call}() does not end`);
+  }
+
+  #guest(entry: Entry, made: unknown): object {
+    return guestObject(parseInstance(entry.plugin, made), {
+      who: who(entry),
+      onDefect: (failure) => {
+        this.#log.error("a plugin has a defect", failure);
+        entry.error = failure;
+        end(entry, "failed", failure.message);
+      },
+    });
   }
 
   /** Why a plugin's requirements are not met; undefined where they are. */
@@ -182,7 +280,8 @@ export class PluginRegistry implements AsyncDisposable {
   #parseSettings(settings: Readonly<Record<string, unknown>>): ReadonlyMap<Entry, unknown> {
     const names = new Set(this.#entries.map(({ name }) => name));
     const unknown = Object.keys(settings).find((name) => !names.has(name));
-    if (unknown !== undefined) {
+    // Where a module could not be used, they may be for what is in it.
+    if (unknown !== undefined && this.#modules.every(({ problems }) => problems.length === 0)) {
       throw new Failure(
         "invalid_argument",
         `cannot configure plugin ${JSON.stringify(unknown)}: there is none of this kind and id: there are ${
@@ -190,8 +289,29 @@ export class PluginRegistry implements AsyncDisposable {
         }`,
       );
     }
-    return new Map(this.#entries.map((entry) => [entry, parseConfig(entry, settings[entry.name])]));
+    const configs = new Map<Entry, unknown>();
+    for (const entry of this.#entries) {
+      if (entry.state !== undefined) continue;
+      try {
+        configs.set(entry, parseConfig(entry, settings[entry.name]));
+      } catch (error) {
+        if (entry.source === builtIn || codeOf(error) !== "internal") throw error;
+        entry.error = error;
+        end(entry, "failed", `its config cannot be used: ${messageOf(error)}`);
+      }
+    }
+    return configs;
   }
+}
+
+function newEntry(plugin: Plugin, source: string): Entry {
+  const name = `${plugin.kind}/${plugin.id}`;
+  return { plugin, name, source, state: undefined, reason: undefined, error: undefined, instance: undefined };
+}
+
+/** A guest in the words of a failure. */
+function who({ name, source }: Entry): string {
+  return `plugin ${JSON.stringify(name)} of ${JSON.stringify(source)}`;
 }
 
 /** A field that the schema does not declare is a mistake of the one who wrote it, whatever the schema makes of it. */

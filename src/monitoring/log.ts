@@ -1,13 +1,12 @@
 import { messageOf } from "../core/errors.ts";
+import type { LogFields as Fields, Logger } from "../core/logger.ts";
 
 const levels = ["debug", "info", "warn", "error"] as const;
 /** How much somebody should care. */
 export type Level = (typeof levels)[number];
-/** What a line says beside its message. */
-export type Fields = Readonly<Record<string, unknown>>;
 
 /** A log of JSON lines: `time`, `level`, `message`, and what the caller adds. Secrets are never among that. */
-export class Log {
+export class Log implements Logger {
   readonly #least: number;
   readonly #write: (line: string) => void;
 

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { CreateTask, Runtime } from "../../src/core/runtime.ts";
 import { demand, type Task } from "../../src/core/task.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -244,6 +245,7 @@ try {
     root: folder,
     run: join(folder, "run"),
     config: { cgroupParent },
+    log: silent,
     get,
   });
   cleanup.defer(async () => await runtime[Symbol.asyncDispose]?.());

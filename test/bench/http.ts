@@ -9,6 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
 import { readConfig } from "../../src/config.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import { openDaemon } from "../../src/daemon.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -68,6 +69,7 @@ try {
     root: folder,
     run: join(folder, "bare"),
     config,
+    log: silent,
     get,
   });
   const bare = new BareLifecycle(runtime, join(folder, "rootfs"), ["/bin/true"]);

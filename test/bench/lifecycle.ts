@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
@@ -67,6 +68,7 @@ try {
     host,
     root: folder,
     run,
+    log: silent,
     config: { cgroupParent },
     get,
   });

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { silent } from "../../src/core/logger.ts";
 import type { ContentStore } from "../../src/core/content.ts";
 import type { Metadata } from "../../src/core/metadata.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
@@ -28,7 +29,7 @@ export async function openRoom(root: string, limits?: UnpackLimits): Promise<Roo
   const metadata = await openMetadata({ root });
   const snapshotters = new Map<string, Snapshotter>();
   for (const plugin of [overlay, native]) {
-    const context = { host, root, run: join(root, "run"), config: undefined, get: <T>() => metadata as T };
+    const context = { host, root, run: join(root, "run"), config: undefined, log: silent, get: <T>() => metadata as T };
     snapshotters.set(plugin.id, await plugin.create(context));
   }
   const distribution = new Registry({

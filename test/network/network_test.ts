@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { before, describe, it } from "node:test";
 import type { Network } from "../../src/core/network.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { PluginContext } from "../../src/core/plugin.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -27,6 +28,7 @@ describe("network plugins", () => {
       root: "/nowhere",
       run: "/nowhere",
       config: undefined,
+      log: silent,
       get: () => assert.fail("a network needs no other plugin"),
     };
   });

@@ -1,12 +1,17 @@
-/** Works with a snapshotter until it is killed: `churn.ts <snapshotter> <root>`. */
+/** Works with a snapshotter until it is killed: `churn.ts <snapshotter> <root> [module]`. */
 import process from "node:process";
 import { native } from "../../snapshotters/native/mod.ts";
 import { overlay } from "../../snapshotters/overlay/mod.ts";
+import type { Plugin } from "../../src/core/plugin.ts";
+import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { churn } from "../contract/snapshotter.ts";
 import { opener } from "./open.ts";
 
-const [id = "", root = ""] = process.argv.slice(2);
-const plugin = [native, overlay].find((plugin) => plugin.id === id);
+const [id = "", root = "", module] = process.argv.slice(2);
+const given: Readonly<Record<string, Plugin<Snapshotter>>> = module === undefined
+  ? { native, overlay }
+  : await import(module);
+const plugin = Object.values(given).find((plugin) => plugin.id === id);
 if (plugin === undefined) throw new Error(`no snapshotter ${id}`);
 const { snapshotter } = await opener(plugin).open(root);
 await churn(snapshotter, (line) => console.log(line));

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Metadata } from "../../src/core/metadata.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -9,8 +10,11 @@ import { openMetadata } from "../../src/metadata/mod.ts";
 import type { SnapshotterContract } from "../contract/snapshotter.ts";
 import { sameHost } from "../support/same_host.ts";
 
-/** Opens a snapshotter plugin with a metadata database of its own, here or in another process. */
-export function opener(plugin: Plugin<Snapshotter>): SnapshotterContract {
+/**
+ * Opens a snapshotter plugin with a metadata database of its own, here or in another process.
+ * @param module what exports it, where it is not built in.
+ */
+export function opener(plugin: Plugin<Snapshotter>, module?: URL): SnapshotterContract {
   return {
     async open(root, wrap = (store) => store) {
       mkdirSync(root, { recursive: true });
@@ -20,6 +24,7 @@ export function opener(plugin: Plugin<Snapshotter>): SnapshotterContract {
         root,
         run: join(root, "run"),
         config: undefined,
+        log: silent,
         get: <T>() => ({ snapshots: (id: string) => wrap(metadata.snapshots(id)) }) as T,
       });
       return {
@@ -29,7 +34,12 @@ export function opener(plugin: Plugin<Snapshotter>): SnapshotterContract {
       };
     },
     async churn(root) {
-      return [...await sameHost(fileURLToPath(new URL("churn.ts", import.meta.url))), plugin.id, root];
+      return [
+        ...await sameHost(fileURLToPath(new URL("churn.ts", import.meta.url))),
+        plugin.id,
+        root,
+        ...module ? [module.href] : [],
+      ];
     },
   };
 }

@@ -55,7 +55,7 @@ const environment = {
 /** The files named by the arguments, or all. */
 function testFiles(paths: readonly string[]): string[] {
   const wanted = paths.map((path) => relative(root, resolve(path)));
-  return globSync("test/**/*_test.ts", { cwd: root }).sort().filter((file) =>
+  return globSync("{test,examples}/**/*_test.ts", { cwd: root }).sort().filter((file) =>
     wanted.length === 0 || wanted.some((path) => file === path || file.startsWith(`${path}/`))
   );
 }

@@ -21,6 +21,7 @@ import { codeOf } from "../../src/core/errors.ts";
 import type { Event } from "../../src/core/event.ts";
 import type { Metadata } from "../../src/core/metadata.ts";
 import type { Network } from "../../src/core/network.ts";
+import { silent } from "../../src/core/logger.ts";
 import type { PluginContext } from "../../src/core/plugin.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
@@ -69,6 +70,7 @@ describe("Tasks", { skip: missing }, () => {
       root: folder,
       run: join(folder, "run"),
       config,
+      log: silent,
       get: <T>() => metadata as T,
     });
     mkdirSync(join(folder, "run"));
