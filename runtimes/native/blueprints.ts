@@ -5,7 +5,6 @@ import type { Hierarchy } from "../../src/linux/cgroup/mod.ts";
 import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
-import type { Program } from "../../src/linux/program.ts";
 import { compileSeccomp, seccompFlags } from "../../src/linux/seccomp.ts";
 import type { Template } from "../../src/linux/template.ts";
 import { candidates } from "./execute.ts";
@@ -13,17 +12,50 @@ import { checkHostName } from "./host_name.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
 import { plan, type PlanOptions } from "./plan.ts";
+import { needStages } from "./namespaces.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
 import type { Piped } from "../../src/linux/stdio_pipes.ts";
+import { type StagedPlan, stagedPlan } from "./staged_plan.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
-/** A launch that has been found possible, planned and laid out in memory: what is left is to fill its holes. */
-export interface Blueprint {
+/** A launch that has been found possible and planned: what is left is to fill its holes. */
+export class Blueprint implements Disposable {
   readonly settings: Settings;
   readonly kinds: SourceKinds;
-  readonly program: Program;
-  readonly template: Template;
+  readonly #kernel: Kernel;
+  readonly #spec: Spec;
+  readonly #options: PlanOptions;
+  #direct: Template | undefined;
+  #staged: StagedPlan | undefined;
+
+  constructor(kernel: Kernel, spec: Spec, options: PlanOptions) {
+    this.settings = options.settings;
+    this.kinds = options.kinds;
+    this.#kernel = kernel;
+    this.#spec = spec;
+    this.#options = options;
+  }
+
+  /** Whether only a launch in stages can do it. */
+  get needsStages(): boolean {
+    return needStages(this.settings.namespaces);
+  }
+
+  /** For a launch from nothing to the container's command at once, laid out in memory. @throws as `plan`. */
+  get direct(): Template {
+    return this.#direct ??= this.#kernel.compile(plan(this.#spec, this.#options));
+  }
+
+  /** For a launch that waits before its command. @throws as `plan`. */
+  get staged(): StagedPlan {
+    return this.#staged ??= stagedPlan(this.#spec, this.#options);
+  }
+
+  [Symbol.dispose](): void {
+    this.#direct?.release();
+    this.#direct = undefined;
+  }
 }
 
 export interface BlueprintsParts {
@@ -79,16 +111,16 @@ export class Blueprints implements Disposable {
   }
 
   #forget(key: string): void {
-    this.#known.get(key)?.template.release();
+    this.#known.get(key)?.[Symbol.dispose]();
     this.#known.delete(key);
   }
 
   #make(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): Blueprint {
     const { kernel, rights, folder } = this.#parts;
     const settings = settingsOf(spec);
-    rights.check(spec, settings.identity, settings.rlimits);
+    rights.check(spec.process, settings.identity, settings.rlimits);
     const kinds = this.#kinds(settings.mounts);
-    const program = plan(spec, {
+    return new Blueprint(kernel, spec, {
       settings,
       rootfs,
       folder,
@@ -98,7 +130,6 @@ export class Blueprints implements Disposable {
       lastCapability: rights.lastCapability,
       seccomp: this.#filter(spec.linux.seccomp),
     });
-    return { settings, kinds, program, template: kernel.compile(program) };
   }
 
   /** Everything that the plan depends on and that is no hole of it. */
@@ -121,7 +152,7 @@ export class Blueprints implements Disposable {
       objects.map((object) => this.#number(object)),
       rootfs,
       stdio,
-      candidates(spec),
+      candidates(process),
       process.cwd,
       process.noNewPrivileges,
       process.oomScoreAdj,

@@ -1,4 +1,4 @@
-import type { Spec } from "../../src/core/spec.ts";
+import type { SpecProcess } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { quote } from "./steps.ts";
@@ -11,8 +11,7 @@ export const findCommand = "find command";
 export const executeCommand = "execute";
 
 /** The files that a command may be, in the order of PATH. */
-export function candidates(spec: Spec): readonly string[] {
-  const { args, env, cwd } = spec.process;
+export function candidates({ args, env, cwd }: SpecProcess): readonly string[] {
   const [command = ""] = args;
   if (command.includes("/")) return [command];
   const path = env?.findLast((entry) => entry.startsWith("PATH="))?.slice(5) ?? defaultPath;
@@ -28,10 +27,9 @@ export function candidates(spec: Spec): readonly string[] {
  * The holes `argv` and `envp` are its arguments and environment.
  * @param last what has to come directly before the execution.
  */
-export function* execute(spec: Spec, last: () => Iterable<Operation>): Generator<Operation> {
-  const { args } = spec.process;
-  const files = candidates(spec);
-  const why = `${findCommand} ${quote(args[0] ?? "")}`;
+export function* execute(process: SpecProcess, last: () => Iterable<Operation>): Generator<Operation> {
+  const files = candidates(process);
+  const why = `${findCommand} ${quote(process.args[0] ?? "")}`;
   const look = (file: string, mode: number) => ({ syscall: "faccessat", args: [f.AT_FDCWD, file, mode], why }) as const;
   for (const [index, file] of files.entries()) {
     yield { ...look(file, f.X_OK), onError: "ignore", onZero: { goto: `execute:${index}` } };

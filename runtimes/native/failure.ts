@@ -1,5 +1,5 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Program } from "../../src/linux/program.ts";
+import type { Operation, Program } from "../../src/linux/program.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { executeCommand, findCommand } from "./execute.ts";
 
@@ -10,25 +10,44 @@ const notFound = 127;
 /** Tells why a container could not be started, in the container's terms, from the step that failed. */
 export function startFailure(id: string, spec: Spec, program: Program, error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
-  const { syscall, errno } = error;
+  const step = stepOf(error, program);
+  const start = `cannot start container ${JSON.stringify(id)}`;
+  if (step?.why.startsWith(findCommand) || step?.why.startsWith(executeCommand)) {
+    return commandFailure(start, spec, error.errno, aboutOf(error));
+  }
+  return inContext(start, step, error);
+}
+
+/** Tells why a container could not be created, as `startFailure` does. */
+export function createFailure(id: string, program: Program, error: unknown): unknown {
+  if (!(error instanceof Failure)) return error;
+  return inContext(`cannot create container ${JSON.stringify(id)}`, stepOf(error, program), error);
+}
+
+function stepOf(error: Failure, program: Program): Operation | undefined {
   const index = error.details?.step;
-  const step = typeof index === "number" ? program[index] : undefined;
-  const about = {
+  return typeof index === "number" ? program[index] : undefined;
+}
+
+function aboutOf(error: Failure): About {
+  const { syscall, errno } = error;
+  return {
     cause: error,
     ...(syscall === undefined ? {} : { syscall }),
     ...(errno === undefined ? {} : { errno }),
   };
-  const start = `cannot start container ${JSON.stringify(id)}`;
-  if (step?.why.startsWith(findCommand) || step?.why.startsWith(executeCommand)) {
-    return commandFailure(start, spec, errno, about);
+}
+
+function inContext(action: string, step: Operation | undefined, error: Failure): Failure {
+  const about = { ...aboutOf(error), details: error.details ?? {} };
+  if (step !== undefined && (error.errno === "ELOOP" || error.errno === "ENOTDIR")) {
+    return new Failure(
+      "failed_precondition",
+      `${action}: ${error.message}: the image has something else there`,
+      about,
+    );
   }
-  if (step !== undefined && (errno === "ELOOP" || errno === "ENOTDIR")) {
-    return new Failure("failed_precondition", `${start}: ${error.message}: the image has something else there`, {
-      ...about,
-      details: { step: index },
-    });
-  }
-  return new Failure(error.code, `${start}: ${error.message}`, { ...about, details: error.details ?? {} });
+  return new Failure(error.code, `${action}: ${error.message}`, about);
 }
 
 type About = NonNullable<ConstructorParameters<typeof Failure>[2]>;

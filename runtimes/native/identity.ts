@@ -1,4 +1,4 @@
-import type { Spec } from "../../src/core/spec.ts";
+import type { SpecProcess } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { type CapabilitySet, capabilitySet, has } from "./capabilities.ts";
@@ -20,8 +20,7 @@ export interface Identity {
  * Reads `process.user` and `process.capabilities`. Without the latter, the process has none.
  * @throws invalid_argument for a name that is no capability.
  */
-export function identityOf(spec: Spec): Identity {
-  const { user, capabilities } = spec.process;
+export function identityOf({ user, capabilities }: SpecProcess): Identity {
   const set = (name: "bounding" | "permitted" | "effective" | "inheritable" | "ambient") =>
     capabilitySet(capabilities?.[name], `process.capabilities.${name}`);
   return {

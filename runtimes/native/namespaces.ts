@@ -11,14 +11,22 @@ const cloneFlags = {
   ipc: f.CLONE_NEWIPC,
   uts: f.CLONE_NEWUTS,
   cgroup: f.CLONE_NEWCGROUP,
+  user: f.CLONE_NEWUSER,
+  time: f.CLONE_NEWTIME,
 } as const;
 export type NamespaceType = keyof typeof cloneFlags;
 
+/** Namespaces that exist already and can be joined. */
+const joinable: ReadonlySet<string> = new Set(["network", "ipc", "uts", "cgroup", "pid"]);
+
 /**
- * Namespaces that exist already and can be joined. A child that shares the daemon's memory must not be visible inside
- * another container, so pid and mount namespaces are not among them.
+ * Namespaces that only a process with nothing of the daemon in it may join: one that shares the daemon's memory must not be
+ * visible inside another container.
  */
-const joinable: ReadonlySet<string> = new Set(["network", "ipc", "uts", "cgroup"]);
+const joinedInStages: readonly NamespaceType[] = ["pid", "mount", "user", "time"];
+
+/** Namespaces that cannot be made before the process is there. */
+const madeInStages: readonly NamespaceType[] = ["user", "time"];
 
 /** The namespaces of a container: which are new, which are joined. What is in neither is shared with the host. */
 export interface Namespaces {
@@ -68,6 +76,33 @@ export function cloneFlagsOf({ made }: Namespaces): number {
   let flags = 0;
   for (const type of made) if (type !== "cgroup") flags |= cloneFlags[type];
   return flags;
+}
+
+/** Whether they take a launch in stages. */
+export function needStages({ made, joined }: Namespaces): boolean {
+  return joinedInStages.some((type) => joined.has(type)) || madeInStages.some((type) => made.has(type));
+}
+
+/**
+ * Makes and joins all namespaces but the user namespace, in a process that has begun in the daemon's. The cgroup
+ * namespace is made with the others: the process is in its cgroup by now.
+ */
+export function* takeNamespaces(namespaces: Namespaces): Generator<Operation> {
+  const { made, joined } = namespaces;
+  yield* joinNamespaces(namespaces);
+  let flags = 0;
+  for (const type of made) if (type !== "user") flags |= cloneFlags[type];
+  yield { syscall: "unshare", args: [flags], why: `make namespaces: ${[...made].join(", ")}` };
+  const inChild = (["pid", "time"] as const).filter((type) => made.has(type) || joined.has(type));
+  if (inChild.length > 0) yield* goOnInChild(`enter the ${inChild.join(" and ")} namespace`);
+}
+
+/** Only a child of the process that makes or joins a pid or time namespace is in it. It is the daemon's child all the same. */
+export function* goOnInChild(why: string): Generator<Operation> {
+  const label = "in-child";
+  yield { syscall: "clone", args: [f.CLONE_PARENT | f.SIGCHLD, 0, 0, 0, 0], why, onZero: { goto: label } };
+  yield { syscall: "exit_group", args: [0], why: "leave all else to the child" };
+  yield { syscall: "getpid", args: [], why: "go on", label };
 }
 
 /** Joins the namespaces that exist. */

@@ -51,31 +51,51 @@ export function plan(spec: Spec, options: PlanOptions): Program {
 }
 
 function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
-  const { settings: { namespaces, identity, rlimits, mounts }, cgroups, kinds } = options;
-  const { process, linux } = spec;
-  const made = new Set<string>(["/"]);
-  const cwd = clean(process.cwd);
-
+  const { namespaces, identity } = options.settings;
   yield* arrangeStdio(options.stdio, identity.uid);
   yield { syscall: "setsid", args: [], why: "leave the daemon's session" };
-  yield* enterCgroups(cgroups);
+  yield* enterCgroups(options.cgroups);
   yield* joinNamespaces(namespaces);
   yield* makeCgroupNamespace(namespaces);
-  yield { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" };
+  yield* mountRoot(options);
+  yield* furnish(spec, options);
+  yield* become(spec, options);
+}
 
+/** Mounts the root filesystem, in a new mount namespace, and makes it the working directory. */
+export function* mountRoot({ settings, rootfs, folder, cgroups }: PlanOptions): Generator<Operation> {
+  yield { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" };
   yield* isolateMounts();
-  yield* holdSources(mounts, cgroups);
-  yield* mountRootfs(options.rootfs, options.folder);
+  yield* holdSources(settings.mounts, cgroups);
+  yield* mountRootfs(rootfs, folder);
+}
+
+/** Makes the working directory the root, and everything in it as the spec has it. */
+export function* furnish(spec: Spec, { settings, cgroups, kinds }: PlanOptions): Generator<Operation> {
+  const { process, linux } = spec;
+  const made = new Set<string>(["/"]);
   yield* pivotRoot();
-  yield* attachMounts(mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
+  yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
   yield* setHostName(spec);
-  yield* raiseLoopback(namespaces);
+  yield* raiseLoopback(settings.namespaces);
   yield* setSysctls(spec);
   yield* setOomScore(process.oomScoreAdj);
   yield* maskPaths(linux.maskedPaths ?? []);
   yield* protectPaths(linux.readonlyPaths ?? []);
-  yield* sealRootfs(spec, cwd, made);
+  yield* sealRootfs(spec, clean(process.cwd), made);
+}
 
+/** What a process is made of: the container's own, or one more in it. */
+export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp"> & {
+  readonly settings: Pick<Settings, "identity" | "rlimits">;
+};
+
+/** Becomes the user's process and executes its command. */
+export function* become(
+  { process }: Pick<Spec, "process">,
+  { settings: { identity, rlimits }, lastCapability, seccomp }: BecomeOptions,
+): Generator<Operation> {
+  const cwd = clean(process.cwd);
   yield {
     syscall: "keyctl",
     args: [joinSessionKeyring, 0],
@@ -87,11 +107,11 @@ function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
     yield { syscall: "prctl", args: [f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], why: "set no_new_privs" };
   }
   // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
-  if (process.noNewPrivileges !== true) yield* loadFilter(options.seccomp);
-  yield* assumeIdentity(identity, options.lastCapability);
+  if (process.noNewPrivileges !== true) yield* loadFilter(seccomp);
+  yield* assumeIdentity(identity, lastCapability);
   yield { syscall: "chdir", args: [cwd], why: `enter the working folder ${JSON.stringify(cwd)}` };
   yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
-  yield* execute(spec, () => process.noNewPrivileges === true ? loadFilter(options.seccomp) : []);
+  yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
 }
 
 /** `KEYCTL_JOIN_SESSION_KEYRING`; without a name it is a new one. */
@@ -100,7 +120,7 @@ const joinSessionKeyring = 1;
 const self = new TextEncoder().encode("0");
 
 /** The hole `procs:<name>` is the file of each cgroup that a process writes itself into. */
-function* enterCgroups(cgroups: readonly CgroupView[]): Generator<Operation> {
+export function* enterCgroups(cgroups: readonly CgroupView[]): Generator<Operation> {
   for (const { name } of cgroups) {
     const why = `enter cgroup ${JSON.stringify(name)}`;
     const file = { hole: `procs:${name}` };

@@ -1,5 +1,5 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Spec } from "../../src/core/spec.ts";
+import type { SpecProcess } from "../../src/core/spec.ts";
 import { kernelRead } from "../../src/linux/kernel_read.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { capability, type CapabilitySet, has, namesOf } from "./capabilities.ts";
@@ -32,11 +32,11 @@ export class Rights {
   }
 
   /** @throws permission_denied, naming what a container asks for beyond what this process has. */
-  check(spec: Spec, identity: Identity, rlimits: readonly Rlimit[]): void {
+  check(process: SpecProcess, identity: Identity, rlimits: readonly Rlimit[]): void {
     this.#checkCapabilities(identity);
     if (this.raisesLimits) return;
     for (const limit of rlimits) this.#checkRlimit(limit);
-    const score = spec.process.oomScoreAdj;
+    const score = process.oomScoreAdj;
     if (score !== undefined && score !== null && score < this.#oomScoreAdj) {
       throw denied(
         "process.oomScoreAdj",

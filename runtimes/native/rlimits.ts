@@ -1,5 +1,5 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Spec } from "../../src/core/spec.ts";
+import type { SpecProcess } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
 
@@ -37,9 +37,9 @@ export interface Rlimit {
  * Reads `process.rlimits`.
  * @throws invalid_argument for an unknown or repeated type, or a soft limit above the hard one.
  */
-export function rlimitsOf(spec: Spec): readonly Rlimit[] {
+export function rlimitsOf(process: SpecProcess): readonly Rlimit[] {
   const seen = new Set<string>();
-  return (spec.process.rlimits ?? []).map(({ type, soft, hard }) => {
+  return (process.rlimits ?? []).map(({ type, soft, hard }) => {
     const resource = resources[type];
     const problem = resource === undefined
       ? "it is no resource limit"

@@ -14,8 +14,11 @@ import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { startFailure } from "./failure.ts";
+import type { Launch } from "./launch.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
+import { StagedLaunch } from "./staged_launch.ts";
+import { Stages } from "../../src/linux/stages.ts";
 import { Pipes } from "../../src/linux/stdio_pipes.ts";
 import { Rights } from "./rights.ts";
 import { NativeTask } from "./task.ts";
@@ -37,13 +40,16 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
+  readonly #stages: Stages;
   readonly #tasks = new Map<string, Task>();
+  readonly #creating = new Map<string, Promise<Task>>();
   readonly #events = new TaskEvents();
 
   constructor(parts: NativeRuntimeParts) {
     const { kernel, folder, cgroups, cgroupParent } = parts;
     this.#parts = parts;
     this.abilities = new Set<Ability>(["stats", "update", ...(cgroups.freezes ? ["pause"] as const : [])]);
+    this.#stages = new Stages(kernel, parts.children);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
     // Until it executes, a child shares this process's memory: nobody else may look into either.
@@ -69,56 +75,76 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     return this.#events.subscribe(listener);
   }
 
-  async create({ id, spec, rootfs, stdio }: CreateTask): Promise<Task> {
+  async create(options: CreateTask): Promise<Task> {
+    const { id } = options;
     checkContainerId(id);
-    if (this.#tasks.has(id)) {
+    if (this.#tasks.has(id) || this.#creating.has(id)) {
       throw new Failure("already_exists", `cannot create container ${JSON.stringify(id)}: there is one of this id`);
     }
+    const created = this.#create(options);
+    this.#creating.set(id, created);
+    try {
+      return await created;
+    } finally {
+      this.#creating.delete(id);
+    }
+  }
+
+  async #create({ id, spec, rootfs, stdio, lazy }: CreateTask): Promise<Task> {
     const { kernel, children, cgroups, cgroupParent } = this.#parts;
     const streams = { stdin: piped(stdio?.stdin), stdout: piped(stdio?.stdout), stderr: piped(stdio?.stderr) };
     const resources = spec.linux.resources ?? unlimited;
     const hierarchies = cgroups.hierarchies(resources);
     const blueprint = this.#blueprints.get(spec, rootfs, streams, hierarchies);
     const { namespaces } = blueprint.settings;
+    const staged = lazy === true && !blueprint.needsStages ? undefined : blueprint.staged;
+    // What is wrong with the plan is told before anything is made.
+    if (staged === undefined) void blueprint.direct;
     const path = containerCgroupPath(cgroupParent, id, spec);
     const reusable = leavesCgroupAlone(spec, blueprint.settings);
+    await using undo = new AsyncDisposableStack();
     const cgroup = reusable ? this.#pool.take(path, resources) : cgroups.create(path, resources);
-    try {
-      const pipes = new Pipes(kernel, streams);
-      const spawn = () => {
+    undo.defer(() => cgroup.remove());
+    const pipes = undo.adopt(new Pipes(kernel, streams), (made) => made.close());
+    const blueprints = this.#blueprints;
+    const direct: Launch = {
+      init: undefined,
+      start() {
         // The blueprint may have made room for others since.
-        const { template, program } = this.#blueprints.get(spec, rootfs, streams, hierarchies);
+        const { direct } = blueprints.get(spec, rootfs, streams, hierarchies);
         try {
-          template.fill(launchValues(spec, pipes.ends, cgroup));
-          return kernel.spawn(template, { flags: cloneFlagsOf(namespaces) });
+          direct.fill(launchValues(spec, pipes.ends, cgroup));
+          return kernel.spawn(direct, { flags: cloneFlagsOf(namespaces) });
         } catch (error) {
-          throw startFailure(id, spec, program, error);
+          throw startFailure(id, spec, direct.program, error);
         }
-      };
-      const initIsLast = namespaces.made.has("pid");
-      const keepCgroup = (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats);
-      const onDelete = () => this.#tasks.delete(id);
-      const publish = (event: NewTaskEvent) => this.#events.publish(event);
-      const task = new NativeTask({
-        id,
-        kernel,
-        children,
-        cgroups,
-        cgroup,
-        pipes,
-        initIsLast,
-        spawn,
-        keepCgroup,
-        publish,
-        onDelete,
-      });
-      this.#tasks.set(id, task);
-      publish({ type: "create", id, pid: undefined });
-      return task;
-    } catch (error) {
-      await cgroup.remove();
-      throw error;
+      },
+      close() {},
+    };
+    let launch = direct;
+    if (staged !== undefined) {
+      const { ends } = pipes;
+      const values = launchValues(spec, ends, cgroup);
+      launch = await StagedLaunch.prepare(this.#stages, { id, spec, plan: staged, values, stdio: ends });
+      pipes.release();
     }
+    const task = new NativeTask({
+      id,
+      kernel,
+      children,
+      cgroups,
+      cgroup,
+      pipes,
+      initIsLast: namespaces.made.has("pid"),
+      launch,
+      keepCgroup: (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats),
+      publish: (event: NewTaskEvent) => this.#events.publish(event),
+      onDelete: () => this.#tasks.delete(id),
+    });
+    undo.move();
+    this.#tasks.set(id, task);
+    this.#events.publish({ type: "create", id, pid: task.pid });
+    return task;
   }
 
   async recover(): Promise<readonly string[]> {
@@ -138,10 +164,12 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { children, cgroups, cgroupParent } = this.#parts;
+    await Promise.allSettled(this.#creating.values());
     await Promise.all(this.tasks().map((task) => task.delete()));
     await this.#pool[Symbol.asyncDispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();
+    this.#stages[Symbol.dispose]();
     // Another process may be using the same one.
     cgroups.open(cgroupParent).tryRemove({ below: false });
     cgroups[Symbol.dispose]();

@@ -24,8 +24,8 @@ export function settingsOf(spec: Spec): Settings {
   checkHostName(spec, namespaces);
   return {
     namespaces,
-    identity: identityOf(spec),
-    rlimits: rlimitsOf(spec),
+    identity: identityOf(spec.process),
+    rlimits: rlimitsOf(spec.process),
     mounts: mountsOf(spec, namespaces),
   };
 }

@@ -6,8 +6,9 @@ import type { Cgroup, Cgroups, CgroupStats } from "../../src/linux/cgroup/mod.ts
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
-import type { Kernel } from "../../src/linux/kernel.ts";
+import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
+import type { Launch } from "./launch.ts";
 import type { Pipes } from "../../src/linux/stdio_pipes.ts";
 
 /** The highest signal. */
@@ -23,8 +24,7 @@ export interface TaskParts {
   readonly pipes: Pipes;
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
   readonly initIsLast: boolean;
-  /** Makes the child. @throws the failing step's error. */
-  readonly spawn: () => { readonly pid: number; readonly pidfd: number };
+  readonly launch: Launch;
   /** Keeps the cgroup for another container. @returns false where it has to be removed. */
   readonly keepCgroup: (stats: CgroupStats) => boolean;
   readonly publish: (event: NewTaskEvent) => void;
@@ -43,6 +43,13 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   /** The cgroup's numbers when init had ended. */
   #stats: CgroupStats | undefined;
   #deleted: Promise<Exit | undefined> | undefined;
+  #started = false;
+  /** Whether the start came to nothing. */
+  #failed = false;
+  /** Settles when the process that waited has been started. */
+  #starting: Promise<unknown> | undefined;
+  /** Resolves when init is gone. */
+  #reaped: Promise<void> | undefined;
   /** Settles when what was asked for before is done: these verbs wait for one another. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Whether its cgroup is not as it was created. */
@@ -55,6 +62,7 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
     this.#parts = parts;
     // Nobody has to wait for a task.
     this.#exit.promise.catch(() => {});
+    if (parts.launch.init !== undefined) this.#watch(parts.launch.init);
   }
 
   get status(): TaskStatus {
@@ -78,24 +86,38 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   async start(): Promise<void> {
-    if (this.#status !== "created" || this.#deleted !== undefined) {
+    if (this.#status !== "created" || this.#started || this.#deleted !== undefined) {
       throw this.#wrongState("start", this.#deleted === undefined ? this.#status : "deleted");
     }
-    const { spawn, pipes, children } = this.#parts;
+    const { launch, pipes } = this.#parts;
+    this.#started = true;
     try {
-      const { pid, pidfd } = spawn();
-      this.#pid = pid;
-      this.#pidfd = pidfd;
+      const starting = launch.start();
+      if (starting instanceof Promise) this.#starting = starting;
+      const init = starting instanceof Promise ? await starting : starting;
       this.#status = "running";
-      this.#parts.publish({ type: "start", id: this.id, pid });
+      this.#parts.publish({ type: "start", id: this.id, pid: init.pid });
+      if (launch.init === undefined) this.#watch(init);
     } catch (error) {
       this.#status = "stopped";
+      this.#failed = true;
       this.#exit.reject(error);
+      if (this.#pidfd !== undefined) this.#signalInit(this.#pidfd, SIGKILL);
       throw error;
     } finally {
       pipes.release();
     }
-    children.wait(this.#pidfd).then((ended) => this.#ended(ended), (error) => this.#exit.reject(error));
+  }
+
+  /** Takes a process for the container's init. */
+  #watch(init: Spawned): void {
+    this.#pid = init.pid;
+    this.#pidfd = init.pidfd;
+    this.#reaped = this.#parts.children.wait(init.pidfd).then(async (ended) => {
+      // Its start is told before its end.
+      if (this.#starting !== undefined) await this.#starting.catch(() => {});
+      this.#ended(ended);
+    }).catch((error) => this.#exit.reject(error));
   }
 
   wait(): Promise<Exit> {
@@ -110,7 +132,7 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
         { details: { signal } },
       );
     }
-    if (this.#status === "created") throw this.#wrongState("signal", "created");
+    if (this.#status === "created" && this.#pid === undefined) throw this.#wrongState("signal", "created");
     // A cgroup of a deleted task may be another's by now.
     if (options.all === true && this.#deleted === undefined) this.#parts.cgroup.signal(signal);
     else if (this.#pidfd !== undefined) this.#signalInit(this.#pidfd, signal);
@@ -197,13 +219,14 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   async #delete(): Promise<Exit | undefined> {
-    const { cgroup, pipes, initIsLast, keepCgroup, onDelete } = this.#parts;
+    const { cgroup, pipes, initIsLast, keepCgroup, launch, onDelete } = this.#parts;
     let exit: Exit | undefined;
     try {
-      if (this.#pid !== undefined) {
-        await this.kill();
-        exit = await this.#exit.promise;
-      } else {
+      if (this.#pidfd !== undefined) await this.kill();
+      launch.close();
+      await this.#reaped;
+      if (this.#started && !this.#failed) exit = await this.#exit.promise;
+      else {
         this.#status = "stopped";
         this.#exit.reject(
           new Failure(
@@ -232,6 +255,8 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
     this.#pidfd = undefined;
     try {
       this.#stats = cgroup.stats();
+      // Its start has failed, or it is deleted before one: that is told, not the end of what was made ready for it.
+      if (this.#failed || (!this.#started && this.#deleted !== undefined)) return;
       const { oomKills, ...usage } = this.#stats;
       const exit = { code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage };
       const { id } = this;

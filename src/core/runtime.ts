@@ -45,6 +45,8 @@ export interface CreateTask {
   readonly stdio?: Stdio;
   /** The folder that hooks are told of as the bundle. Default: one of the runtime's own. */
   readonly bundle?: string;
+  /** The caller starts it at once: its process may be made at `start`, which is faster than to make it wait. Default false. */
+  readonly lazy?: boolean;
   /** A folder that `checkpoint` filled: the task goes on from there when it starts. */
   readonly checkpoint?: string;
 }

@@ -97,6 +97,7 @@ export class InvocationRun implements Progress {
       runtime: recipe.runtime,
       spec: recipe.spec(id, env),
       rootfs,
+      lazy: true,
       stdio: { stdin: request.body !== null },
     });
     const streams = this.#connect(task);

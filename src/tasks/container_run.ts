@@ -98,7 +98,7 @@ export async function startContainer(
     scratchBytes: settings.scratchBytes,
   });
   undo.defer(() => snapshotter.remove(snapshotKey));
-  const task = await create({ id, namespace, image, runtime, spec, rootfs, ...(stdio && { stdio }) });
+  const task = await create({ id, namespace, image, runtime, spec, rootfs, lazy: true, ...(stdio && { stdio }) });
   undo.defer(async () => {
     await task.delete();
   });

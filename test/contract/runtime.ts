@@ -126,7 +126,7 @@ export function testRuntime(
         const options = sh("read line");
         const task = await runtime.create(options);
         assert.equal(task.status, "created");
-        assert.equal(task.pid, undefined);
+        assert.ok(task.pid === undefined || task.pid > 1);
         const exited = task.wait();
         await task.start();
         assert.equal(task.status, "running");
@@ -568,9 +568,7 @@ export function testRuntime(
             mounts: [{ type: "bind", source: hostile, options: ["rbind", "ro"] }],
             scratch: { sizeBytes: MiB },
           };
-          const task = await runtime.create({ ...sh("true"), rootfs });
-          await assert.rejects(task.start(), code("failed_precondition"), link);
-          await task.delete();
+          await assert.rejects(run({ ...sh("true"), rootfs }), code("failed_precondition"), link);
         }
         const sly = join(folder, "hostile-target");
         makeBusyboxRoot(sly);
@@ -583,9 +581,7 @@ export function testRuntime(
           mounts: [{ type: "bind", source: sly, options: ["rbind", "ro"] }],
           scratch: { sizeBytes: MiB },
         };
-        const task = await runtime.create({ ...sh("true", { spec: { mounts } }), rootfs });
-        await task.start().catch(() => {});
-        await task.delete();
+        await run({ ...sh("true", { spec: { mounts } }), rootfs }).catch(() => {});
         assert.deepEqual(readdirSync(outside), []);
       });
     });

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import type { NativeRuntime } from "../../runtimes/native/runtime.ts";
 import { codeOf } from "../../src/core/errors.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
+import type { Runtime } from "../../src/core/runtime.ts";
 import type { Spec, SpecResources } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
@@ -33,12 +34,19 @@ const isRoot = process.geteuid?.() === 0;
 const MiB = 1024 * 1024;
 let count = 0;
 
-function onHierarchies(name: string, layout?: Layout, options?: Parameters<typeof testRuntime>[2]): void {
+interface Variant {
+  readonly layout?: Layout;
+  /** Whether a task's process is made at its start alone. */
+  readonly lazy?: boolean;
+  readonly options?: Parameters<typeof testRuntime>[2];
+}
+
+function onHierarchies(name: string, { layout, lazy, options }: Variant = {}): void {
   const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
   testRuntime(name, async (folder) => {
     const runtime = await nativeRuntime(join(folder, "run"), cgroupParent, layout);
     return {
-      runtime,
+      runtime: lazy === true ? madeAtStart(runtime) : runtime,
       leftovers: () => cgroupsOf(cgroupParent),
       close: async () => {
         await runtime[Symbol.asyncDispose]();
@@ -48,18 +56,31 @@ function onHierarchies(name: string, layout?: Layout, options?: Parameters<typeo
   }, options);
 }
 
+function madeAtStart(runtime: Runtime): Runtime {
+  return {
+    id: runtime.id,
+    abilities: runtime.abilities,
+    create: (options) => runtime.create({ ...options, lazy: true }),
+    tasks: () => runtime.tasks(),
+    load: (id) => runtime.load(id),
+    delete: (id) => runtime.delete(id),
+    events: (listener) => runtime.events(listener),
+    recover: () => runtime.recover(),
+  };
+}
+
 onHierarchies("native");
+onHierarchies("native, process made at start", { lazy: true });
 
 const detected = isRoot ? detectLayout(kernel) : undefined;
 const unified = detected?.hierarchies.filter(({ version }) => version === 2) ?? [];
 if (unified.length > 0 && detected?.hierarchies.length !== unified.length) {
   const find = (controller: string) => unified.find(({ controllers }) => controllers.includes(controller));
   const noLimits = find("memory") === undefined ? "cgroup v2 has no controllers here" : undefined;
-  onHierarchies(
-    "native on cgroup v2 alone",
-    { hierarchies: unified, find },
-    noLimits === undefined ? {} : { noLimits },
-  );
+  onHierarchies("native on cgroup v2 alone", {
+    layout: { hierarchies: unified, find },
+    options: noLimits === undefined ? {} : { noLimits },
+  });
 }
 
 const rename = detected?.hierarchies.some(({ version }) => version === 1) ? false : "cgroup v2 cannot rename";
@@ -150,10 +171,6 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     ["process.terminal", { ...spec, process: { ...spec.process, terminal: true } }],
     ["process.apparmorProfile", { ...spec, process: { ...spec.process, apparmorProfile: "x" } }],
     ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
-    ["pid namespace", {
-      ...spec,
-      linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "pid", path: "/proc/1/ns/pid" }] },
-    }],
     ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],
     ["tmpcopyup", { ...spec, mounts: [{ destination: "/x", type: "tmpfs", options: ["tmpcopyup"] }] }],
     ["linux.mountLabel", { ...spec, linux: { ...spec.linux, mountLabel: "x" } }],

@@ -1,0 +1,11 @@
+import type { Spawned } from "../../src/linux/kernel.ts";
+
+/** How a task comes to its process. */
+export interface Launch {
+  /** The process, where there is one before `start`. Its pidfd is the task's. */
+  readonly init: Spawned | undefined;
+  /** Executes the container's command. @returns the process. @throws the failing step's error. */
+  start(): Promise<Spawned> | Spawned;
+  /** Lets go of what `start` has not used. A process that waits for it ends by itself. */
+  close(): void;
+}
