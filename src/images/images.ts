@@ -11,7 +11,10 @@ import { defaultPlatform, formatPlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
 import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import { Kernel } from "../linux/kernel.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
+import { commitImage, type CommitSettings } from "./commit.ts";
+import { diffFolder, type FileChange } from "./diff.ts";
 import { exportImage } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
 import { Hold, type HoldParts } from "./hold.ts";
@@ -46,6 +49,18 @@ export interface PullOptions extends DistributionOptions {
 
 export interface UnpackImageOptions {
   readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Which container's changes become an image. */
+export interface CommitImageOptions extends CommitSettings {
+  /** What the image is called. */
+  readonly name: string;
+  /** The image that the container was made of: its index or manifest. */
+  readonly base: Digest | Descriptor;
+  readonly snapshotter: string;
+  /** The container's snapshot, an active one. Nobody should write into it meanwhile: pause the container. */
+  readonly key: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -179,6 +194,41 @@ export class Images {
     await using hold = await Hold.take(this.#holds, "default", "unpack");
     for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
     return await this.#unpacker.unpack(image, into, { ...options, hold });
+  }
+
+  /**
+   * What a container changed of its image.
+   * @param key the container's snapshot, an active one.
+   * @throws not_found; failed_precondition for a snapshot that keeps no changes.
+   */
+  async diff(
+    snapshotter: string,
+    key: string,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly FileChange[]> {
+    const folder = await this.#snapshotter(snapshotter).folder(key);
+    return await diffFolder(new Kernel(this.#parts.host), folder, options.signal);
+  }
+
+  /**
+   * Makes an image of a container: its image's layers, what it changed as one more, and its configuration changed.
+   * @throws as `diff`; not_found where content of the base is not here; invalid_argument for a name or changes that are
+   * malformed.
+   */
+  async commit(namespace: string, options: CommitImageOptions): Promise<Image> {
+    const reference = parseReference(options.name);
+    if (reference.digest !== undefined) {
+      throw new Failure(
+        "invalid_argument",
+        `cannot commit to ${JSON.stringify(options.name)}: want a tag, not a digest`,
+      );
+    }
+    const { content, host } = this.#parts;
+    await using hold = await Hold.take(this.#holds, namespace, "commit");
+    const folder = await this.#snapshotter(options.snapshotter).folder(options.key);
+    const base = await this.config(options.base);
+    const target = await commitImage({ ...options, kernel: new Kernel(host), content, hold, base, folder });
+    return await this.#put(namespace, reference, target);
   }
 
   /**

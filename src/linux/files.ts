@@ -57,7 +57,12 @@ export class Files implements Disposable {
 
   /** Opens a directory below another, not through a symbolic link. */
   openDirectory(parent: number, name: ByteString): number {
-    return this.#done(this.tryOpen(parent, name, O_RDONLY | O_DIRECTORY), "openat", () => `cannot open ${quote(name)}`);
+    return this.#done(this.tryOpenDirectory(parent, name), "openat", () => `cannot open ${quote(name)}`);
+  }
+
+  /** @returns the descriptor, or the negative errno. */
+  tryOpenDirectory(parent: number, name: ByteString): number {
+    return this.tryOpen(parent, name, O_RDONLY | O_DIRECTORY);
   }
 
   tryOpen(parent: number, name: ByteString, flags: number, mode = 0): number {
@@ -92,9 +97,22 @@ export class Files implements Disposable {
   }
 
   readLink(parent: number, name: ByteString): ByteString {
+    const link = this.#readLink(parent, name);
+    if (typeof link === "string") return link;
+    throw syscallFailure(`cannot read the link ${quote(name)}`, "readlinkat", link);
+  }
+
+  /** @returns undefined where there is no link of that name. */
+  tryReadLink(parent: number, name: ByteString): ByteString | undefined {
+    const link = this.#readLink(parent, name);
+    if (typeof link === "string") return link;
+    if (link === -errno.ENOENT || link === -errno.EINVAL) return undefined;
+    throw syscallFailure(`cannot read the link ${quote(name)}`, "readlinkat", link);
+  }
+
+  #readLink(parent: number, name: ByteString): ByteString | number {
     const length = this.#kernel.attempt("readlinkat", parent, argument(name), this.#memory.address, pathBytes);
-    this.#done(length, "readlinkat", () => `cannot read the link ${quote(name)}`);
-    return fromBytes(this.#memory.bytes.subarray(0, length));
+    return length < 0 ? length : fromBytes(this.#memory.bytes.subarray(0, length));
   }
 
   tryMakeDirectory(parent: number, name: ByteString, mode: number): number {
@@ -133,6 +151,17 @@ export class Files implements Disposable {
       }
       at += length;
     }
+  }
+
+  /**
+   * Reads the next piece of a file.
+   * @param limitBytes at most 1 MiB.
+   * @returns a view that the next call of any method overwrites; empty at the end.
+   */
+  read(fd: number, limitBytes: number): Uint8Array {
+    const length = this.#kernel.attempt("read", fd, this.#memory.address, Math.min(limitBytes, writeBytes));
+    this.#done(length, "read", () => "cannot read");
+    return this.#memory.bytes.subarray(0, length);
   }
 
   /** @param name empty for the open file itself. */

@@ -21,10 +21,14 @@ export interface FileStatus {
   readonly blocks: number;
   readonly accessed: Timestamp;
   readonly modified: Timestamp;
+  /** When the inode itself, or the content, changed last; no program can set it. */
+  readonly statusChanged: Timestamp;
   /** Of a device node: what it stands for. */
   readonly rdev: { readonly major: number; readonly minor: number };
   /** Names the inode on this machine: two names with the same identity are one file. */
   readonly identity: string;
+  /** The inode's number alone, which a snapshot of a filesystem has in common with its origin. */
+  readonly inode: bigint;
 }
 
 /** What is asked for. */
@@ -48,7 +52,9 @@ export function readStatx(memory: Memory, offset = 0): FileStatus {
     blocks: Number(view.getBigUint64(48, true)),
     accessed: time(64),
     modified: time(112),
+    statusChanged: time(96),
     rdev: { major: view.getUint32(128, true), minor: view.getUint32(132, true) },
+    inode: view.getBigUint64(32, true),
     identity: `${view.getUint32(136, true)}:${view.getUint32(140, true)}:${view.getBigUint64(32, true)}`,
   };
 }
