@@ -81,6 +81,18 @@ for (const [name, layout] of layouts) {
       }
     }
 
+    const version = (controller: string) => (layout ?? detected)?.find(controller)?.version;
+
+    /** What the first of these files says that a task's cgroups have. */
+    const fileOf = (task: Task, ...names: readonly string[]) => {
+      for (const path of cgroupsOf(cgroupParent).filter((each) => each.endsWith(`/${task.id}`))) {
+        for (const file of names) {
+          if (existsSync(join(path, file))) return readFileSync(join(path, file), "utf8").trim();
+        }
+      }
+      return undefined;
+    };
+
     const types = () => events.map(({ type }) => type);
 
     /** Reads what a task writes, a piece at a time. */
@@ -208,16 +220,114 @@ for (const [name, layout] of layouts) {
       );
     });
 
+    it("writes every limit that this machine has a controller for", { skip: noMemory }, async () => {
+      const wanted: readonly (readonly [resources: SpecResources, files: readonly string[], value: string])[] = [
+        [{ memory: { limit: 64 * MiB } }, ["memory.limit_in_bytes", "memory.max"], String(64 * MiB)],
+        [{ memory: { limit: -1 } }, ["memory.limit_in_bytes", "memory.max"], "9223372036854771712|max"],
+        [{ memory: { reservation: 32 * MiB } }, ["memory.soft_limit_in_bytes", "memory.low"], String(32 * MiB)],
+        [{ cpu: { shares: 512 } }, ["cpu.shares", "cpu.weight"], "512|20"],
+        [{ cpu: { quota: 40_000, period: 80_000, burst: 10_000 } }, ["cpu.cfs_burst_us", "cpu.max.burst"], "10000"],
+        [{ cpu: { period: 50_000 } }, ["cpu.cfs_period_us", "cpu.max"], "50000|max 50000"],
+        [{ cpu: { idle: 1 } }, ["cpu.idle"], "1"],
+        [{ cpu: { cpus: "0", mems: "0" } }, ["cpuset.cpus"], "0"],
+        [{ pids: { limit: 9 } }, ["pids.max"], "9"],
+        [{ pids: { limit: -1 } }, ["pids.max"], "max"],
+        ...version("memory") !== 1 ? [] : [
+          [{ memory: { limit: 64 * MiB, swap: 96 * MiB } }, ["memory.memsw.limit_in_bytes"], String(96 * MiB)],
+          [{ memory: { limit: -1 } }, ["memory.memsw.limit_in_bytes"], "9223372036854771712"],
+          [{ memory: { swappiness: 10 } }, ["memory.swappiness"], "10"],
+          [{ memory: { kernelTCP: MiB } }, ["memory.kmem.tcp.limit_in_bytes"], String(MiB)],
+          [
+            { memory: { disableOOMKiller: true } },
+            ["memory.oom_control"],
+            "oom_kill_disable 1\nunder_oom 0\noom_kill 0",
+          ],
+        ] as const,
+        ...version("cpu") !== 1 ? [] : [
+          [{ cpu: { realtimePeriod: 500_000, realtimeRuntime: 1000 } }, ["cpu.rt_runtime_us"], "1000"],
+        ] as const,
+        ...version("hugetlb") !== 2 ? [] : [
+          [{ hugepageLimits: [{ pageSize: "2MB", limit: 4 * MiB }] }, ["hugetlb.2MB.max"], String(4 * MiB)],
+          [{ hugepageLimits: [{ pageSize: "2MB", limit: 4 * MiB }] }, ["hugetlb.2MB.rsvd.max"], String(4 * MiB)],
+          [{ unified: { "hugetlb.2MB.max": String(2 * MiB) } }, ["hugetlb.2MB.max"], String(2 * MiB)],
+        ] as const,
+      ];
+      for (const [resources, files, value] of wanted) {
+        await withTask("sleep 60", async (task) => {
+          assert.ok(value.split("|").includes(fileOf(task, ...files) ?? ""), `${files}: ${fileOf(task, ...files)}`);
+        }, { resources });
+        // The same while it runs.
+        await withTask("sleep 60", async (task) => {
+          await demand(task, "update").update(resources);
+          assert.ok(
+            value.split("|").includes(fileOf(task, ...files) ?? ""),
+            `update ${files}: ${fileOf(task, ...files)}`,
+          );
+        });
+      }
+    });
+
+    it("throttles a device", { skip: version("blkio") === undefined && version("io") === undefined }, async () => {
+      const [line] = readFileSync("/proc/partitions", "utf8").split("\n").slice(2);
+      const [major, minor] = (line ?? "").trim().split(/\s+/).map(Number);
+      if (major === undefined || minor === undefined || Number.isNaN(minor)) return;
+      const rates = [{ major, minor, rate: MiB }];
+      const resources = { blockIO: { throttleReadBpsDevice: rates, throttleWriteIOPSDevice: rates } };
+      await withTask("sleep 60", async (task) => {
+        const [read, write] = [
+          fileOf(task, "blkio.throttle.read_bps_device", "io.max"),
+          fileOf(task, "blkio.throttle.write_iops_device", "io.max"),
+        ];
+        assert.ok(read?.startsWith(`${major}:${minor} `), read);
+        assert.ok(read?.includes(String(MiB)) && write?.includes(String(MiB)), write);
+      }, { resources });
+    });
+
+    it("refuses by name what it cannot limit, before anything is made", async () => {
+      const refusals: readonly (readonly [resources: SpecResources, field: string, codes: readonly ErrorCode[]])[] = [
+        [{ rdma: { mlx5_1: { hcaHandles: 1 } } }, "rdma", ["failed_precondition"]],
+        [{ network: { classID: 1 } }, "network.classID", ["failed_precondition"]],
+        [{ network: { priorities: [{ name: "lo", priority: 1 }] } }, "network.priorities", ["failed_precondition"]],
+        [{ hugepageLimits: [{ pageSize: "3KB", limit: 1 }] }, "hugepageLimits[0]", ["failed_precondition"]],
+        [{ unified: { "../x.y": "1" } }, "unified", ["invalid_argument"]],
+        [{ unified: { "nosuch.max": "1" } }, "unified", ["failed_precondition"]],
+        [{ unified: { "cgroup.nosuch": "1" } }, "unified", ["failed_precondition"]],
+        [{ cpu: { cpus: "4000" } }, "cpu.cpus", ["invalid_argument", "failed_precondition"]],
+        [{ memory: { swappiness: 1000 } }, "memory.swappiness", [
+          "invalid_argument",
+          "failed_precondition",
+          "unimplemented",
+        ]],
+        [{ blockIO: { leafWeight: 10 } }, "blockIO.leafWeight", ["failed_precondition", "unimplemented"]],
+        [{ cpu: { realtimeRuntime: 2_000_000 } }, "cpu.realtimeRuntime", [
+          "invalid_argument",
+          "failed_precondition",
+          "unimplemented",
+        ]],
+      ];
+      for (const [resources, field, codes] of refusals) {
+        const spec = specFor(["true"]);
+        const options = { id: "refused", spec: { ...spec, linux: { ...spec.linux, resources } }, rootfs };
+        await assert.rejects(runtime.create(options), (error: unknown) => {
+          assert.ok(codes.includes(codeOf(error)), String(error));
+          assert.ok(String(error).includes(field), String(error));
+          return true;
+        }, field);
+        assert.deepEqual(cgroupsOf(cgroupParent), [], field);
+      }
+      assert.deepEqual(runtime.tasks(), []);
+    });
+
+    it("update() minds what is in use where it is asked to", { skip: noMemory }, async () => {
+      await withTask("head -c 20000000 /dev/zero > /dev/shm/x; echo full; sleep 60", async (task) => {
+        assert.equal(await reader(task)(), "full\n");
+        const memory = { limit: 8 * MiB, checkBeforeUpdate: true };
+        await assert.rejects(demand(task, "update").update({ memory }), code("failed_precondition"));
+      });
+    });
+
     it("update() changes what it names, and its cgroup is nobody else's", { skip: noMemory }, async () => {
       const resources: SpecResources = { memory: { limit: 64 * MiB, swap: 64 * MiB }, pids: { limit: 32 } };
-      const fileOf = (task: Task, ...names: string[]) => {
-        for (const path of cgroupsOf(cgroupParent).filter((each) => each.endsWith(`/${task.id}`))) {
-          for (const file of names) {
-            if (existsSync(join(path, file))) return readFileSync(join(path, file), "utf8").trim();
-          }
-        }
-        return undefined;
-      };
       const idle = idleCgroupsOf(cgroupParent);
       await withTask("sleep 60", async (task) => {
         const updating = demand(task, "update");

@@ -72,6 +72,10 @@ export class Cgroup {
     );
   }
 
+  has(hierarchy: Hierarchy, file: string): boolean {
+    return this.#kernel.attempt("faccessat", f.AT_FDCWD, `${this.#folders.get(hierarchy)}/${file}`, f.F_OK) === 0;
+  }
+
   /** Reads one of its files. @throws not_found. */
   read(hierarchy: Hierarchy, file: string): string {
     return readText(this.#kernel, `${this.#folders.get(hierarchy)}/${file}`);

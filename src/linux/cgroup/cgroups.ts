@@ -2,16 +2,18 @@ import { codeOf, Failure } from "../../core/errors.ts";
 import type { SpecResources } from "../../core/spec.ts";
 import * as f from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
-import type { Operation } from "../program.ts";
 import { syscallFailure } from "../syscall_failure.ts";
 import type { Template } from "../template.ts";
 import { Cgroup } from "./cgroup.ts";
+import { cgroupProgram, checkLimits, filesOf, openersOf } from "./cgroup_program.ts";
 import { DeviceFilters } from "./device_filters.ts";
 import { type DeviceRule, deviceRules } from "./devices.ts";
+import { realtimeRuntimeFile } from "./cpu_limits.ts";
 import { beginFreeze, freezerOf, frozen, thaw } from "./freezer.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
-import { describe, type Limit, limitFailure, limitsOf } from "./limits.ts";
-import { inheritCpuset, makeParents } from "./parents.ts";
+import type { Limit } from "./limit.ts";
+import { limitsOf } from "./limits.ts";
+import { allowRealtime, inheritCpuset, makeParents } from "./parents.ts";
 import { listFolders } from "./read.ts";
 import { update } from "./update.ts";
 
@@ -91,17 +93,22 @@ export class Cgroups implements Disposable {
     return known;
   }
 
-  #fill({ template, files, limits, filter }: CgroupBlueprint, cgroup: Cgroup, parent: string): void {
+  #fill({ template, files, limits, openers, realtime, filter }: CgroupBlueprint, cgroup: Cgroup, parent: string): void {
     const values: Record<string, string> = {};
     for (const [hierarchy, folder] of cgroup.folders) {
       values[hierarchy.path] = folder;
       for (const file of files.get(hierarchy) ?? []) values[`${hierarchy.path}/${file}`] = `${folder}/${file}`;
     }
-    const results = this.#kernel.run(template.fill(values));
-    for (const [index, limit] of limits.entries()) {
-      const result = results.get(`limit:${index}`);
-      if (result < 0) throw limitFailure(limit, result);
+    for (
+      const hierarchy of new Set(
+        limits.filter(({ file }) => file === realtimeRuntimeFile).map((each) => each.hierarchy),
+      )
+    ) {
+      allowRealtime(this.#kernel, hierarchy, parent);
     }
+    if (realtime !== undefined) allowRealtime(this.#kernel, realtime, parent);
+    const results = this.#kernel.run(template.fill(values));
+    checkLimits(results, limits, openers);
     if (filter !== undefined) this.#filters.attach(cgroup.folders.get(filter.hierarchy) ?? "", filter.rules);
     for (const [{ version, controllers, path }, folder] of cgroup.folders) {
       if (version === 1 && controllers.includes("cpuset")) inheritCpuset(this.#kernel, `${path}${parent}`, folder);
@@ -151,7 +158,12 @@ export class Cgroups implements Disposable {
    * @throws as `hierarchies`; invalid_argument for a value that the kernel refuses.
    */
   update(cgroup: Cgroup, resources: SpecResources): void {
-    update(resources, this.layout, cgroup, (hierarchies) => this.#enter(cgroup, hierarchies, () => {}));
+    const parent = cgroup.path.slice(0, cgroup.path.lastIndexOf("/"));
+    update(resources, this.layout, cgroup, (limits) => {
+      this.#enter(cgroup, [...new Set(limits.map(({ hierarchy }) => hierarchy))], () => {});
+      const realtime = realtimeOf(limits);
+      if (realtime !== undefined) allowRealtime(this.#kernel, realtime, parent);
+    });
   }
 
   /** Brings a cgroup and its processes into more hierarchies. @param prepare is called when the folders are made. */
@@ -197,13 +209,14 @@ export class Cgroups implements Disposable {
       ];
       const hierarchies = [...new Set(needed)];
       const files = Map.groupBy(limits, ({ hierarchy }) => hierarchy);
-      const program = [...makeFolders(hierarchies), ...writeLimits(limits)];
       blueprint = {
         hierarchies,
         limits,
+        openers: openersOf(limits),
+        realtime: realtimeOf(limits),
         filter,
-        files: new Map(Array.from(files, ([hierarchy, of]) => [hierarchy, new Set(of.map(({ file }) => file))])),
-        template: this.#kernel.compile(program),
+        files: new Map(Array.from(files, ([hierarchy, of]) => [hierarchy, new Set(of.flatMap(filesOf))])),
+        template: this.#kernel.compile(cgroupProgram(hierarchies, limits)),
       };
       this.#blueprints.set(resources, blueprint);
       this.#forgotten.register(resources, blueprint.template);
@@ -256,6 +269,10 @@ interface DeviceFilter {
 interface CgroupBlueprint {
   readonly hierarchies: readonly Hierarchy[];
   readonly limits: readonly Limit[];
+  /** For each limit, the one that opens its file. */
+  readonly openers: readonly number[];
+  /** Where time for real-time processes is asked for. */
+  readonly realtime: Hierarchy | undefined;
   readonly filter: DeviceFilter | undefined;
   /** The files of each hierarchy that are written. */
   readonly files: ReadonlyMap<Hierarchy, ReadonlySet<string>>;
@@ -263,43 +280,6 @@ interface CgroupBlueprint {
   readonly template: Template;
 }
 
-function* makeFolders(hierarchies: readonly Hierarchy[]): Generator<Operation> {
-  for (const { path, name } of hierarchies) {
-    yield {
-      syscall: "mkdirat",
-      args: [f.AT_FDCWD, { hole: path }, 0o755],
-      why: `make cgroup in ${JSON.stringify(name)}`,
-    };
-  }
-}
-
-const encoder = new TextEncoder();
-
-/** Opens each file once, however many values go into it in a row. What a write said is looked at when all are closed. */
-function* writeLimits(limits: readonly Limit[]): Generator<Operation> {
-  let open: string | undefined;
-  for (const [index, limit] of limits.entries()) {
-    const { hierarchy, file, value, optional } = limit;
-    const path = `${hierarchy.path}/${file}`;
-    const why = describe(limit);
-    const next = `next:${index}`;
-    if (open !== path) {
-      yield {
-        syscall: "openat",
-        args: [f.AT_FDCWD, { hole: path }, f.O_WRONLY | f.O_CLOEXEC, 0],
-        store: "file",
-        why,
-        ...(optional === true ? { onError: { goto: next } } : {}),
-      };
-      open = path;
-    }
-    const bytes = encoder.encode(value);
-    const args = [{ ref: "file" }, bytes, bytes.length];
-    yield { syscall: "write", args, store: `limit:${index}`, why, onError: "ignore" };
-    const following = limits[index + 1];
-    if (following?.hierarchy !== hierarchy || following.file !== file) {
-      yield { syscall: "close", args: [{ ref: "file" }], why, onError: "ignore" };
-    }
-    if (optional === true) yield { syscall: "getpid", args: [], why: "go on", label: next };
-  }
+function realtimeOf(limits: readonly Limit[]): Hierarchy | undefined {
+  return limits.find(({ file }) => file === realtimeRuntimeFile)?.hierarchy;
 }

@@ -3,12 +3,13 @@ import { errno } from "../errno.ts";
 import { AT_FDCWD } from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
 import { syscallFailure } from "../syscall_failure.ts";
+import { realtimeRuntimeFile } from "./cpu_limits.ts";
 import type { Hierarchy } from "./layout.ts";
 import { readText } from "./read.ts";
 import { writeText } from "./write.ts";
 
 /** Controllers of version 2 that are handed down, so that cgroups below can be limited. */
-const handedDown = ["memory", "pids", "cpu", "cpuset", "io"];
+const handedDown = ["memory", "pids", "cpu", "cpuset", "io", "hugetlb", "rdma"];
 
 /**
  * Makes the folders down to one in which cgroups are to be made, ready to have limits below it.
@@ -54,5 +55,19 @@ export function inheritCpuset(kernel: Kernel, from: string, to: string): void {
   for (const file of ["cpuset.cpus", "cpuset.mems"]) {
     if (readText(kernel, `${to}/${file}`).trim() !== "") continue;
     writeText(kernel, `${to}/${file}`, readText(kernel, `${from}/${file}`).trim());
+  }
+}
+
+/**
+ * Lets real-time processes below a folder of version 1 have time: it may give away no more than it has, which is nothing at
+ * first.
+ */
+export function allowRealtime(kernel: Kernel, { path: root }: Hierarchy, path: string): void {
+  const most = Number(readText(kernel, `${root}/${realtimeRuntimeFile}`));
+  let folder = root;
+  for (const name of path.split("/").filter((part) => part !== "")) {
+    folder += `/${name}`;
+    const file = `${folder}/${realtimeRuntimeFile}`;
+    if (Number(readText(kernel, file)) === 0) writeText(kernel, file, String(most));
   }
 }

@@ -1,19 +1,21 @@
 import { Failure } from "../../core/errors.ts";
 import type { SpecResources } from "../../core/spec.ts";
+import { errno } from "../errno.ts";
 import type { Cgroup } from "./cgroup.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
-import { type Limit, limitFailure, limitsOf } from "./limits.ts";
+import { type Limit, limitFailure } from "./limit.ts";
+import { limitsOf } from "./limits.ts";
 
 /**
  * Changes the limits of a cgroup that is in use.
- * @param enter brings it into hierarchies that it is not in yet.
+ * @param enter brings it into the hierarchies of these limits.
  * @throws as `limitsOf`; invalid_argument for a value that the kernel refuses. What was changed before is undone.
  */
 export function update(
   resources: SpecResources,
   layout: Layout,
   cgroup: Cgroup,
-  enter: (hierarchies: readonly Hierarchy[]) => void,
+  enter: (limits: readonly Limit[]) => void,
 ): void {
   if ((resources.devices ?? []).length > 0 && layout.find("devices") === undefined) {
     throw new Failure(
@@ -22,20 +24,36 @@ export function update(
       { details: { field: "linux.resources.devices" } },
     );
   }
+  checkUsage(resources, cgroup);
   const limits = inOrder(limitsOf(withCurrent(resources, layout, cgroup), layout), cgroup);
-  enter([...new Set(limits.map(({ hierarchy }) => hierarchy))]);
+  enter(limits);
   const done: { readonly limit: Limit; readonly before: string | undefined }[] = [];
-  for (const limit of limits) {
-    const before = current(cgroup, limit.hierarchy, limit.file);
-    const result = cgroup.write(limit.hierarchy, limit.file, limit.value);
+  for (const wanted of limits) {
+    const { hierarchy, instead, optional } = wanted;
+    const limit = instead !== undefined && !cgroup.has(hierarchy, wanted.file) ? { ...wanted, ...instead } : wanted;
+    const before = current(cgroup, hierarchy, limit.file);
+    const result = cgroup.write(hierarchy, limit.file, limit.value);
     if (result >= 0) done.push({ limit, before });
-    else if (limit.optional !== true || before !== undefined) {
+    else if (optional !== true || result !== -errno.ENOENT) {
       for (const { limit: { hierarchy, file }, before } of done.toReversed()) {
         if (before !== undefined) cgroup.write(hierarchy, file, before);
       }
       throw limitFailure(limit, result);
     }
   }
+}
+
+/** Version 2 takes a limit below what is in use, and kills for it. @throws failed_precondition where the caller minds. */
+function checkUsage({ memory }: SpecResources, cgroup: Cgroup): void {
+  const limit = memory?.limit ?? -1;
+  if (memory?.checkBeforeUpdate !== true || limit <= 0) return;
+  const { memoryBytes = 0 } = cgroup.stats();
+  if (memoryBytes <= limit) return;
+  throw new Failure(
+    "failed_precondition",
+    `cannot set linux.resources.memory.limit to ${limit}: ${memoryBytes} bytes are in use`,
+    { details: { field: "linux.resources.memory.limit", memoryBytes } },
+  );
 }
 
 /** What a file says, where it takes what it says; undefined for tables and missing files. */
