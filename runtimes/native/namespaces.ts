@@ -1,6 +1,7 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
+import { raiseLoopback } from "../../src/linux/loopback.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { quote } from "./steps.ts";
 
@@ -70,12 +71,31 @@ export function namespacesOf(spec: Spec): Namespaces {
 
 /**
  * The flags of clone3(2). The cgroup namespace is made later, when the child is in its cgroup: its root is the cgroup at
- * that moment.
+ * that moment. The network namespace may be there already.
  */
 export function cloneFlagsOf({ made }: Namespaces): number {
   let flags = 0;
-  for (const type of made) if (type !== "cgroup") flags |= cloneFlags[type];
+  for (const type of made) if (type !== "cgroup" && type !== "network") flags |= cloneFlags[type];
   return flags;
+}
+
+/**
+ * Takes the network namespace that was made ahead, whose descriptor fills the hole `network`, or makes one where that is -1.
+ * It comes before the daemon's descriptors are closed.
+ */
+export function* takeNetwork({ made }: Namespaces): Generator<Operation> {
+  if (!made.has("network")) return;
+  const [make, end] = ["make-network", "network"];
+  yield {
+    syscall: "setns",
+    args: [{ hole: "network" }, f.CLONE_NEWNET],
+    why: "enter the network namespace that was made ahead",
+    onError: { goto: make },
+    onZero: { goto: end },
+  };
+  yield { syscall: "unshare", args: [f.CLONE_NEWNET], why: "make network namespace", label: make };
+  yield* raiseLoopback();
+  yield { syscall: "getpid", args: [], why: "go on", label: end };
 }
 
 /** Whether they take a launch in stages. */
@@ -93,6 +113,7 @@ export function* takeNamespaces(namespaces: Namespaces): Generator<Operation> {
   let flags = 0;
   for (const type of made) if (type !== "user") flags |= cloneFlags[type];
   yield { syscall: "unshare", args: [flags], why: `make namespaces: ${[...made].join(", ")}` };
+  if (made.has("network")) yield* raiseLoopback();
   const inChild = (["pid", "time"] as const).filter((type) => made.has(type) || joined.has(type));
   if (inChild.length > 0) yield* goOnInChild(`enter the ${inChild.join(" and ")} namespace`);
 }

@@ -8,10 +8,9 @@ import { makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
 import { assumeIdentity } from "./identity.ts";
-import { raiseLoopback } from "./loopback.ts";
 import { maskPaths, protectPaths } from "./masked_paths.ts";
 import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
-import { joinNamespaces, makeCgroupNamespace } from "./namespaces.ts";
+import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.ts";
 import { setRlimits } from "./rlimits.ts";
 import { pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
@@ -52,6 +51,7 @@ export function plan(spec: Spec, options: PlanOptions): Program {
 
 function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
   const { namespaces, identity } = options.settings;
+  yield* takeNetwork(namespaces);
   yield* arrangeStdio(options.stdio, identity.uid);
   yield { syscall: "setsid", args: [], why: "leave the daemon's session" };
   yield* enterCgroups(options.cgroups);
@@ -77,7 +77,6 @@ export function* furnish(spec: Spec, { settings, cgroups, kinds }: PlanOptions):
   yield* pivotRoot();
   yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
   yield* setHostName(spec);
-  yield* raiseLoopback(settings.namespaces);
   yield* setSysctls(spec);
   yield* setOomScore(process.oomScoreAdj);
   yield* maskPaths(linux.maskedPaths ?? []);

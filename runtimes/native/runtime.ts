@@ -10,6 +10,7 @@ import { setUndumpable } from "../../src/linux/dumpable.ts";
 import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import { NetworkNamespaces } from "../../src/linux/network_namespaces.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
@@ -41,6 +42,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
   readonly #stages: Stages;
+  readonly #networks: NetworkNamespaces;
   readonly #tasks = new Map<string, Task>();
   readonly #creating = new Map<string, Promise<Task>>();
   readonly #events = new TaskEvents();
@@ -50,6 +52,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#parts = parts;
     this.abilities = new Set<Ability>(["stats", "update", ...(cgroups.freezes ? ["pause"] as const : [])]);
     this.#stages = new Stages(kernel, parts.children);
+    this.#networks = new NetworkNamespaces(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
     // Until it executes, a child shares this process's memory: nobody else may look into either.
@@ -107,16 +110,20 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     undo.defer(() => cgroup.remove());
     const pipes = undo.adopt(new Pipes(kernel, streams), (made) => made.close());
     const blueprints = this.#blueprints;
+    const networks = this.#networks;
     const direct: Launch = {
       init: undefined,
       start() {
         // The blueprint may have made room for others since.
         const { direct } = blueprints.get(spec, rootfs, streams, hierarchies);
+        const network = namespaces.made.has("network") ? networks.take() ?? -1 : undefined;
         try {
-          direct.fill(launchValues(spec, pipes.ends, cgroup));
+          direct.fill({ ...launchValues(spec, pipes.ends, cgroup), ...(network === undefined ? {} : { network }) });
           return kernel.spawn(direct, { flags: cloneFlagsOf(namespaces) });
         } catch (error) {
           throw startFailure(id, spec, direct.program, error);
+        } finally {
+          if (network !== undefined && network >= 0) kernel.attempt("close", network);
         }
       },
       close() {},
@@ -167,6 +174,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     await Promise.allSettled(this.#creating.values());
     await Promise.all(this.tasks().map((task) => task.delete()));
     await this.#pool[Symbol.asyncDispose]();
+    await this.#networks[Symbol.asyncDispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();
     this.#stages[Symbol.dispose]();

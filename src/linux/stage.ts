@@ -88,6 +88,11 @@ export class Stage {
     throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
   }
 
+  /** Runs a program that nobody waits for: the process is at it until somebody ends it. */
+  begin(program: Program, values: Values = {}): void {
+    this.#send(program, values);
+  }
+
   /** Receives a descriptor that the program under way sends with one byte. The caller closes it. */
   async descriptor(program: Program, values: Values = {}): Promise<number> {
     const { encoded, reply } = this.#send(program, values);

@@ -39,7 +39,7 @@ export class BareLifecycle {
     const began = performance.now();
     const request = withRequest(this.#template, { id, env: { REQUEST: id } });
     const spec = { ...request, linux: this.#template.spec.linux };
-    const task = await this.#runtime.create({ id, spec, rootfs: this.#rootfs });
+    const task = await this.#runtime.create({ id, spec, rootfs: this.#rootfs, lazy: true });
     const created = performance.now();
     await task.start();
     const started = performance.now();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 
 /** Asks again until there is an answer. @throws after 20 s. */
-export async function until<T>(ask: () => Promise<T | undefined | false>): Promise<T> {
+export async function until<T>(ask: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
   const deadline = Date.now() + 20_000;
   while (true) {
     const answer = await ask();

@@ -1,6 +1,5 @@
-import * as f from "../../src/linux/flags.ts";
-import type { Operation } from "../../src/linux/program.ts";
-import type { Namespaces } from "./namespaces.ts";
+import * as f from "./flags.ts";
+import type { Operation } from "./program.ts";
 
 /** `struct ifreq`: 16 bytes of name, 16 of flags. */
 const up = new Uint8Array(40);
@@ -8,8 +7,7 @@ up.set([0x6c, 0x6f]); // lo
 new DataView(up.buffer).setInt16(16, f.IFF_UP | f.IFF_RUNNING, true);
 
 /** Brings the loopback interface of a new network namespace up; the kernel gives it its addresses. */
-export function* raiseLoopback({ made }: Namespaces): Generator<Operation> {
-  if (!made.has("network")) return;
+export function* raiseLoopback(): Generator<Operation> {
   yield {
     syscall: "socket",
     args: [f.AF_INET, f.SOCK_DGRAM | f.SOCK_CLOEXEC, 0],
