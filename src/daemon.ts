@@ -3,6 +3,7 @@
  * whatever needs a decision is decided there.
  */
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Access } from "./api/access.ts";
 import { createApp } from "./api/app.ts";
 import type { ApiParts } from "./api/parts.ts";
@@ -22,6 +23,7 @@ import type { Runtime } from "./core/runtime.ts";
 import type { Snapshotter } from "./core/snapshotter.ts";
 import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
+import { Recipes } from "./functions/recipes.ts";
 import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
@@ -33,6 +35,7 @@ import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
+import { Containers } from "./tasks/containers.ts";
 import { Tasks } from "./tasks/tasks.ts";
 
 const pruneEveryMs = 60_000;
@@ -106,7 +109,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   // What a broken-off pull or import has left is nobody's.
   collector.request();
 
-  const functions = new Functions({
+  const recipes = new Recipes({
     images,
     tasks,
     runtimes,
@@ -114,6 +117,25 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     networks: registry.all<Network>("network"),
     defaults,
     platform: defaultPlatform(host.arch),
+  });
+  const containers = undo.use(
+    new Containers({
+      host,
+      store: metadata.containers,
+      tasks,
+      runtimes,
+      snapshotters,
+      source: recipes,
+      events,
+      folder: join(config.root, "containers"),
+      onError,
+    }),
+  );
+  const ended = await containers.recover();
+  if (ended.length > 0) log.info("containers ended with an earlier process", { ended });
+  const functions = new Functions({
+    recipes,
+    tasks,
     metadata,
     monitor,
     events,
@@ -134,6 +156,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     functions,
     images,
     tasks,
+    containers,
     monitor,
     host,
     plugins: () => registry.list(),
@@ -194,7 +217,8 @@ class Daemon implements DaemonHandle {
   }
 
   async drain(): Promise<void> {
-    await this.#parts.functions.drain(AbortSignal.timeout(this.#parts.config.drainMs));
+    const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
+    await Promise.all([this.#parts.functions.drain(deadline), this.#parts.api.containers.drain(deadline)]);
     // The last answers are on their way still.
     const sent = Promise.all(this.#listeners.map((listener) => listener.close()));
     await Promise.race([sent, new Promise((resolve) => setTimeout(resolve, lastAnswersMs))]);

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
+import { containerRoutes } from "./containers.ts";
 import { problemResponse } from "./errors.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
@@ -53,6 +54,7 @@ export function createApp(parts: ApiParts, access: Access) {
         "content-type": "text/plain; version=0.0.4; charset=utf-8",
       });
     })
+    .route("/v1/containers", containerRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))

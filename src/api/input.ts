@@ -17,12 +17,36 @@ export const limitField = v.optional(
   "100",
 );
 
+/** `?name=true` */
+export const flagField = v.optional(
+  v.pipe(v.picklist(["true", "false"]), v.transform((text) => text === "true")),
+  "false",
+);
+
+/** A whole number in the query. */
+export const countField = (max = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(v.string(), v.digits("a whole number"), v.transform(Number), v.maxValue(max));
+
+const label = v.pipe(v.string(), v.minLength(1), v.maxLength(4096));
+
+/** `?label=name` or `?label=name=value`, up to 64 times: all of them have to fit. */
+export const labelsField = v.optional(
+  v.pipe(
+    v.union([v.pipe(v.array(label), v.maxLength(64)), label]),
+    v.transform((given): readonly string[] => typeof given === "string" ? [given] : given),
+  ),
+  [],
+);
+
 /** Parses the query; a field that the schema does not know is refused. */
 export function query<Schema extends v.GenericSchema<object, object>>(
   schema: Schema,
 ): MiddlewareHandler<Env, string, { in: { query: v.InferInput<Schema> }; out: { query: v.InferOutput<Schema> } }> {
   return (c, next) => {
-    c.req.addValidatedData("query", parse(schema, c.req.query(), "cannot read the query") as object);
+    const given = Object.entries(c.req.queries()).map((
+      [name, values],
+    ) => [name, values.length > 1 ? values : values[0]]);
+    c.req.addValidatedData("query", parse(schema, Object.fromEntries(given), "cannot read the query") as object);
     return next();
   };
 }

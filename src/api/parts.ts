@@ -3,6 +3,7 @@ import type { Monitor } from "../core/monitor.ts";
 import type { PluginInfo } from "../core/plugin.ts";
 import type { Functions } from "../functions/functions.ts";
 import type { Images } from "../images/images.ts";
+import type { Containers } from "../tasks/containers.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 
 /** What the API gives access to. */
@@ -10,6 +11,7 @@ export interface ApiParts {
   readonly functions: Functions;
   readonly images: Images;
   readonly tasks: Tasks;
+  readonly containers: Containers;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
   /** Every plugin with its state. */

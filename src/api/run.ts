@@ -16,7 +16,7 @@ const input = v.strictObject({
  * `/v1/run`: runs a container once. Body → stdin; stdout, stderr and the result come back as frames.
  * @see ../core/stdio_frames.ts
  */
-export function runRoutes({ functions }: ApiParts) {
+export function runRoutes({ functions, tasks }: ApiParts) {
   return new Hono().post("/", query(input), async (c) => {
     const { namespace, settings } = c.req.valid("query");
     const { body, signal } = c.req.raw;
@@ -31,7 +31,7 @@ export function runRoutes({ functions }: ApiParts) {
       stdin: body !== null,
       signal: AbortSignal.any([signal, gone.signal]),
       attach: (task) => {
-        carried = carry(task, body, write);
+        carried = carry({ stdin: task.stdin, ...tasks.output(task) }, body, write);
         // Read below, unless the start fails, which says why itself.
         carried.catch(() => {});
       },
@@ -48,10 +48,11 @@ export function runRoutes({ functions }: ApiParts) {
   });
 }
 
+type Streams = Pick<Task, "stdin" | "stdout" | "stderr">;
 type Write = (channel: Channel, payload: Uint8Array) => Promise<void>;
 
 /** Carries the three streams to their ends. */
-async function carry(task: Task, body: ReadableStream<Uint8Array> | null, write: Write): Promise<void> {
+async function carry(task: Streams, body: ReadableStream<Uint8Array> | null, write: Write): Promise<void> {
   // A container may end without having read all of its input.
   if (body !== null && task.stdin !== undefined) body.pipeTo(task.stdin).catch(() => {});
   const all = async (channel: Channel, stream: ReadableStream<Uint8Array> | undefined) => {

@@ -1,4 +1,95 @@
-/** Metadata of a container: what a task can be made of. It holds no runtime state. */
+import * as v from "valibot";
+import { FunctionInputSchema } from "./function.ts";
+
+const {
+  image,
+  command,
+  args,
+  env,
+  user,
+  workdir,
+  memoryBytes,
+  cpus,
+  pids,
+  readonlyRootfs,
+  network,
+  runtime,
+  snapshotter,
+} = FunctionInputSchema.entries;
+
+/** Names of containers, as Docker has them. */
+export const ContainerNameSchema = v.pipe(
+  v.string(),
+  v.regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
+    "1 to 128 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+  ),
+);
+
+export const LabelsSchema = v.pipe(
+  v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))),
+  v.check((labels) => Object.keys(labels).length <= 256, "at most 256 labels"),
+);
+
+/** A signal, by name (with or without SIG) or number. */
+export const SignalSchema = v.union([
+  v.pipe(v.string(), v.regex(/^[A-Za-z0-9+-]{1,16}$/, "a signal's name or number")),
+  v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(64)),
+]);
+
+/** What may be changed of a container's limits; what is not named stays. */
+export const ContainerResourcesSchema = v.strictObject({
+  memoryBytes: v.optional(memoryBytes.wrapped),
+  cpus: v.optional(cpus.wrapped),
+  pids: v.optional(pids.wrapped),
+});
+export type ContainerResources = v.InferOutput<typeof ContainerResourcesSchema>;
+
+/** What a caller says of a container that lives on. Limits that are not named are none, as with Docker. */
+export const ContainerInputSchema = v.strictObject({
+  image,
+  command,
+  args,
+  env,
+  user,
+  workdir,
+  ...ContainerResourcesSchema.entries,
+  readonlyRootfs,
+  network,
+  runtime,
+  snapshotter,
+  /** Unique in its namespace. Default: it has its id alone. */
+  name: v.optional(ContainerNameSchema),
+  /** Its standard streams are a terminal. */
+  tty: v.optional(v.boolean(), false),
+  /** Its standard input stays open, so that who attaches may write to it. Default: /dev/null. */
+  stdinOpen: v.optional(v.boolean(), false),
+  /** What `stop` sends first. Default: the image's, else SIGTERM. */
+  stopSignal: v.optional(SignalSchema),
+  /** How long `stop` waits before it kills. Default 10 s. */
+  stopGraceMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(24 * 3600_000)), 10_000),
+  /** How much of its output is kept: the newest of it. Default 16 MiB. */
+  logBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1024 * 1024), v.maxValue(2 ** 32)), 2 ** 24),
+  labels: v.optional(LabelsSchema, {}),
+});
+/** As a caller writes it. */
+export type ContainerInput = v.InferInput<typeof ContainerInputSchema>;
+/** As it is kept, with every default filled in. */
+export type ContainerSettings = v.InferOutput<typeof ContainerInputSchema>;
+
+/** What is known of a container's last run. Absent before the first start. */
+export interface ContainerRunState {
+  readonly startedAt: Date;
+  /** Absent while it runs. */
+  readonly finishedAt?: Date | undefined;
+  /** 255 where nobody saw it end. */
+  readonly exitCode?: number | undefined;
+  readonly oomKilled?: boolean | undefined;
+  /** Why it could not be started, or was given up. */
+  readonly error?: string | undefined;
+}
+
+/** Metadata of a container: what a task can be made of. Of its tasks, it knows how the last one went. */
 export interface Container {
   readonly namespace: string;
   readonly id: string;
@@ -10,15 +101,31 @@ export interface Container {
   readonly spec: Readonly<Record<string, unknown>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: Date;
+  readonly name: string | undefined;
+  /** The manifest that `image` named when it was created. */
+  readonly imageDigest: string | undefined;
+  /** Absent for a container that is only run. */
+  readonly settings: ContainerSettings | undefined;
+  readonly state: ContainerRunState | undefined;
 }
+
+export type NewContainer =
+  & Omit<Container, "createdAt" | "name" | "imageDigest" | "settings" | "state">
+  & Partial<Pick<Container, "name" | "imageDigest" | "settings">>;
+
+export type ContainerChanges = Partial<Pick<Container, "spec" | "labels" | "settings" | "state">>;
 
 /** Where containers are recorded. */
 export interface ContainerStore {
   get(namespace: string, id: string): Promise<Container | undefined>;
+  /** By id, by name, or by an id's beginning. @returns all that it may mean, exact ones alone where there are any. */
+  find(namespace: string, reference: string): Promise<readonly Container[]>;
   /** @param namespace default all. */
   list(namespace?: string): Promise<readonly Container[]>;
-  /** @throws already_exists. */
-  create(container: Omit<Container, "createdAt">): Promise<Container>;
+  /** @throws already_exists for an id or a name in use. */
+  create(container: NewContainer): Promise<Container>;
+  /** @throws not_found. */
+  update(namespace: string, id: string, changes: ContainerChanges): Promise<Container>;
   /** @returns whether it was there. */
   delete(namespace: string, id: string): Promise<boolean>;
 }

@@ -7,16 +7,19 @@ import type { Monitor } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
 import type { Task } from "../core/task.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
+import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
 import { bodyTooLarge, startFailed } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
-import { KeyedLock } from "./keyed_lock.ts";
+import { KeyedLock } from "../core/keyed_lock.ts";
 import type { Recipe } from "./recipe.ts";
-import { Recipes, type RecipesParts } from "./recipes.ts";
+import type { Recipes } from "./recipes.ts";
 import type { InvocationRequest } from "./request.ts";
 
-export interface FunctionsParts extends RecipesParts {
+export interface FunctionsParts {
+  readonly recipes: Recipes;
+  readonly tasks: Tasks;
   readonly metadata: Pick<Metadata, "functions" | "invocations">;
   readonly monitor: Monitor;
   readonly events: Events;
@@ -43,7 +46,7 @@ export class Functions {
 
   constructor(parts: FunctionsParts) {
     this.#parts = parts;
-    this.#recipes = new Recipes(parts);
+    this.#recipes = parts.recipes;
     this.#admission = new Admission(parts.maxConcurrency);
   }
 

@@ -94,6 +94,7 @@ export class InvocationRun implements Progress {
       namespace: record.namespace,
       function: record.name,
       image: record.image,
+      labels: record.labels,
       runtime: recipe.runtime,
       spec: recipe.spec(id, env),
       rootfs,
@@ -132,13 +133,14 @@ export class InvocationRun implements Progress {
     if (request.body !== null && task.stdin !== undefined) {
       this.input = new Input(request.body, task.stdin, recipe.settings.maxBodyBytes, (failure) => this.stop(failure));
     }
-    this.output = task.stdout && new Output(task.stdout, {
+    const { stdout, stderr } = this.options.tasks.output(task);
+    this.output = stdout && new Output(stdout, {
       hold: holdBack,
       discard: request.method === "HEAD",
       onFirstByte: () => this.startMs !== undefined && this.phases.mark("first_byte"),
       onFull: () => this.#head.resolve(this.#streamed()),
     });
-    const errors = task.stderr && this.#keep(task.stderr);
+    const errors = stderr && this.#keep(stderr);
     errors?.catch(() => {});
     return async () => {
       await Promise.all([this.output?.drain(), errors, this.input?.stop()]);

@@ -2,14 +2,14 @@ import { codeOf, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { Network } from "../core/network.ts";
 import { formatPlatform, matchPlatform } from "../core/platform.ts";
-import type { ImageConfig, Platform } from "../core/descriptor.ts";
+import type { Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Image } from "../core/image.ts";
 import type { Images } from "../images/images.ts";
-import type { Accounts } from "../tasks/accounts.ts";
+import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks/ingredients.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { Recipe } from "./recipe.ts";
@@ -26,19 +26,8 @@ export interface RecipesParts {
   readonly tasks: Tasks;
 }
 
-/** What a container of an image is made of. */
-export interface Ingredients {
-  readonly config: ImageConfig;
-  /** The image's top layer, committed in the snapshotter. */
-  readonly chain: string;
-  readonly accounts: Accounts;
-  readonly runtime: Runtime;
-  readonly snapshotter: Snapshotter;
-  readonly network: Network;
-}
-
 /** Makes recipes: everything that can be wrong with a deployment is found here, before a request comes. */
-export class Recipes {
+export class Recipes implements IngredientSource {
   readonly #parts: RecipesParts;
   readonly #views = new Views();
 
@@ -82,7 +71,7 @@ export class Recipes {
    * @throws invalid_argument for an unknown plugin; failed_precondition for an image of another platform; what unpacking
    * throws.
    */
-  async gather(digest: string, settings: FunctionSettings): Promise<Ingredients> {
+  async gather(digest: string, settings: IngredientSettings): Promise<Ingredients> {
     const { images, runtimes, snapshotters, networks, defaults, platform, tasks } = this.#parts;
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");

@@ -1,5 +1,5 @@
-import { and, asc, eq } from "drizzle-orm";
-import type { Container, ContainerStore } from "../core/container.ts";
+import { and, asc, eq, or, sql } from "drizzle-orm";
+import type { Container, ContainerChanges, ContainerStore, NewContainer } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
 import type { Database } from "./database.ts";
 import { containers } from "./schema.ts";
@@ -14,10 +14,27 @@ export class LibsqlContainerStore implements ContainerStore {
   }
 
   async get(namespace: string, id: string): Promise<Container | undefined> {
-    const [row] = await this.#database.run((queries) =>
-      queries.select().from(containers).where(and(eq(containers.namespace, namespace), eq(containers.id, id)))
-    );
+    const [row] = await this.#database.run((queries) => queries.select().from(containers).where(named(namespace, id)));
     return row && toContainer(row);
+  }
+
+  async find(namespace: string, reference: string): Promise<readonly Container[]> {
+    const rows = await this.#database.run((queries) =>
+      queries.select().from(containers)
+        .where(and(
+          eq(containers.namespace, namespace),
+          or(
+            eq(containers.name, reference),
+            sql`substr(${containers.id}, 1, ${reference.length}) = ${reference}`,
+          ),
+        ))
+        .limit(100)
+    );
+    const found = rows.map(toContainer);
+    const exact = found.filter(({ id }) => id === reference);
+    if (exact.length > 0) return exact;
+    const byName = found.filter(({ name }) => name === reference);
+    return byName.length > 0 ? byName : found;
   }
 
   list(namespace?: string): Promise<readonly Container[]> {
@@ -29,7 +46,7 @@ export class LibsqlContainerStore implements ContainerStore {
     );
   }
 
-  async create(container: Parameters<ContainerStore["create"]>[0]): Promise<Container> {
+  async create(container: NewContainer): Promise<Container> {
     try {
       const [row] = await this.#database.run((queries) =>
         queries.insert(containers)
@@ -39,24 +56,48 @@ export class LibsqlContainerStore implements ContainerStore {
       return toContainer(row!);
     } catch (error) {
       if (violatedConstraint(error) !== "unique") throw error;
-      const { namespace, id } = container;
+      const { namespace, id, name } = container;
+      const taken = await this.get(namespace, id) === undefined ? `this name (${JSON.stringify(name)})` : "this id";
       throw new Failure(
         "already_exists",
-        `cannot create container ${JSON.stringify(id)}: namespace ${JSON.stringify(namespace)} has one of this id`,
+        `cannot create container ${JSON.stringify(name ?? id)}: namespace ${
+          JSON.stringify(namespace)
+        } has one of ${taken}`,
       );
     }
   }
 
+  async update(namespace: string, id: string, { spec, ...changes }: ContainerChanges): Promise<Container> {
+    const [row] = await this.#database.run((queries) =>
+      queries.update(containers)
+        .set({ ...changes, ...(spec && { spec: { ...spec } }) })
+        .where(named(namespace, id))
+        .returning()
+    );
+    if (row !== undefined) return toContainer(row);
+    throw new Failure("not_found", `cannot update container ${JSON.stringify(id)}: there is none of this id`);
+  }
+
   async delete(namespace: string, id: string): Promise<boolean> {
     const rows = await this.#database.run((queries) =>
-      queries.delete(containers)
-        .where(and(eq(containers.namespace, namespace), eq(containers.id, id)))
-        .returning({ id: containers.id })
+      queries.delete(containers).where(named(namespace, id)).returning({ id: containers.id })
     );
     return rows.length > 0;
   }
 }
 
+function named(namespace: string, id: string) {
+  return and(eq(containers.namespace, namespace), eq(containers.id, id));
+}
+
 function toContainer(row: typeof containers.$inferSelect): Container {
-  return { ...row, image: row.image ?? undefined, snapshotKey: row.snapshotKey ?? undefined };
+  return {
+    ...row,
+    image: row.image ?? undefined,
+    snapshotKey: row.snapshotKey ?? undefined,
+    name: row.name ?? undefined,
+    imageDigest: row.imageDigest ?? undefined,
+    settings: row.settings ?? undefined,
+    state: row.state ?? undefined,
+  };
 }

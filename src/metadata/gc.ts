@@ -90,8 +90,8 @@ class Collection {
     }
     for (const { target } of await images.all()) await this.#reachable.add(target.digest);
     for (const { digest } of await functions.all()) if (isDigest(digest)) await this.#reachable.add(digest);
-    for (const { image, snapshotter, snapshotKey } of await containers.list()) {
-      if (image !== undefined && isDigest(image)) await this.#reachable.add(image);
+    for (const { imageDigest, snapshotter, snapshotKey } of await containers.list()) {
+      if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
       if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
     }
     this.#held = held;

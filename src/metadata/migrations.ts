@@ -86,4 +86,11 @@ export const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE snapshots ADD COLUMN updated_at integer NOT NULL DEFAULT 0`,
     `UPDATE snapshots SET updated_at = created_at`,
   ],
+  [
+    `ALTER TABLE containers ADD COLUMN name text`,
+    `ALTER TABLE containers ADD COLUMN image_digest text`,
+    `ALTER TABLE containers ADD COLUMN settings text`,
+    `ALTER TABLE containers ADD COLUMN state text`,
+    `CREATE UNIQUE INDEX containers_name ON containers (namespace, name)`,
+  ],
 ];

@@ -11,8 +11,10 @@ import {
   sqliteTable,
   text,
   unique,
+  uniqueIndex,
 } from "drizzle-orm/sqlite-core";
 import * as v from "valibot";
+import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { FunctionInputSchema } from "../core/function.ts";
 import { invocationStatuses } from "../core/invocation.ts";
@@ -23,6 +25,15 @@ const SpecSchema = v.record(v.string(), v.unknown());
 const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() }));
 /** Not strict: a row that an older program wrote may lack a field that has a default now. */
 const SettingsSchema = v.object(FunctionInputSchema.entries);
+const ContainerSettingsSchema = v.object(ContainerInputSchema.entries);
+const JsonDateSchema = v.pipe(v.string(), v.isoTimestamp(), v.transform((text) => new Date(text)));
+const StateSchema = v.object({
+  startedAt: JsonDateSchema,
+  finishedAt: v.optional(JsonDateSchema),
+  exitCode: v.optional(v.number()),
+  oomKilled: v.optional(v.boolean()),
+  error: v.optional(v.string()),
+});
 
 const time = (name: string) => integer(name, { mode: "timestamp_ms" });
 
@@ -67,7 +78,14 @@ export const containers = sqliteTable("containers", {
   spec: json("spec", SpecSchema).notNull(),
   labels: json("labels", LabelsSchema).notNull(),
   createdAt: time("created_at").notNull(),
-}, (table) => [primaryKey({ columns: [table.namespace, table.id] })]);
+  name: text("name"),
+  imageDigest: text("image_digest"),
+  settings: json("settings", ContainerSettingsSchema),
+  state: json("state", StateSchema),
+}, (table) => [
+  primaryKey({ columns: [table.namespace, table.id] }),
+  uniqueIndex("containers_name").on(table.namespace, table.name),
+]);
 
 export const snapshots = sqliteTable("snapshots", {
   /** Never used again: folders are named after it. */

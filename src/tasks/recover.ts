@@ -1,4 +1,4 @@
-import type { ContainerStore } from "../core/container.ts";
+import type { Container, ContainerStore } from "../core/container.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { containerSnapshotPrefix, ephemeralLabel } from "./container_run.ts";
@@ -40,6 +40,11 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
     }
   };
 
+  // Read first: where it is not known which containers live on, nothing of theirs may be removed.
+  const containers = await parts.containers.list();
+  const kept = new Set(
+    containers.filter((container) => !isOnlyRun(container)).map((one) => `${one.snapshotter}/${one.snapshotKey}`),
+  );
   for (const runtime of parts.runtimes.values()) {
     await attempt(`tasks of runtime ${runtime.id}`, async () => {
       recovered.tasks.push(...(await runtime.recover()).map((id) => `${runtime.id}/${id}`));
@@ -50,6 +55,7 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
     await attempt(`snapshots of ${snapshotter.id}`, async () => {
       for (const { key, kind } of await snapshotter.walk()) {
         if (kind === "committed" || !prefixes.some((prefix) => key.startsWith(prefix))) continue;
+        if (kept.has(`${snapshotter.id}/${key}`)) continue;
         await attempt(`snapshot ${snapshotter.id}/${key}`, async () => {
           await snapshotter.remove(key);
           recovered.snapshots.push(`${snapshotter.id}/${key}`);
@@ -57,14 +63,16 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
       }
     });
   }
-  await attempt("containers", async () => {
-    for (const { namespace, id, labels } of await parts.containers.list()) {
-      if (labels[ephemeralLabel] === undefined) continue;
-      await attempt(`container ${namespace}/${id}`, async () => {
-        await parts.containers.delete(namespace, id);
-        recovered.containers.push(`${namespace}/${id}`);
-      });
-    }
-  });
+  for (const { namespace, id } of containers.filter(isOnlyRun)) {
+    await attempt(`container ${namespace}/${id}`, async () => {
+      await parts.containers.delete(namespace, id);
+      recovered.containers.push(`${namespace}/${id}`);
+    });
+  }
   return recovered;
+}
+
+/** One that lives on has settings. */
+function isOnlyRun({ labels, settings }: Container): boolean {
+  return settings === undefined && labels[ephemeralLabel] !== undefined;
 }

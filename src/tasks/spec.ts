@@ -146,9 +146,13 @@ function capabilitiesOf(uid: number): SpecProcess["capabilities"] {
   return { bounding: defaultCapabilities, effective: held, permitted: held, inheritable: [], ambient: [] };
 }
 
-function resourcesOf({ memoryBytes, cpus, pids }: SpecSettings): SpecResources {
+function resourcesOf(settings: SpecSettings): SpecResources {
+  return { devices: deviceRules, ...limitsOf(settings) };
+}
+
+/** Limits as the OCI configuration has them; what is not named is left out. */
+export function limitsOf({ memoryBytes, cpus, pids }: Pick<SpecSettings, "memoryBytes" | "cpus" | "pids">) {
   return {
-    devices: deviceRules,
     // Swap counts memory and swap together: the same number is no swap at all.
     ...(memoryBytes === undefined ? {} : { memory: { limit: memoryBytes, swap: memoryBytes } }),
     ...(cpus === undefined ? {} : { cpu: { quota: Math.round(cpus * cpuPeriodMicros), period: cpuPeriodMicros } }),

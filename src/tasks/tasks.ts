@@ -2,18 +2,19 @@ import type { ContainerStore } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
-import type { CreateTask, Runtime } from "../core/runtime.ts";
+import type { CreateTask, Runtime, TaskEvent } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
-import { can, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
+import { can, type Process, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
+import { boundedTail } from "./bounded_tail.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
 import { lookInto, readAccounts } from "./look_into.ts";
 import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
 import { recover, type Recovered } from "./recover.ts";
-import { type TaskOwner, TrackedTask } from "./tracked_task.ts";
+import { taskEventData } from "./task_events.ts";
 
 export interface TasksParts {
   readonly host: Host;
@@ -21,6 +22,17 @@ export interface TasksParts {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly containers: ContainerStore;
   readonly events: Events;
+}
+
+/** Whose task it is. */
+export interface TaskOwner {
+  readonly namespace: string;
+  /** The function that it serves, if it does. */
+  readonly function?: string | undefined;
+  /** The image's name. */
+  readonly image?: string | undefined;
+  /** Those of its container or function; its events carry them. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A task to be made, and whose it is. */
@@ -41,25 +53,57 @@ export interface TaskInfo extends TaskOwner {
 }
 
 interface Entry {
-  readonly task: TrackedTask;
+  readonly owner: TaskOwner;
   readonly runtime: Runtime;
+  readonly spec: Spec;
+  /** Undefined while the runtime makes it. */
+  task: Task | undefined;
+  createdAt: Date | undefined;
+  startedAt: Date | undefined;
 }
 
 /**
  * The tasks of this process, over all runtimes: creates them, tells what happens to them (`/tasks/create`, `/tasks/start`,
- * `/tasks/oom`, `/tasks/exit`, `/tasks/delete`), and lists them. Nothing is written to the database for a bare task.
+ * `/tasks/exec-added`, … as containerd names them), and lists them. Nothing is written to the database for a bare task.
+ *
+ * A task is the runtime's own, with the abilities that it has there. What is known of it beside, stands here from its
+ * `create` to its `delete`, which the runtime tells.
  */
 export class Tasks implements AsyncDisposable {
   readonly #parts: TasksParts;
   readonly #oomScoreAdj: number;
+  readonly #stopListening: readonly (() => void)[];
   #closed = false;
-  readonly #entries = new Set<Entry>();
+  /** By `<runtime>/<id>`. */
+  readonly #entries = new Map<string, Entry>();
+  /** The tasks that share a network with others. */
+  readonly #sharing = new WeakSet<Task>();
   /** Settles when nothing is left of a run. */
   readonly #runs = new Set<Promise<unknown>>();
 
   constructor(parts: TasksParts) {
     this.#parts = parts;
     this.#oomScoreAdj = containerOomScoreAdj(new Kernel(parts.host));
+    this.#stopListening = [...parts.runtimes.values()].map((runtime) =>
+      runtime.events((event) => this.#tell(runtime, event))
+    );
+  }
+
+  #tell(runtime: Runtime, event: TaskEvent): void {
+    const key = keyOf(runtime, event.id);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    if (event.type === "create") entry.createdAt = event.at;
+    else if (event.type === "start") entry.startedAt = event.at;
+    else if (event.type === "delete") this.#entries.delete(key);
+    const { namespace, labels } = entry.owner;
+    const data = taskEventData(event);
+    this.#parts.events.publish(
+      `/tasks/${event.type}`,
+      namespace,
+      labels === undefined || Object.keys(labels).length === 0 ? data : { ...data, labels },
+      event.at,
+    );
   }
 
   /**
@@ -67,24 +111,47 @@ export class Tasks implements AsyncDisposable {
    * caller owns the task: each `create` ends with `Task.delete`.
    * @throws unavailable when this has been disposed of.
    */
-  async create({ runtime, namespace, function: functionName, image, ...options }: NewTask): Promise<Task> {
+  async create({ runtime, namespace, function: functionName, image, labels, ...options }: NewTask): Promise<Task> {
+    const key = keyOf(runtime, options.id);
+    if (this.#entries.has(key)) {
+      throw new Failure("already_exists", `cannot create task "${options.id}": there is one of this id`);
+    }
     const spec = withOomScoreAdj(options.spec, this.#oomScoreAdj);
-    const created = await runtime.create({ ...options, spec });
+    const owner = { namespace, function: functionName, image, labels };
+    const entry: Entry = { owner, runtime, spec, task: undefined, createdAt: undefined, startedAt: undefined };
+    this.#entries.set(key, entry);
+    let task: Task;
+    try {
+      task = await runtime.create({ ...options, spec });
+    } catch (error) {
+      this.#entries.delete(key);
+      throw error;
+    }
+    entry.task = task;
+    if (sharesNetwork(spec)) this.#sharing.add(task);
     if (this.#closed) {
-      await created.delete();
+      await task.delete();
+      // Nobody may be listening any more.
+      this.#entries.delete(key);
       throw new Failure(
         "unavailable",
         `cannot create task "${options.id}": no new ones are taken, this is shutting down`,
       );
     }
-    const owner = { namespace, function: functionName, image };
-    const shared = spec.linux.namespaces?.some(({ type, path }) => type === "network" && !path) !== true;
-    const entry: Entry = {
-      runtime,
-      task: new TrackedTask(created, owner, this.#parts.events, shared, () => this.#entries.delete(entry)),
+    return task;
+  }
+
+  /**
+   * The output of a task, or of a process of it, to its end. One that shares a network with processes of other containers
+   * may have given its streams away to them: what it has left is read when it has ended, but nobody else is waited for.
+   */
+  output(task: Task, process: Pick<Process, "stdout" | "stderr" | "wait"> = task): Pick<Process, "stdout" | "stderr"> {
+    const { stdout, stderr } = process;
+    if (!this.#sharing.has(task)) return { stdout, stderr };
+    return {
+      stdout: stdout && boundedTail(stdout, process.wait()),
+      stderr: stderr && boundedTail(stderr, process.wait()),
     };
-    this.#entries.add(entry);
-    return entry.task;
   }
 
   /**
@@ -112,10 +179,33 @@ export class Tasks implements AsyncDisposable {
     return lookInto(this.#parts.host, snapshotter, chain, (root) => checkCommand(root, spec));
   }
 
+  /** A task that is not deleted, and the spec that it was made of. @throws not_found. */
+  load(namespace: string, id: string): { readonly task: Task; readonly spec: Spec } {
+    const { task, spec } = this.#find(namespace, id);
+    return { task, spec };
+  }
+
+  /** What a listing shows of one task. @throws not_found. */
+  get(namespace: string, id: string): Promise<TaskInfo> {
+    return describe(this.#find(namespace, id));
+  }
+
+  #find(namespace: string, id: string): Entry & { readonly task: Task } {
+    const entry = [...this.#entries.values()].filter(isMade).find(({ task, owner }) =>
+      task.id === id && owner.namespace === namespace
+    );
+    if (entry !== undefined) return entry;
+    throw new Failure(
+      "not_found",
+      `no task ${JSON.stringify(id.slice(0, 140))} is in namespace ${JSON.stringify(namespace)}: ` +
+        "its container does not run, or its id is mistyped",
+    );
+  }
+
   /** The tasks that are not deleted, the oldest first. @param namespace default all. */
   list(namespace?: string): Promise<readonly TaskInfo[]> {
-    const entries = [...this.#entries].filter(({ task }) =>
-      namespace === undefined || task.owner.namespace === namespace
+    const entries = [...this.#entries.values()].filter(isMade).filter(({ owner }) =>
+      namespace === undefined || owner.namespace === namespace
     );
     return Promise.all(entries.map(describe));
   }
@@ -132,8 +222,9 @@ export class Tasks implements AsyncDisposable {
   /** Kills and deletes all tasks, and waits until nothing is left of what was run. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    const deletions = await Promise.allSettled(Array.from(this.#entries, ({ task }) => task.delete()));
+    const deletions = await Promise.allSettled(Array.from(this.#entries.values(), ({ task }) => task?.delete()));
     await Promise.all(this.#runs);
+    for (const stop of this.#stopListening) stop();
     const errors = deletions.flatMap((deletion) => deletion.status === "rejected" ? [deletion.reason] : []);
     if (errors.length > 0) {
       throw new AggregateError(errors, `cannot delete ${errors.length} of ${deletions.length} tasks`);
@@ -141,10 +232,22 @@ export class Tasks implements AsyncDisposable {
   }
 }
 
-async function describe({ task, runtime }: Entry): Promise<TaskInfo> {
-  const { id, status, pid, createdAt, startedAt, owner } = task;
+function keyOf(runtime: Runtime, id: string): string {
+  return `${runtime.id}/${id}`;
+}
+
+function isMade(entry: Entry): entry is Entry & { readonly task: Task } {
+  return entry.task !== undefined;
+}
+
+function sharesNetwork(spec: Spec): boolean {
+  return spec.linux.namespaces?.some(({ type, path }) => type === "network" && !path) !== true;
+}
+
+async function describe({ task, runtime, owner, createdAt, startedAt }: Entry & { task: Task }): Promise<TaskInfo> {
+  const { id, status, pid } = task;
   // It may end in between: then there is nothing to tell.
-  const running = status === "running" && can(task.inner, "stats") ? task.inner : undefined;
-  const stats = await running?.stats().catch(() => undefined);
-  return { id, runtime: runtime.id, status, pid, createdAt, startedAt, stats, ...owner };
+  const alive = (status === "running" || status === "paused") && can(task, "stats") ? task : undefined;
+  const stats = await alive?.stats().catch(() => undefined);
+  return { id, runtime: runtime.id, status, pid, createdAt: createdAt ?? new Date(), startedAt, stats, ...owner };
 }

@@ -79,10 +79,15 @@ export class World implements AsyncDisposable {
   }
 
   /** Asks the admin API, with the socket's rights. */
-  async ask(method: string, path: string, body?: unknown): Promise<Response> {
+  async ask(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Response> {
     const init = body === undefined
-      ? { method }
-      : { method, body: typeof body === "string" ? body : JSON.stringify(body) };
+      ? { method, headers }
+      : { method, headers, body: typeof body === "string" ? body : JSON.stringify(body) };
     return await this.#daemon.fetch(new Request(`http://mayfly${path}`, init));
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { KeyedLock } from "../../src/functions/keyed_lock.ts";
+import { KeyedLock } from "../../src/core/keyed_lock.ts";
 
 describe("KeyedLock", () => {
   it("hold() runs one after the other, and goes on behind a failure", async () => {

@@ -1,0 +1,606 @@
+import { join } from "node:path";
+import {
+  type Container,
+  type ContainerChanges,
+  ContainerInputSchema,
+  type ContainerResources,
+  type ContainerRunState,
+  type ContainerSettings,
+  type ContainerStore,
+} from "../core/container.ts";
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
+import type { Events } from "../core/event.ts";
+import type { Host } from "../core/host.ts";
+import { KeyedLock } from "../core/keyed_lock.ts";
+import { parse } from "../core/parse.ts";
+import type { Runtime } from "../core/runtime.ts";
+import { parseSignal } from "../core/signal.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
+import { type Spec, SpecSchema } from "../core/spec.ts";
+import { demand, type Task, type TaskStats } from "../core/task.ts";
+import { SIGKILL } from "../linux/flags.ts";
+import { Kernel } from "../linux/kernel.ts";
+import { ContainerLog } from "./container_log.ts";
+import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
+import type { IngredientSource } from "./ingredients.ts";
+import { killSoon } from "./kill_soon.ts";
+import { LiveContainer } from "./live_container.ts";
+import type { LogRecord } from "./log_records.ts";
+import { logFolders, removeLog } from "./log_segments.ts";
+import { listProcesses, type ProcessInfo } from "./processes.ts";
+import { readLog, type ReadLogOptions } from "./read_log.ts";
+import { generateSpec, limitsOf } from "./spec.ts";
+import type { Tasks } from "./tasks.ts";
+
+export interface ContainersParts {
+  readonly host: Host;
+  readonly store: ContainerStore;
+  readonly tasks: Tasks;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly source: IngredientSource;
+  readonly events: Events;
+  /** A folder of this one's own, for the logs: `<folder>/<namespace>/<id>/`. */
+  readonly folder: string;
+  /** Told what fails behind an answer, so that it is logged. */
+  readonly onError: (error: unknown, what: string) => void;
+}
+
+export type ContainerStatus = "created" | "running" | "paused" | "exited";
+
+/** What is shown of a container. */
+export interface ContainerInfo extends Omit<Container, "spec" | "settings" | "state">, Partial<ContainerRunState> {
+  readonly status: ContainerStatus;
+  /** Of its init, on this machine. */
+  readonly pid: number | undefined;
+  readonly settings: ContainerSettings;
+}
+
+export interface ContainerFilter {
+  /** Those that do not run, too. Default only those that run. */
+  readonly all?: boolean;
+  /** `name` or `name=value`; all of them have to fit. */
+  readonly labels?: readonly string[];
+}
+
+/** How a container ended. */
+export interface ContainerExit {
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  readonly finishedAt: Date | undefined;
+  readonly error: string | undefined;
+}
+
+/** A container that lives on has settings; one that is only run is none of these. */
+type Kept = Container & { readonly settings: ContainerSettings; readonly snapshotKey: string };
+
+/** Where a container ended that nobody saw end. As containerd has it. */
+const unknownExitCode = 255;
+const defaultStopSignal = "SIGTERM";
+
+/**
+ * Containers that live on, in Docker's sense: made once, started and stopped often. The container is metadata, an active
+ * snapshot and a log, which outlive the daemon; its task runs in this process and ends with it.
+ */
+export class Containers implements AsyncDisposable {
+  readonly #parts: ContainersParts;
+  readonly #kernel: Kernel;
+  readonly #locks = new KeyedLock();
+  /** By `<namespace>/<id>`. */
+  readonly #live = new Map<string, LiveContainer>();
+  /** Starts that are not done, and the ends of what runs; none of them rejects. */
+  readonly #busy = new Set<Promise<void>>();
+  /** Who waits for the next end of a container that does not run. */
+  readonly #nextExits = new Map<string, PromiseWithResolvers<ContainerRunState>>();
+  #closed = false;
+
+  constructor(parts: ContainersParts) {
+    this.#parts = parts;
+    this.#kernel = new Kernel(parts.host);
+  }
+
+  /**
+   * Makes a container and its snapshot; `start` runs it. An image that is not here is pulled.
+   * @param input what `ContainerInputSchema` says.
+   * @throws invalid_argument for a wrong field; already_exists for a name in use; what pulling and unpacking throw.
+   */
+  async create(namespace: string, input: unknown): Promise<ContainerInfo> {
+    this.#requireOpen();
+    const { source, tasks, store, events } = this.#parts;
+    const settings = parse(ContainerInputSchema, input, "cannot create container");
+    const imageDigest = await source.resolve(namespace, settings.image);
+    const { config, chain, accounts, runtime, snapshotter, network } = await source.gather(imageDigest, settings);
+    const stopSignal = settings.stopSignal ?? (config.config?.StopSignal || defaultStopSignal);
+    parseSignal(stopSignal);
+    const id = newContainerId();
+    const spec = network.apply(generateSpec({ image: config, settings, id, accounts, terminal: settings.tty }));
+    await tasks.checkCommand(snapshotter, chain, spec);
+    await using undo = new AsyncDisposableStack();
+    const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
+    const container = await store.create({
+      namespace,
+      id,
+      image: settings.image,
+      imageDigest,
+      runtime: runtime.id,
+      snapshotter: snapshotter.id,
+      snapshotKey,
+      spec,
+      labels: settings.labels,
+      name: settings.name,
+      settings: { ...settings, stopSignal },
+    });
+    undo.defer(async () => {
+      await store.delete(namespace, id);
+    });
+    await snapshotter.prepare(snapshotKey, chain);
+    undo.move();
+    events.publish("/containers/create", namespace, told(container));
+    return this.#describe(container as Kept);
+  }
+
+  /** @throws not_found; invalid_argument where a beginning of an id fits several. */
+  async get(namespace: string, reference: string): Promise<ContainerInfo & { readonly spec: Container["spec"] }> {
+    const container = await this.#need(namespace, reference);
+    return { ...this.#describe(container), spec: container.spec };
+  }
+
+  /** The newest first. */
+  async list(namespace: string, { all = false, labels = [] }: ContainerFilter = {}): Promise<readonly ContainerInfo[]> {
+    const kept = (await this.#parts.store.list(namespace)).filter(isKept);
+    return kept.filter((container) => fits(container.labels, labels)).map((container) => this.#describe(container))
+      .filter(({ status }) => all || status === "running" || status === "paused")
+      .sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime());
+  }
+
+  /**
+   * Runs a container's process. Its output goes to its log.
+   * @param options.attach called before the process runs, to take its output from the first byte on.
+   * @throws failed_precondition where it runs already; as `Task.start`, with the container left as exited.
+   */
+  async start(
+    namespace: string,
+    reference: string,
+    options: { readonly attach?: (live: LiveContainer) => void } = {},
+  ): Promise<ContainerInfo> {
+    const { id } = await this.#need(namespace, reference);
+    return await this.#locks.hold(keyOf(namespace, id), async () => {
+      this.#requireOpen();
+      const container = await this.#need(namespace, id);
+      if (this.#live.has(keyOf(namespace, id))) throw wrongState("start", container, "running");
+      const launch = this.#launch(container, options.attach);
+      this.#own(launch.then(() => {}, () => {}));
+      return this.#describe(await launch);
+    });
+  }
+
+  #own(work: Promise<void>): void {
+    const owned = work.finally(() => this.#busy.delete(owned));
+    this.#busy.add(owned);
+  }
+
+  async #launch(container: Kept, attach: ((live: LiveContainer) => void) | undefined): Promise<Kept> {
+    const { namespace, id, settings } = container;
+    const runtime = this.#plugin(this.#parts.runtimes, "runtime", container.runtime);
+    const spec = parse(SpecSchema, container.spec, `cannot start container ${JSON.stringify(id)}: its spec`);
+    const mounts = await this.#snapshotter(container).mounts(container.snapshotKey);
+    const task = await this.#parts.tasks.create({
+      id,
+      namespace,
+      image: container.image,
+      labels: container.labels,
+      runtime,
+      spec,
+      rootfs: { mounts },
+      stdio: { stdin: settings.stdinOpen },
+    });
+    const startedAt = new Date();
+    let live: LiveContainer | undefined;
+    try {
+      const log = new ContainerLog({
+        folder: this.#logFolder(container),
+        maxBytes: settings.logBytes,
+        onTrouble: (error) => this.#parts.onError(error, `cannot write the log of container ${id}`),
+      });
+      live = new LiveContainer(task, log);
+      attach?.(live);
+      // Before it runs: a daemon that is killed knows then that it had been running.
+      const started = await this.#record(container, { state: { startedAt } });
+      await task.start();
+      this.#live.set(keyOf(namespace, id), live);
+      this.#own(this.#end(started, live, startedAt));
+      if (this.#closed) killSoon(task);
+      return started;
+    } catch (error) {
+      await task.delete();
+      await live?.captured();
+      const { exitCode } = error instanceof Failure ? error.details ?? {} : {};
+      const state = {
+        startedAt,
+        finishedAt: new Date(),
+        exitCode: typeof exitCode === "number" ? exitCode : 128,
+        error: messageOf(error),
+      };
+      await this.#record(container, { state });
+      this.#settle(container, live, state);
+      throw error;
+    }
+  }
+
+  /** Sees a container's task to its end. Never rejects. */
+  async #end(container: Kept, live: LiveContainer, startedAt: Date): Promise<void> {
+    const { namespace, id } = container;
+    const key = keyOf(namespace, id);
+    let state: ContainerRunState;
+    try {
+      const { code, oomKilled, exitedAt } = await live.task.wait();
+      state = { startedAt, finishedAt: exitedAt, exitCode: code, oomKilled };
+    } catch (error) {
+      state = { startedAt, finishedAt: new Date(), exitCode: unknownExitCode, error: messageOf(error) };
+    }
+    const failed = (what: string) => (error: unknown) =>
+      this.#parts.onError(error, `cannot ${what} container ${id} behind its end`);
+    await live.captured().catch(failed("close the log of"));
+    await live.task.delete().catch(failed("delete the task of"));
+    await this.#record(container, { state }).catch(failed("record the exit of"));
+    this.#live.delete(key);
+    this.#settle(container, live, state);
+  }
+
+  #settle({ namespace, id }: Container, live: LiveContainer | undefined, state: ContainerRunState): void {
+    const key = keyOf(namespace, id);
+    live?.settle(state);
+    this.#nextExits.get(key)?.resolve(state);
+    this.#nextExits.delete(key);
+  }
+
+  /**
+   * Asks a container to end, waits, and kills it where it has not. Resolves when it has ended; no error when it had before.
+   * @param options.signal default the container's `stopSignal`. @param options.graceMs default its `stopGraceMs`.
+   */
+  async stop(
+    namespace: string,
+    reference: string,
+    options: { readonly signal?: string | number | undefined; readonly graceMs?: number | undefined } = {},
+  ): Promise<ContainerInfo> {
+    const container = await this.#need(namespace, reference);
+    const { settings, id } = container;
+    const signal = parseSignal(options.signal ?? settings.stopSignal ?? defaultStopSignal);
+    const live = this.#live.get(keyOf(namespace, id));
+    if (live !== undefined) await stopLive(live, signal, options.graceMs ?? settings.stopGraceMs);
+    return this.#describe(await this.#need(namespace, id));
+  }
+
+  /** Signals a container's init. @param signal default SIGKILL. @throws failed_precondition when it does not run. */
+  async kill(namespace: string, reference: string, signal: string | number = SIGKILL): Promise<void> {
+    const number = parseSignal(signal);
+    const { task } = await this.live(namespace, reference, "signal");
+    await task.kill(number);
+    // A frozen process dies of nothing, not even of SIGKILL, where cgroups are of version 1.
+    if (number === SIGKILL && task.status === "paused") await demand(task, "pause").resume();
+  }
+
+  /**
+   * Waits for a container's end, with all of its output in its log.
+   * @param options.next waits for the end of the next run, where it does not run now.
+   * @throws failed_precondition for one that was never started; aborted by the signal.
+   */
+  async wait(
+    namespace: string,
+    reference: string,
+    options: { readonly next?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<ContainerExit> {
+    const container = await this.#need(namespace, reference);
+    const key = keyOf(namespace, container.id);
+    const live = this.#live.get(key);
+    if (live !== undefined) return exitOf(await unlessAborted(live.ended, options.signal));
+    if (options.next === true) {
+      let next = this.#nextExits.get(key);
+      if (next === undefined) this.#nextExits.set(key, next = Promise.withResolvers());
+      // Who asked is told of a failure; nobody else waits.
+      next.promise.catch(() => {});
+      return exitOf(await unlessAborted(next.promise, options.signal));
+    }
+    if (container.state === undefined) throw wrongState("wait for", container, "created, and was never started");
+    return exitOf(container.state);
+  }
+
+  async pause(namespace: string, reference: string): Promise<void> {
+    await demand((await this.live(namespace, reference, "pause")).task, "pause").pause();
+  }
+
+  async resume(namespace: string, reference: string): Promise<void> {
+    await demand((await this.live(namespace, reference, "resume")).task, "pause").resume();
+  }
+
+  /** Changes labels (all of them are replaced) and limits; those of a container that runs at once. */
+  async update(
+    namespace: string,
+    reference: string,
+    changes: { readonly resources?: ContainerResources; readonly labels?: Readonly<Record<string, string>> },
+  ): Promise<ContainerInfo> {
+    const { id } = await this.#need(namespace, reference);
+    const key = keyOf(namespace, id);
+    return await this.#locks.hold(key, async () => {
+      const container = await this.#need(namespace, id);
+      const { resources = {}, labels } = changes;
+      const limits = limitsOf(resources);
+      const live = this.#live.get(key);
+      if (live !== undefined && Object.keys(limits).length > 0) await demand(live.task, "update").update(limits);
+      const spec = parse(SpecSchema, container.spec, `cannot update container ${JSON.stringify(id)}: its spec`);
+      const updated = await this.#record(container, {
+        ...(labels && { labels: { ...labels } }),
+        settings: { ...container.settings, ...resources, ...(labels && { labels: { ...labels } }) },
+        spec: withLimits(spec, limits),
+      });
+      this.#parts.events.publish("/containers/update", namespace, told(updated));
+      return this.#describe(updated);
+    });
+  }
+
+  /** @throws failed_precondition when it does not run; unimplemented. */
+  async stats(namespace: string, reference: string): Promise<TaskStats> {
+    return await demand((await this.live(namespace, reference, "measure")).task, "stats").stats();
+  }
+
+  /** @throws as `stats`. */
+  async processes(namespace: string, reference: string): Promise<readonly ProcessInfo[]> {
+    return await this.processesOf((await this.live(namespace, reference, "list the processes of")).task);
+  }
+
+  /** The processes of any task. @throws as `stats`. */
+  async processesOf(task: Task): Promise<readonly ProcessInfo[]> {
+    return listProcesses(this.#kernel, await demand(task, "stats").pids());
+  }
+
+  /** Reads the log. @param options.follow goes on while the container runs. */
+  async logs(
+    namespace: string,
+    reference: string,
+    options: Omit<ReadLogOptions, "follow"> & { readonly follow?: boolean } = {},
+  ): Promise<AsyncGenerator<LogRecord>> {
+    const container = await this.#need(namespace, reference);
+    const { follow = false, ...rest } = options;
+    const log = follow ? this.#live.get(keyOf(namespace, container.id))?.log : undefined;
+    return readLog(this.#logFolder(container), { ...rest, follow: log });
+  }
+
+  /**
+   * Removes a container, its snapshot and its log.
+   * @param options.force kills it first where it runs. @throws failed_precondition where it runs.
+   */
+  async remove(namespace: string, reference: string, options: { readonly force?: boolean } = {}): Promise<void> {
+    const { id } = await this.#need(namespace, reference);
+    const key = keyOf(namespace, id);
+    await this.#locks.hold(key, async () => {
+      const container = await this.#need(namespace, id);
+      const live = this.#live.get(key);
+      if (live !== undefined) {
+        if (options.force !== true) throw wrongState("remove", container, "running: stop it first, or use force");
+        await stopLive(live, SIGKILL, Infinity);
+      }
+      await ignoreMissing(this.#snapshotter(container).remove(container.snapshotKey));
+      removeLog(this.#logFolder(container));
+      // Last, since it is what a second attempt would find.
+      await this.#parts.store.delete(namespace, id);
+      this.#nextExits.get(key)?.reject(new Failure("not_found", `container ${JSON.stringify(id)} was removed`));
+      this.#nextExits.delete(key);
+      this.#parts.events.publish("/containers/delete", namespace, told(container));
+    });
+  }
+
+  /** Removes all that do not run. @returns their ids. */
+  async prune(namespace: string, labels: readonly string[] = []): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const { id, status } of await this.list(namespace, { all: true, labels })) {
+      if (status === "running" || status === "paused") continue;
+      try {
+        await this.remove(namespace, id);
+        removed.push(id);
+      } catch (error) {
+        // It was started or removed in between.
+        if (codeOf(error) !== "failed_precondition" && codeOf(error) !== "not_found") throw error;
+      }
+    }
+    return removed;
+  }
+
+  /**
+   * The running side of a container, for who attaches.
+   * @param action what fails where it does not run, as the message has it. @throws failed_precondition; not_found.
+   */
+  async live(namespace: string, reference: string, action = "attach to"): Promise<LiveContainer> {
+    const container = await this.#need(namespace, reference);
+    const live = this.#live.get(keyOf(namespace, container.id));
+    if (live !== undefined) return live;
+    throw wrongState(action, container, container.state === undefined ? "created" : "exited");
+  }
+
+  /**
+   * Takes up what an earlier process left: what ran then has ended, and what was half made or half removed goes. Call it
+   * after `Tasks.recover`, before anything is started.
+   * @returns `<namespace>/<id>` of those that had been running.
+   */
+  async recover(): Promise<readonly string[]> {
+    const { store, snapshotters, events } = this.#parts;
+    const kept = (await store.list()).filter(isKept);
+    const here = new Map<string, ReadonlySet<string>>();
+    for (const [id, snapshotter] of snapshotters) {
+      here.set(id, new Set((await snapshotter.walk()).map(({ key }) => key)));
+    }
+    const ended: string[] = [];
+    const folders = new Set<string>();
+    for (const container of kept) {
+      const { namespace, id, state, snapshotter, snapshotKey } = container;
+      if (here.get(snapshotter)?.has(snapshotKey) === false) {
+        await store.delete(namespace, id);
+        continue;
+      }
+      folders.add(keyOf(namespace, id));
+      if (state === undefined || state.finishedAt !== undefined) continue;
+      const finishedAt = new Date();
+      const error = "the daemon ended while it ran: how it ended is not known";
+      await store.update(namespace, id, { state: { ...state, finishedAt, exitCode: unknownExitCode, error } });
+      events.publish("/tasks/exit", namespace, {
+        ...told(container),
+        exitStatus: unknownExitCode,
+        exitedAt: finishedAt,
+      });
+      ended.push(keyOf(namespace, id));
+    }
+    for (const key of logFolders(this.#parts.folder)) if (!folders.has(key)) removeLog(join(this.#parts.folder, key));
+    return ended;
+  }
+
+  /** Stops what runs, each as `stop` does, and takes nothing new. @param signal kills what has not ended by then. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#closed = true;
+    const kill = () => {
+      for (const live of this.#live.values()) killSoon(live.task);
+    };
+    signal.addEventListener("abort", kill);
+    try {
+      await Promise.all(Array.from(this.#live.entries(), async ([key, live]) => {
+        if (signal.aborted) return await stopLive(live, SIGKILL, Infinity);
+        const slash = key.indexOf("/");
+        const container = await this.#parts.store.get(key.slice(0, slash), key.slice(slash + 1));
+        const { stopSignal = defaultStopSignal, stopGraceMs = 0 } = container?.settings ?? {};
+        await stopLive(live, parseSignal(stopSignal), stopGraceMs);
+      }));
+    } finally {
+      signal.removeEventListener("abort", kill);
+    }
+  }
+
+  /** Kills what runs, and waits until its end is recorded. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain(AbortSignal.abort());
+    while (this.#busy.size > 0) await Promise.all(this.#busy);
+  }
+
+  async #need(namespace: string, reference: string): Promise<Kept> {
+    const found = (await this.#parts.store.find(namespace, reference)).filter(isKept);
+    const [only] = found;
+    const quoted = JSON.stringify(reference.slice(0, 140));
+    if (only === undefined) {
+      throw new Failure("not_found", `no container ${quoted} is in namespace ${JSON.stringify(namespace)}`);
+    }
+    if (found.length === 1) return only;
+    throw new Failure("invalid_argument", `several containers' ids begin with ${quoted}: give more of it`, {
+      details: { field: "id" },
+    });
+  }
+
+  async #record({ namespace, id }: Container, changes: ContainerChanges): Promise<Kept> {
+    return await this.#parts.store.update(namespace, id, changes) as Kept;
+  }
+
+  #describe({ spec: _spec, state, ...container }: Kept): ContainerInfo {
+    const task = this.#live.get(keyOf(container.namespace, container.id))?.task;
+    const status = task === undefined
+      ? state === undefined ? "created" : "exited"
+      : task.status === "paused"
+      ? "paused"
+      : "running";
+    return { ...container, ...state, status, pid: task?.pid };
+  }
+
+  #logFolder({ namespace, id }: Container): string {
+    return join(this.#parts.folder, namespace, id);
+  }
+
+  #snapshotter(container: Container): Snapshotter {
+    return this.#plugin(this.#parts.snapshotters, "snapshotter", container.snapshotter);
+  }
+
+  #plugin<T>(plugins: ReadonlyMap<string, T>, kind: string, id: string): T {
+    const plugin = plugins.get(id);
+    if (plugin !== undefined) return plugin;
+    throw new Failure(
+      "failed_precondition",
+      `the container was made with ${kind} ${JSON.stringify(id)}, which is not running: see the list of plugins`,
+    );
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new Failure("unavailable", "no container is started: the daemon is shutting down");
+  }
+}
+
+function keyOf(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
+}
+
+function isKept(container: Container): container is Kept {
+  return container.settings !== undefined && container.snapshotKey !== undefined;
+}
+
+function fits(labels: Readonly<Record<string, string>>, wanted: readonly string[]): boolean {
+  return wanted.every((filter) => {
+    const equals = filter.indexOf("=");
+    return equals < 0 ? labels[filter] !== undefined : labels[filter.slice(0, equals)] === filter.slice(equals + 1);
+  });
+}
+
+function told({ id, name, image, labels }: Container) {
+  return { containerId: id, name, image, labels };
+}
+
+function exitOf(
+  { exitCode = unknownExitCode, oomKilled = false, finishedAt, error }: ContainerRunState,
+): ContainerExit {
+  return { exitCode, oomKilled, finishedAt, error };
+}
+
+function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {
+  return { ...spec, linux: { ...spec.linux, resources: { ...spec.linux.resources, ...limits } } };
+}
+
+/** Signals, waits, kills; resolves when the end is recorded. @param graceMs Infinity waits without killing. */
+async function stopLive(live: LiveContainer, signal: number, graceMs: number): Promise<void> {
+  const { task } = live;
+  await task.kill(signal);
+  // A frozen process sees no signal.
+  if (task.status === "paused") await demand(task, "pause").resume();
+  const timer = graceMs === Infinity ? undefined : setTimeout(() => killSoon(task), graceMs);
+  try {
+    await live.ended;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @throws aborted when the signal comes first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await promise;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(new Failure("aborted", "the caller went away", { cause: signal.reason }));
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    // Where the other came first, nobody looks at this one any more.
+    aborted.promise.catch(() => {});
+  }
+}
+
+async function ignoreMissing(removal: Promise<void>): Promise<void> {
+  try {
+    await removal;
+  } catch (error) {
+    if (codeOf(error) !== "not_found") throw error;
+  }
+}
+
+function wrongState(action: string, { id, name }: Container, state: string): Failure {
+  const status = state.split(/[:,]/)[0];
+  return new Failure(
+    "failed_precondition",
+    `cannot ${action} container ${JSON.stringify(name ?? id)}: it is ${state}`,
+    {
+      details: { id, status },
+    },
+  );
+}

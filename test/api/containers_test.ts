@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { decodeFrames, frameType } from "../../src/core/stdio_frames.ts";
+import { until } from "../support/until.ts";
+import { World } from "../support/world.ts";
+
+interface Info {
+  readonly id: string;
+  readonly name?: string;
+  readonly status: string;
+  readonly exitCode?: number;
+  readonly error?: string;
+  readonly pid?: number;
+  readonly labels: Record<string, string>;
+  readonly settings: Record<string, unknown>;
+}
+
+describe("containers that live on", () => {
+  let world: World;
+
+  before(async () => {
+    world = await World.open();
+  });
+  after(async () => {
+    await world[Symbol.asyncDispose]();
+  });
+
+  const create = (script: string, settings: Record<string, unknown> = {}) =>
+    world.admin<Info>("POST", "/v1/containers", { image: "box:1", command: ["/bin/sh", "-c", script], ...settings });
+  const get = (id: string) => world.admin<Info>("GET", `/v1/containers/${id}`);
+  const post = <T>(id: string, verb: string) => world.admin<T>("POST", `/v1/containers/${id}/${verb}`);
+  const logs = async (id: string, query = "") =>
+    await (await world.ask("GET", `/v1/containers/${id}/logs${query}`)).text();
+  const refused = async (method: string, path: string, body?: unknown) => {
+    const answer = await world.ask(method, path, body);
+    const { code, detail } = await answer.json() as { code: string; detail: string };
+    return { status: answer.status, code, detail };
+  };
+  const remove = (id: string) => world.admin("DELETE", `/v1/containers/${id}?force=true`);
+
+  it("are created, started, waited for, shown and removed", async () => {
+    const made = await create("echo out; echo err >&2; exit 3", { name: "first", labels: { a: "b" } });
+    assert.deepEqual([made.status, made.name, made.labels], ["created", "first", { a: "b" }]);
+    assert.equal((await refused("POST", "/v1/containers", { image: "box:1", name: "first" })).code, "already_exists");
+    assert.equal((await refused("POST", "/v1/containers/first/wait")).code, "failed_precondition");
+    const started = await post<Info>("first", "start");
+    assert.equal(started.status, "running");
+    assert.equal((await post<{ exitCode: number }>("first", "wait")).exitCode, 3);
+    const ended = await get("first");
+    assert.deepEqual([ended.status, ended.exitCode, ended.id], ["exited", 3, made.id]);
+    assert.deepEqual((await logs("first")).split("\n").sort(), ["", "err", "out"]);
+    assert.equal((await get(made.id.slice(0, 6))).id, made.id);
+    const folder = join(world.folder, "root/containers/default");
+    assert.deepEqual(readdirSync(folder), [made.id]);
+    await world.admin("DELETE", "/v1/containers/first");
+    assert.equal((await refused("GET", "/v1/containers/first")).status, 404);
+    assert.deepEqual(readdirSync(folder), []);
+    assert.equal(existsSync(join(world.folder, "root/containers/default", made.id)), false);
+  });
+
+  it("keep what they have written, and their log, from one run to the next", async () => {
+    const { id } = await create("echo x >> /count; cat /count | wc -l");
+    for (const _ of [1, 2, 3]) {
+      await post(id, "start");
+      assert.equal((await post<{ exitCode: number }>(id, "wait")).exitCode, 0);
+    }
+    assert.equal((await logs(id)).replaceAll(" ", ""), "1\n2\n3\n");
+    assert.equal((await logs(id, "?tail=1")).trim(), "3");
+    await remove(id);
+  });
+
+  it("are stopped by their signal, and killed where they do not mind it", async () => {
+    const mild = await create("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done");
+    const deaf = await create("trap '' TERM; echo ready; while :; do sleep 0.01; done", { stopGraceMs: 50 });
+    for (const [{ id }, code] of [[mild, 5], [deaf, 137]] as const) {
+      await post(id, "start");
+      const answer = await world.ask("GET", `/v1/containers/${id}/logs?follow=true`);
+      const reader = answer.body!.getReader();
+      assert.equal(new TextDecoder().decode((await reader.read()).value), "ready\n");
+      const stopped = await post<Info>(id, "stop");
+      assert.deepEqual([stopped.status, stopped.exitCode], ["exited", code]);
+      assert.equal((await reader.read()).done, true);
+      assert.equal((await post<Info>(id, "stop")).status, "exited");
+      await remove(id);
+    }
+  });
+
+  it("are listed by what runs and by label", async () => {
+    const one = await create("exec sleep 60", { labels: { app: "x", tier: "1" } });
+    const two = await create("exec sleep 60", { labels: { app: "x" } });
+    await post(one.id, "start");
+    const list = async (query: string) =>
+      (await world.admin<{ items: Info[] }>("GET", `/v1/containers${query}`)).items.map(({ id }) => id);
+    assert.deepEqual(await list(""), [one.id]);
+    assert.deepEqual((await list("?all=true&label=app%3Dx")).sort(), [one.id, two.id].sort());
+    assert.deepEqual(await list("?all=true&label=app&label=tier%3D1"), [one.id]);
+    assert.deepEqual(await list("?all=true&label=app%3Dy"), []);
+    assert.equal((await refused("DELETE", `/v1/containers/${one.id}`)).code, "failed_precondition");
+    assert.equal((await refused("POST", `/v1/containers/${one.id}/start`)).code, "failed_precondition");
+    const pruned = await world.admin<{ items: string[] }>("POST", "/v1/containers/prune");
+    assert.deepEqual(pruned.items, [two.id]);
+    await remove(one.id);
+    assert.deepEqual(await list("?all=true"), []);
+  });
+
+  it("tell of their processes, figures and errors", async () => {
+    const { id } = await create("trap 'exit 9' USR1; sleep 60 & wait");
+    await post(id, "start");
+    const commands = async () =>
+      (await world.admin<{ items: { command: string }[] }>("GET", `/v1/containers/${id}/processes`)).items
+        .map(({ command }) => command).sort();
+    await until(async () => (await commands()).includes("sleep 60"));
+    assert.equal((await commands()).length, 2);
+    const stats = await world.admin<{ pids: number }>("GET", `/v1/containers/${id}/stats`);
+    assert.equal(stats.pids, 2);
+    const stream = await world.ask("GET", `/v1/containers/${id}/stats/stream`);
+    const reader = stream.body!.getReader();
+    assert.equal(JSON.parse(new TextDecoder().decode((await reader.read()).value)).pids, 2);
+    await reader.cancel();
+    await world.admin("POST", `/v1/containers/${id}/kill?signal=SIGUSR1`);
+    assert.equal((await post<{ exitCode: number }>(id, "wait")).exitCode, 9);
+    assert.equal((await refused("POST", `/v1/containers/${id}/kill`)).code, "failed_precondition");
+    assert.equal((await refused("GET", `/v1/containers/${id}/stats`)).code, "failed_precondition");
+    await remove(id);
+    const broken = await create("", { command: ["/etc/passwd"] });
+    assert.equal((await refused("POST", `/v1/containers/${broken.id}/start`)).code, "permission_denied");
+    const { status, exitCode, error } = await get(broken.id);
+    assert.deepEqual([status, exitCode], ["exited", 126]);
+    assert.match(error ?? "", /passwd/);
+    await remove(broken.id);
+  });
+
+  it("separate stdout from stderr for who asks for frames, and stamp lines", async () => {
+    const { id } = await create("printf 'a\\nb'; printf 'c\\n'; printf err >&2");
+    await post(id, "start");
+    await post(id, "wait");
+    const answer = await world.ask("GET", `/v1/containers/${id}/logs`, undefined, { accept: frameType });
+    const seen = { stdout: "", stderr: "", result: "" };
+    for await (const { channel, payload } of decodeFrames(answer.body!)) {
+      seen[channel] += new TextDecoder().decode(payload);
+    }
+    assert.deepEqual(seen, { stdout: "a\nbc\n", stderr: "err", result: "{}" });
+    assert.equal(await logs(id, "?stdout=false"), "err");
+    assert.equal(await logs(id, "?stderr=false&tail=1"), "bc\n");
+    assert.match(
+      await logs(id, "?stderr=false&timestamps=true"),
+      /^\d{4}-\d\d-\d\dT[\d:.]+Z a\n\d{4}-\d\d-\d\dT[\d:.]+Z bc\n$/,
+    );
+    const late = new Date(Date.now() + 60_000).toISOString();
+    assert.equal(await logs(id, `?since=${late}`), "");
+    assert.equal(await logs(id, "?until=2001-01-01T00:00:00Z"), "");
+    await remove(id);
+  });
+});
