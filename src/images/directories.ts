@@ -25,7 +25,6 @@ export interface OpenDirectory {
 export class Directories implements Disposable {
   readonly #files: Files;
   readonly #root: number;
-  readonly #rootLength: number;
   readonly #create: (parent: OpenDirectory, name: ByteString, there: FileStatus | undefined) => void;
   readonly #open = new Map<ByteString, OpenDirectory>();
 
@@ -41,7 +40,6 @@ export class Directories implements Disposable {
   ) {
     this.#files = files;
     this.#root = root;
-    this.#rootLength = files.pathOf(root).length;
     this.#create = create;
   }
 
@@ -85,7 +83,7 @@ export class Directories implements Disposable {
   }
 
   #add(path: ByteString, fd: number): OpenDirectory {
-    const real = this.#files.pathOf(fd).slice(this.#rootLength + 1);
+    const real = this.#files.pathBelow(this.#root, fd);
     const directory = { fd, path: real };
     // The oldest goes; archives list a folder's files together.
     const oldest = this.#open.size < maxOpen ? undefined : this.#open.entries().next().value;

@@ -1,3 +1,4 @@
+import { Failure } from "../core/errors.ts";
 import { type ByteString, toText } from "../linux/byte_string.ts";
 import { TreeCopy } from "../linux/copy_tree.ts";
 import { errno } from "../linux/errno.ts";
@@ -31,12 +32,17 @@ interface Attributes {
 }
 
 export interface LayerFolderOptions {
-  readonly path: string;
+  /** The folder, or an open one, which stays open. */
+  readonly path: string | number;
   /** Whether the folder holds the whole tree: whiteouts remove then, instead of being kept. */
   readonly whole: boolean;
   /** The folders of the layers below, nearest first. */
   readonly below: readonly string[];
   readonly budget: Budget;
+  /** Whether names that mean whiteouts in a layer are names like others. Default false. */
+  readonly plain?: boolean;
+  /** Whether a folder may become a file, and a file a folder. Default true. */
+  readonly replace?: boolean;
 }
 
 /**
@@ -51,10 +57,12 @@ export class LayerFolder implements Disposable {
   readonly #files: Files;
   readonly #xattrs: Xattrs;
   readonly #whole: boolean;
+  readonly #plain: boolean;
+  readonly #replace: boolean;
   readonly #budget: Budget;
   readonly #directories: Directories;
   readonly #lower: LowerLayers;
-  readonly #path: string;
+  readonly #root: number;
   /** Attributes of directories, set when nothing is made in them any more. */
   readonly #deferred = new Map<ByteString, Attributes>();
   /** Names that this layer hides from those below (kept as whiteouts; not where the folder is whole). */
@@ -65,15 +73,17 @@ export class LayerFolder implements Disposable {
     | { readonly fd: number; readonly directory: OpenDirectory; readonly name: ByteString; readonly entry: TarEntry }
     | undefined;
 
-  constructor(kernel: Kernel, { path, whole, below, budget }: LayerFolderOptions) {
+  constructor(kernel: Kernel, { path, whole, below, budget, plain = false, replace = true }: LayerFolderOptions) {
     this.#kernel = kernel;
     this.#files = new Files(kernel);
     this.#xattrs = new Xattrs(kernel);
-    this.#path = path;
     this.#whole = whole;
+    this.#plain = plain;
+    this.#replace = replace;
     this.#budget = budget;
     this.#lower = new LowerLayers(this.#files, this.#xattrs, whole ? [] : below);
-    this.#directories = new Directories(this.#files, this.#files.openFolder(path), (parent, name, there) => {
+    this.#root = typeof path === "string" ? this.#files.openFolder(path) : this.#files.openDirectory(path, ".");
+    this.#directories = new Directories(this.#files, this.#root, (parent, name, there) => {
       this.#makeParent(parent, name, there);
     });
   }
@@ -99,7 +109,7 @@ export class LayerFolder implements Disposable {
       return;
     }
     const [parent, name] = splitPath(path);
-    if (path.includes(whiteoutPrefix)) {
+    if (!this.#plain && path.includes(whiteoutPrefix)) {
       if (path.split("/").some((part) => part.startsWith(aufsPrefix) && part !== opaqueName)) return;
       if (name === opaqueName) return await this.#hideAll(parent);
       if (name.startsWith(whiteoutPrefix)) {
@@ -180,10 +190,22 @@ export class LayerFolder implements Disposable {
   ): Promise<number> {
     let result = create();
     if (result === -errno.EEXIST) {
+      if (!this.#replace) this.#checkKind(entry, directory, name);
       await this.#remove(directory, name);
       result = create();
     }
     return check(result, syscall, entry.path);
+  }
+
+  #checkKind(entry: TarEntry, { fd }: OpenDirectory, name: ByteString): void {
+    const status = this.#files.stat(fd, name);
+    if (status === undefined || isDirectory(status) === (entry.type === "directory")) return;
+    const [is, wanted] = isDirectory(status) ? ["a folder", "no folder"] : ["no folder", "a folder"];
+    throw new Failure(
+      "already_exists",
+      `cannot unpack ${quotePath(entry.path)}: what is there is ${is}, the entry is ${wanted}`,
+      { details: { path: toText(entry.path) } },
+    );
   }
 
   async #remove(directory: OpenDirectory, name: ByteString): Promise<void> {
@@ -212,7 +234,7 @@ export class LayerFolder implements Disposable {
   /** Brings a file of a layer below into this one, as overlayfs does before it makes a hard link to it. */
   async #copyUp(entry: TarEntry, target: ByteString): Promise<void> {
     const [parent, base] = splitPath(target);
-    const mine = this.#lower.look(this.#files.openFolder(this.#path), target);
+    const mine = this.#lower.look(this.#files.openDirectory(this.#root, "."), target);
     const file = mine === "absent" ? this.#lower.find(target) : undefined;
     if (typeof mine === "object") this.#files.close(mine.parent);
     if (file === undefined) {
@@ -299,7 +321,7 @@ export class LayerFolder implements Disposable {
     if (!this.#whole) return this.#setOpaque(this.#directories.open(parent).fd, "");
     const directory = this.#directories.find(parent);
     if (directory === undefined) return;
-    for (const name of this.#names(directory.fd)) await this.#clear(directory, name);
+    for (const name of this.#files.names(directory.fd)) await this.#clear(directory, name);
   }
 
   /** Removes what the layers below put at a name, and keeps what this layer made there. */
@@ -310,19 +332,10 @@ export class LayerFolder implements Disposable {
     if (status === undefined || !isDirectory(status)) return;
     const fd = this.#files.openDirectory(parent.fd, name);
     try {
-      for (const child of this.#names(fd)) await this.#clear({ fd, path: real }, child);
+      for (const child of this.#files.names(fd)) await this.#clear({ fd, path: real }, child);
     } finally {
       this.#files.close(fd);
     }
-  }
-
-  #names(fd: number): ByteString[] {
-    const names: ByteString[] = [];
-    this.#files.rewind(fd);
-    for (let entries = this.#files.list(fd); entries !== undefined; entries = this.#files.list(fd)) {
-      for (const { name } of entries) names.push(name);
-    }
-    return names;
   }
 
   #mark(path: ByteString): void {

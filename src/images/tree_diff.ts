@@ -92,8 +92,8 @@ export class TreeDiff implements Disposable {
   }
 
   async *#level({ top, below, path, hides }: Level): AsyncGenerator<TreeChange> {
-    const names = new Set(this.#names(top));
-    if (hides) { for (const fd of below) for (const name of this.#names(fd)) names.add(name); }
+    const names = new Set(this.files.names(top));
+    if (hides) { for (const fd of below) for (const name of this.files.names(fd)) names.add(name); }
     for (const name of [...names].sort()) {
       if (this.#slice.over) await this.#slice.next();
       const status = this.files.stat(top, name);
@@ -212,15 +212,6 @@ export class TreeDiff implements Disposable {
     } finally {
       for (const fd of [mine, theirs]) if (fd >= 0) this.files.close(fd);
     }
-  }
-
-  #names(fd: number): ByteString[] {
-    const names: ByteString[] = [];
-    this.files.rewind(fd);
-    for (let entries = this.files.list(fd); entries !== undefined; entries = this.files.list(fd)) {
-      for (const { name } of entries) names.push(name);
-    }
-    return names;
   }
 
   #isOpaque(fd: number): boolean {

@@ -87,6 +87,22 @@ export class Files implements Disposable {
     return this.readLink(AT_FDCWD, `/proc/self/fd/${fd}`);
   }
 
+  /**
+   * The path of an open directory below another. Where that is the root of a mount that is not below this process's root,
+   * the kernel calls it `/`.
+   */
+  pathBelow(root: number, fd: number): ByteString {
+    const top = this.pathOf(root);
+    return this.pathOf(fd).slice(top === "/" ? 1 : top.length + 1);
+  }
+
+  /** What kind of filesystem an open file is on: one of the `*_MAGIC` numbers. */
+  filesystem(fd: number): number {
+    const result = this.#kernel.attempt("fstatfs", fd, this.#memory.address);
+    this.#done(result, "fstatfs", () => "cannot look at a filesystem");
+    return new DataView(this.#memory.bytes.buffer, this.#memory.bytes.byteOffset, 8).getUint32(0, true);
+  }
+
   /** The status of a file itself, links not followed; undefined where it is not there. An empty name means `parent`. */
   stat(parent: number, name: ByteString): FileStatus | undefined {
     const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
@@ -213,6 +229,16 @@ export class Files implements Disposable {
       at += size;
     }
     return entries;
+  }
+
+  /** All names of a directory, in the order of the filesystem. */
+  names(fd: number): ByteString[] {
+    const names: ByteString[] = [];
+    this.rewind(fd);
+    for (let entries = this.list(fd); entries !== undefined; entries = this.list(fd)) {
+      for (const { name } of entries) names.push(name);
+    }
+    return names;
   }
 
   /** Begins the listing of a directory again. */

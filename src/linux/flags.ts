@@ -376,4 +376,5 @@ export const EROFS_SUPER_MAGIC_V1 = 0xe0f5e1e2;
 export const CGROUP_SUPER_MAGIC = 0x27e0eb;
 export const CGROUP2_SUPER_MAGIC = 0x63677270;
 export const PROC_SUPER_MAGIC = 0x9fa0;
+export const SYSFS_MAGIC = 0x62656572;
 export const NSFS_MAGIC = 0x6e736673;

@@ -2,16 +2,7 @@ import { Failure } from "../core/errors.ts";
 import type { Mount } from "../core/mount.ts";
 import {
   AT_EMPTY_PATH,
-  AT_FDCWD,
-  FSCONFIG_CMD_CREATE,
-  FSCONFIG_SET_FLAG,
-  FSCONFIG_SET_STRING,
-  FSMOUNT_CLOEXEC,
-  FSOPEN_CLOEXEC,
-  MOUNT_ATTR_NODEV,
-  MOUNT_ATTR_RDONLY,
   O_CLOEXEC,
-  O_DIRECTORY,
   O_NOCTTY,
   O_NOFOLLOW,
   O_NONBLOCK,
@@ -22,6 +13,7 @@ import {
 } from "../linux/flags.ts";
 import { errno } from "../linux/errno.ts";
 import type { Kernel } from "../linux/kernel.ts";
+import { openDetached } from "../linux/mount/detached.ts";
 import { type FileStatus, isRegular, isSymlink, readStatx, statxMask } from "../linux/statx.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 
@@ -44,7 +36,7 @@ export class ImageRoot implements Disposable {
    */
   constructor(kernel: Kernel, mounts: readonly Mount[]) {
     this.#kernel = kernel;
-    this.#fd = openRoot(kernel, mounts);
+    this.#fd = openDetached(kernel, mounts);
   }
 
   [Symbol.dispose](): void {
@@ -132,50 +124,5 @@ export class ImageRoot implements Disposable {
     if (fd >= 0) return fd;
     if (absent.has(-fd)) return undefined;
     throw syscallFailure(`cannot open "${path}" of the image`, "openat2", fd);
-  }
-}
-
-function openRoot(kernel: Kernel, mounts: readonly Mount[]): number {
-  const [mount] = mounts;
-  if (mounts.length === 1 && mount?.type === "bind") {
-    return kernel.call("openat", AT_FDCWD, mount.source, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-  }
-  if (mounts.length === 1 && mount?.type === "overlay") return mountOverlay(kernel, mount);
-  throw new Failure(
-    "unimplemented",
-    `cannot look into the image: its root is made of ${mounts.map(({ type }) => type).join(", ") || "no"} mounts, ` +
-      "want one bind or overlay",
-  );
-}
-
-/** Mounts only the lower layers: nothing of an upper one is the image's. */
-function mountOverlay(kernel: Kernel, { options }: Mount): number {
-  const lowerdir = options.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length) ?? "";
-  const layers = lowerdir.split(/(?<!\\):/).map((layer) => layer.replace(/\\([\\:,])/g, "$1"));
-  const [only] = layers;
-  if (layers.length === 1 && only !== undefined) {
-    return kernel.call("openat", AT_FDCWD, only, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-  }
-  const context = kernel.call("fsopen", "overlay", FSOPEN_CLOEXEC);
-  try {
-    kernel.call("fsconfig", context, FSCONFIG_SET_FLAG, "ro", 0, 0);
-    setLayers(kernel, context, layers, lowerdir);
-    kernel.call("fsconfig", context, FSCONFIG_CMD_CREATE, 0, 0, 0);
-    return kernel.call("fsmount", context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
-  } finally {
-    kernel.attempt("close", context);
-  }
-}
-
-/** One by one, since a value here is at most 255 bytes long; all at once on kernels before 6.7. */
-function setLayers(kernel: Kernel, context: number, layers: readonly string[], lowerdir: string): void {
-  for (const [index, layer] of layers.entries()) {
-    const result = kernel.attempt("fsconfig", context, FSCONFIG_SET_STRING, "lowerdir+", layer, 0);
-    if (result >= 0) continue;
-    if (index > 0 || result !== -errno.EINVAL) {
-      throw syscallFailure(`cannot mount layer "${layer}" to look into the image`, "fsconfig", result);
-    }
-    kernel.call("fsconfig", context, FSCONFIG_SET_STRING, "lowerdir", lowerdir, 0);
-    return;
   }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -9,6 +9,7 @@ import type { Mount } from "../../src/core/mount.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { ImageRoot } from "../../src/tasks/image_root.ts";
+import { openFiles } from "../support/descriptors.ts";
 
 const overlay = (...layers: string[]): Mount[] => [{
   type: "overlay",
@@ -90,11 +91,11 @@ describe("ImageRoot", { skip: process.getuid?.() === 0 ? false : "needs root" },
   });
 
   it("leaves no mount and no descriptor", () => {
-    const before = readdirSync("/proc/self/fd").length;
+    const before = openFiles();
     read(layers(), "etc/passwd");
     read(layers(), "etc/fifo");
     assert.throws(() => read(layers(), "etc/large"));
-    assert.equal(readdirSync("/proc/self/fd").length, before);
+    assert.deepEqual(openFiles(), before);
     const mounts = readFileSync("/proc/self/mounts", "utf8");
     assert.ok(!mounts.includes(folder), mounts);
   });
