@@ -50,22 +50,26 @@ export class CommandLine {
    * Runs a command to its end.
    * @param action what it does, as a failure's message begins: `cannot pause container "x"`.
    * @param folder where it may write its log.
+   * @param options.inside the keeper whose mount namespace it works in.
    * @returns what it says. @throws what it says went wrong.
    */
   async run(
     action: string,
     folder: string,
     words: readonly string[],
-    options: { readonly input?: Uint8Array; readonly timeoutMs?: number } = {},
+    options: { readonly inside?: Keeper; readonly input?: Uint8Array; readonly timeoutMs?: number } = {},
   ): Promise<string> {
     const { kernel, children } = this.#parts;
     const log = this.#log(folder);
+    const { inside, ...rest } = options;
+    const place = inside === undefined
+      ? { flags: CLONE_NEWNS, prepare: this.#prepare }
+      : { prepare: [...inside.join()] };
     try {
       const { code, stdout, stderr } = await runHelper(kernel, children, {
         args: this.#args(log, words),
-        flags: CLONE_NEWNS,
-        prepare: this.#prepare,
-        ...options,
+        ...place,
+        ...rest,
       });
       if (code !== 0) throw commandFailure(action, read(log) || stderr);
       return stdout;
@@ -79,11 +83,12 @@ export class CommandLine {
     action: string,
     folder: string,
     words: readonly string[],
-    { stdio, prepare }: Omit<KeptCommand, "args">,
+    { stdio, inside, prepare }: Omit<KeptCommand, "args">,
   ): Kept {
     const log = this.#log(folder);
     const args = this.#args(log, words);
-    const keeper = this.#parts.keepers.start({ args, stdio, prepare: [...this.#prepare, ...prepare] });
+    const isolate = inside === undefined ? this.#prepare : [];
+    const keeper = this.#parts.keepers.start({ args, stdio, inside, prepare: [...isolate, ...prepare] });
     const done = keeper.command.then(({ code }) => {
       if (code !== 0) throw commandFailure(action, read(log) || `exit status ${code}`);
     }).finally(() => rmSync(log, { force: true }));

@@ -15,7 +15,8 @@ export interface OciProcessParts {
   readonly commands: CommandLine;
   readonly bundle: Bundle;
   readonly container: string;
-  readonly containerPid: number;
+  /** The container's keeper. */
+  readonly inside: Keeper;
   readonly publish: (event: NewTaskEvent) => void;
   readonly onDelete: () => void;
 }
@@ -32,7 +33,7 @@ export class OciProcess implements Process {
   #deleted: Promise<ProcessExit> | undefined;
 
   static async start(options: ExecOptions, parts: OciProcessParts): Promise<OciProcess> {
-    const { kernel, commands, bundle, container, publish } = parts;
+    const { kernel, commands, bundle, container, inside, publish } = parts;
     const action = `cannot execute process ${JSON.stringify(options.id)} in container ${JSON.stringify(container)}`;
     const { pipes, ends } = openPipes(kernel, options.stdio);
     const processFile = bundle.write("process", json(options.process));
@@ -41,7 +42,7 @@ export class OciProcess implements Process {
     try {
       publish({ type: "exec-added", id: container, process: options.id });
       const words = ["exec", "--detach", "--process", processFile, "--pid-file", pidFile, container];
-      const kept = commands.keep(action, bundle.folder, words, { stdio: ends, prepare: [] });
+      const kept = commands.keep(action, bundle.folder, words, { stdio: ends, inside, prepare: [] });
       keeper = kept.keeper;
       pipes.release();
       await kept.done;
@@ -49,7 +50,7 @@ export class OciProcess implements Process {
       publish({ type: "exec-started", id: container, process: options.id, pid: held.pid });
       return new OciProcess(options.id, parts, keeper, held, pipes);
     } catch (error) {
-      keeper?.kill();
+      await keeper?.end();
       pipes.close();
       throw error;
     } finally {
@@ -105,8 +106,7 @@ export class OciProcess implements Process {
       signalHeld(kernel, this.#held, SIGKILL);
       return await this.#exit;
     } finally {
-      this.#keeper.kill();
-      await this.#keeper.gone;
+      await this.#keeper.end();
       if (this.#held.pidfd >= 0) kernel.attempt("close", this.#held.pidfd);
       this.#streams.close();
       onDelete();

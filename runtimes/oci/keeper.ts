@@ -18,7 +18,9 @@ export interface KeptCommand {
   readonly args: readonly string[];
   /** The descriptors that the command, and by it the container, gets as standard streams; undefined is /dev/null. */
   readonly stdio: readonly [stdin: number | undefined, stdout: number | undefined, stderr: number | undefined];
-  /** What happens in a mount namespace of the keeper's own before it is executed. */
+  /** Another keeper, whose mount namespace is joined. Default: one of its own is made. */
+  readonly inside?: Keeper | undefined;
+  /** What happens in the mount namespace before the keeper is executed. */
   readonly prepare: readonly Operation[];
 }
 
@@ -44,20 +46,21 @@ export class Keepers implements Disposable {
     this.#kernel.attempt("close", this.#program);
   }
 
-  start({ args, stdio, prepare }: KeptCommand): Keeper {
+  start({ args, stdio, inside, prepare }: KeptCommand): Keeper {
     const kernel = this.#kernel;
     const reports = pipe(kernel);
     try {
       const child = kernel.spawn([
         ...placeDescriptors([...stdio, reports.write]),
         { syscall: "setsid", args: [], why: "leave the daemon's session" },
+        ...inside?.join() ?? [],
         ...prepare,
         {
           syscall: "execveat",
           args: [this.#program, "", ["keeper", ...args, 0], [...helperEnvironment, 0], f.AT_EMPTY_PATH],
           why: "execute the keeper",
         },
-      ], { flags: f.CLONE_NEWNS });
+      ], { flags: inside === undefined ? f.CLONE_NEWNS : 0 });
       return new Keeper(kernel, this.#children.wait(child.pidfd), child, reports.read);
     } catch (error) {
       kernel.attempt("close", reports.read);
@@ -78,6 +81,8 @@ export class Keeper {
   readonly #kernel: Kernel;
   readonly #pidfd: number;
   readonly #exits = new Map<number, PromiseWithResolvers<ChildExit>>();
+  /** Its mount namespace. */
+  #mounts: number;
   #open = true;
 
   constructor(
@@ -89,6 +94,7 @@ export class Keeper {
     this.#kernel = kernel;
     this.pid = child.pid;
     this.#pidfd = child.pidfd;
+    this.#mounts = mountNamespace(kernel, child.pid);
     const command = Promise.withResolvers<ChildExit>();
     this.command = command.promise;
     this.command.catch(() => {});
@@ -108,9 +114,17 @@ export class Keeper {
     return promise;
   }
 
-  /** Ends it. What it has adopted goes on, a child of somebody else. */
-  kill(): void {
+  /** What a child does to enter its mount namespace, where the container's root filesystem is, also when it has ended. */
+  *join(): Generator<Operation> {
+    yield { syscall: "setns", args: [this.#mounts, f.CLONE_NEWNS], why: "enter the keeper's mount namespace" };
+  }
+
+  /** Ends it, and lets go of its mount namespace. What it has adopted goes on, a child of somebody else. */
+  async end(): Promise<void> {
     if (this.#open) this.#kernel.attempt("pidfd_send_signal", this.#pidfd, f.SIGKILL, 0, 0);
+    await this.gone;
+    if (this.#mounts >= 0) this.#kernel.attempt("close", this.#mounts);
+    this.#mounts = -1;
   }
 
   async #read(reports: ReadableStream<Uint8Array>, command: PromiseWithResolvers<ChildExit>): Promise<void> {
@@ -140,6 +154,16 @@ export class Keeper {
     }
     return exit;
   }
+}
+
+/** Opens a process's mount namespace, out of the way of what a child puts in place. */
+function mountNamespace(kernel: Kernel, pid: number): number {
+  const fd = kernel.attempt("openat", f.AT_FDCWD, `/proc/${pid}/ns/mnt`, f.O_RDONLY | f.O_CLOEXEC, 0);
+  // One that has ended already has none: joining it fails.
+  if (fd < 0) return -1;
+  const moved = kernel.attempt("fcntl", fd, f.F_DUPFD_CLOEXEC, reserved);
+  kernel.attempt("close", fd);
+  return moved;
 }
 
 /** Reads a wait status. @see https://man7.org/linux/man-pages/man2/wait.2.html */

@@ -3,11 +3,14 @@ import { checkContainerId } from "../../src/core/container_id.ts";
 import { codeOf, Failure } from "../../src/core/errors.ts";
 import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
 import type { Spec } from "../../src/core/spec.ts";
-import { abilities, type Ability } from "../../src/core/task.ts";
+import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
 import { containerCgroupPath } from "../../src/linux/cgroup/container_path.ts";
+import { freezerOf, frozen } from "../../src/linux/cgroup/freezer.ts";
 import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
+import { readText } from "../../src/linux/cgroup/read.ts";
 import type { Children } from "../../src/linux/children.ts";
+import { AT_FDCWD, AT_REMOVEDIR } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation } from "../../src/linux/program.ts";
@@ -56,7 +59,8 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   constructor(parts: OciRuntimeParts) {
     const { id, kernel, children, program, folder, cgroups } = parts;
     this.id = id;
-    this.abilities = new Set(abilities.filter((ability) => !parts.lacks.includes(ability)));
+    const able: readonly Ability[] = ["pause", "exec", "update", "stats"];
+    this.abilities = new Set(able.filter((ability) => !parts.lacks.includes(ability)));
     this.#parts = parts;
     this.#keepers = new Keepers(kernel, children);
     this.#bundles = `${folder}/tasks`;
@@ -137,6 +141,11 @@ export class OciRuntime implements Runtime, AsyncDisposable {
         init,
         streams: pipes,
         cgroup,
+        frozen: async () => {
+          const own = cgroup();
+          const freezer = freezerOf(cgroups.layout, own);
+          if (freezer !== undefined) await frozen(own, freezer);
+        },
         publish,
         onDelete: () => this.#tasks.delete(id),
       });
@@ -154,8 +163,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   /** Removes what a creation that failed may have left. */
   async #undo(id: string, keeper: Keeper, bundle: Bundle): Promise<void> {
     await this.#forceDelete(id, bundle.folder);
-    keeper.kill();
-    await keeper.gone;
+    await keeper.end();
   }
 
   async #forceDelete(id: string, folder: string): Promise<void> {
@@ -193,7 +201,20 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     await Promise.all(this.tasks().map((task) => task.delete()));
     this.#keepers[Symbol.dispose]();
     this.#parts.children.close();
+    const { kernel, cgroups, cgroupParent } = this.#parts;
     // Another process may be using the same one.
-    this.#parts.cgroups.open(this.#parts.cgroupParent).tryRemove({ below: false });
+    cgroups.open(cgroupParent).tryRemove({ below: false });
+    for (const path of namedHierarchies(kernel)) {
+      kernel.attempt("unlinkat", AT_FDCWD, `${path}${cgroupParent}`, AT_REMOVEDIR);
+    }
   }
+}
+
+/** Where hierarchies without a controller are mounted (`name=systemd`): other runtimes make cgroups there too. */
+function namedHierarchies(kernel: Kernel): readonly string[] {
+  return readText(kernel, "/proc/self/mountinfo").split("\n").flatMap((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const path = before.split(" ")[4];
+    return after.startsWith("cgroup ") && after.includes("name=") && path !== undefined ? [path] : [];
+  });
 }

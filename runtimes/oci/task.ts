@@ -27,6 +27,9 @@ import type { Keeper } from "./keeper.ts";
 import { checkSignal, hasEnded, type Held } from "./process.ts";
 import type { Streams } from "./streams.ts";
 
+/** How long the end of a process may take that its runtime takes for one that does not run. */
+const endingMs = 500;
+
 /** What a task is made of. It owns all of it. */
 export interface OciTaskParts {
   readonly id: string;
@@ -37,6 +40,8 @@ export interface OciTaskParts {
   readonly init: Held;
   readonly streams: Streams;
   readonly cgroup: () => Cgroup;
+  /** Resolves when all of its processes stand still. */
+  readonly frozen: () => Promise<void>;
   readonly publish: (event: NewTaskEvent) => void;
   /** Called when everything is removed. */
   readonly onDelete: () => void;
@@ -50,6 +55,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
   readonly #processes = new Map<string, OciProcess | undefined>();
   #status: TaskStatus = "created";
   #started = false;
+  #failed = false;
   #ended = false;
   #starting: Promise<void> = Promise.resolve();
   /** The verb that comes last, so that the next one waits for it. */
@@ -91,6 +97,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
         await this.#command("start", ["start", this.id]);
       } catch (error) {
         this.#status = "stopped";
+        this.#failed = true;
         this.#exit.reject(error);
         throw error;
       }
@@ -106,7 +113,6 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
 
   async kill(signal = SIGKILL, { all = false }: { readonly all?: boolean } = {}): Promise<void> {
     checkSignal(signal);
-    if (this.#status === "created") throw this.#wrongState("signal", "created");
     if (all) {
       for (const pid of this.#ended ? [] : this.#parts.cgroup().pids()) {
         this.#parts.kernel.attempt("kill", pid, signal);
@@ -114,13 +120,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
       return;
     }
     await this.#next(async () => {
-      if (this.#ended) return;
-      try {
-        await this.#command("signal", ["kill", this.id, String(signal)]);
-      } catch (error) {
-        // It may have ended by itself in between, of which the runtime complains.
-        if (!hasEnded(this.#parts.kernel, this.#parts.init)) throw error;
-      }
+      if (!this.#ended) await this.#signal(signal);
     });
   }
 
@@ -128,6 +128,8 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
     return this.#next(async () => {
       this.#want("pause", "running");
       await this.#command("pause", ["pause", this.id]);
+      // Version 1 stops processes one after another, which not every runtime waits for.
+      await this.#parts.frozen();
       if (this.#ended) throw this.#wrongState("pause", "stopped");
       this.#status = "paused";
       this.#publish({ type: "paused", id: this.id });
@@ -155,7 +157,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
           }: there is one of this id`,
         );
       }
-      const { kernel, commands, bundle, init } = this.#parts;
+      const { kernel, commands, bundle, keeper } = this.#parts;
       this.#processes.set(options.id, undefined);
       try {
         const process = await OciProcess.start(options, {
@@ -163,7 +165,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
           commands,
           bundle,
           container: this.id,
-          containerPid: init.pid,
+          inside: keeper,
           publish: (event) => this.#publish(event),
           onDelete: () => this.#processes.delete(options.id),
         });
@@ -219,7 +221,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
     let exit: Exit | undefined;
     if (this.#started) {
       // What it used is read when it has ended, and before the runtime removes its cgroup.
-      if (!hasEnded(kernel, init)) await this.#command("kill", ["kill", this.id, String(SIGKILL)]);
+      if (!hasEnded(kernel, init)) await this.#signal(SIGKILL);
       exit = await this.#exit.promise;
     }
     // What has left the container's process namespace, or never was in one, is in its cgroup still.
@@ -230,8 +232,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
       new Failure("failed_precondition", `cannot wait for container ${JSON.stringify(this.id)}: it was never started`),
     );
     await Promise.all(this.#processes.values().map((process) => process?.delete()));
-    keeper.kill();
-    await keeper.gone;
+    await keeper.end();
     if (init.pidfd >= 0) kernel.attempt("close", init.pidfd);
     streams.close();
     await cgroup.remove();
@@ -239,6 +240,17 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
     onDelete();
     this.#publish({ type: "delete", id: this.id, exit });
     return exit;
+  }
+
+  async #signal(signal: number): Promise<void> {
+    try {
+      await this.#command("signal", ["kill", this.id, String(signal)]);
+    } catch (error) {
+      // It may be ending by itself, of which the runtime complains.
+      const { kernel, keeper, init } = this.#parts;
+      await Promise.race([keeper.exit(init.pid).catch(() => {}), delay(endingMs)]);
+      if (!hasEnded(kernel, init)) throw error;
+    }
   }
 
   /** The start is told before the end, which may be known first. */
@@ -249,7 +261,8 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
     this.#parts.streams.end();
     await this.#starting.catch(() => {});
     this.#status = "stopped";
-    if (!this.#started) return;
+    // Its start has failed, or it is deleted before one.
+    if (!this.#started && (this.#failed || this.#deleted !== undefined)) return;
     const { id, pid } = this;
     const oomKilled = oomKills > 0;
     if (oomKilled) this.#publish({ type: "oom", id });
@@ -264,8 +277,9 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
   }
 
   #command(verb: string, words: readonly string[]): Promise<string> {
-    const { commands, bundle } = this.#parts;
-    return commands.run(`cannot ${verb} container ${JSON.stringify(this.id)}`, bundle.folder, words);
+    const { commands, bundle, keeper } = this.#parts;
+    const action = `cannot ${verb} container ${JSON.stringify(this.id)}`;
+    return commands.run(action, bundle.folder, words, { inside: keeper });
   }
 
   #publish(event: NewTaskEvent): void {
@@ -289,4 +303,8 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
       details: { id: this.id, status: state },
     });
   }
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

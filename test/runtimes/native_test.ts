@@ -16,7 +16,7 @@ import { currentHost } from "../../src/host/mod.ts";
 import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
 import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
-import { testRuntime } from "../contract/runtime.ts";
+import { testRuntime } from "../contract/runtime/mod.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 import {
   busyboxRootfs,
@@ -41,19 +41,20 @@ interface Variant {
   readonly options?: Parameters<typeof testRuntime>[2];
 }
 
-function onHierarchies(name: string, { layout, lazy, options }: Variant = {}): void {
+async function onHierarchies(name: string, { layout, lazy, options }: Variant = {}): Promise<void> {
+  if (!isRoot) return;
   const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
-  testRuntime(name, async (folder) => {
-    const runtime = await nativeRuntime(join(folder, "run"), cgroupParent, layout);
-    return {
-      runtime: lazy === true ? madeAtStart(runtime) : runtime,
-      leftovers: () => cgroupsOf(cgroupParent),
-      close: async () => {
-        await runtime[Symbol.asyncDispose]();
-        assert.equal(hasCgroups(cgroupParent), false);
-      },
-    };
-  }, options);
+  const own = mkdtempSync(join(tmpdir(), "mayfly-native-"));
+  const runtime = await nativeRuntime(join(own, "run"), cgroupParent, layout);
+  testRuntime(name, async () => ({
+    runtime: lazy === true ? madeAtStart(runtime) : runtime,
+    leftovers: () => cgroupsOf(cgroupParent),
+    close: async () => {
+      await runtime[Symbol.asyncDispose]();
+      rmSync(own, { recursive: true });
+      assert.equal(hasCgroups(cgroupParent), false);
+    },
+  }), { abilities: runtime.abilities, ...options });
 }
 
 function madeAtStart(runtime: Runtime): Runtime {
@@ -69,15 +70,15 @@ function madeAtStart(runtime: Runtime): Runtime {
   };
 }
 
-onHierarchies("native");
-onHierarchies("native, process made at start", { lazy: true });
+await onHierarchies("native");
+await onHierarchies("native, process made at start", { lazy: true });
 
 const detected = isRoot ? detectLayout(kernel) : undefined;
 const unified = detected?.hierarchies.filter(({ version }) => version === 2) ?? [];
 if (unified.length > 0 && detected?.hierarchies.length !== unified.length) {
   const find = (controller: string) => unified.find(({ controllers }) => controllers.includes(controller));
   const noLimits = find("memory") === undefined ? "cgroup v2 has no controllers here" : undefined;
-  onHierarchies("native on cgroup v2 alone", {
+  await onHierarchies("native on cgroup v2 alone", {
     layout: { hierarchies: unified, find },
     options: noLimits === undefined ? {} : { noLimits },
   });

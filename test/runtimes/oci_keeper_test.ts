@@ -52,7 +52,7 @@ describe("a keeper", { skip: host.arch === "x64" ? false : "it is for x86-64" },
         writeFileSync(go, "\n");
         const exit = await keeper.exit(Number(readFileSync(pidFile, "utf8")));
         assert.deepEqual([exit.code, exit.signal], [code, signal]);
-        await keeper.gone;
+        await keeper.end();
         for (const file of [pidFile, go]) rmSync(file);
       }
       const lost = keepers.start({
@@ -60,8 +60,7 @@ describe("a keeper", { skip: host.arch === "x64" ? false : "it is for x86-64" },
         stdio: [undefined, undefined, undefined],
         prepare: [{ syscall: "prctl", args: [1, 9, 0, 0, 0], why: "die with this process" }],
       });
-      lost.kill();
-      await lost.gone;
+      await lost.end();
       await assert.rejects(lost.command);
       execFileSync("sh", ["-c", `kill -9 $(pgrep -s ${lost.pid}) 2>/dev/null; true`]);
     } finally {
