@@ -15,6 +15,8 @@ const packages: Readonly<Record<string, string | undefined>> = {
   "python3-seccomp": undefined,
   libseccomp2: undefined,
   zstd: "zstd",
+  "xz-utils": "xz",
+  "qemu-system-x86": "qemu-system-x86_64",
   curl: "curl",
   "golang-github-opencontainers-specs-dev": undefined,
 };
