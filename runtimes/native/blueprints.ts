@@ -15,8 +15,8 @@ import { plan, type PlanOptions } from "./plan.ts";
 import { needStages } from "./namespaces.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
-import type { Piped } from "../../src/linux/stdio_pipes.ts";
 import { type StagedPlan, stagedPlan } from "./staged_plan.ts";
+import type { StdioKinds } from "./stdio.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 /** A launch that has been found possible and planned: what is left is to fill its holes. */
@@ -39,7 +39,7 @@ export class Blueprint implements Disposable {
 
   /** Whether only a launch in stages can do it. */
   get needsStages(): boolean {
-    return needStages(this.settings.namespaces);
+    return needStages(this.settings.namespaces) || this.#spec.process.terminal === true;
   }
 
   /** For a launch from nothing to the container's command at once, laid out in memory. @throws as `plan`. */
@@ -84,11 +84,15 @@ export class Blueprints implements Disposable {
     this.#parts = parts;
   }
 
+  get rights(): Rights {
+    return this.#parts.rights;
+  }
+
   /**
    * The blueprint for a spec.
    * @throws what cannot be met, by name.
    */
-  get(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): Blueprint {
+  get(spec: Spec, rootfs: Rootfs, stdio: StdioKinds, hierarchies: readonly Hierarchy[]): Blueprint {
     refuseUnsupported(spec);
     const key = this.#key(spec, rootfs, stdio, hierarchies);
     let blueprint = this.#known.get(key);
@@ -115,7 +119,7 @@ export class Blueprints implements Disposable {
     this.#known.delete(key);
   }
 
-  #make(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): Blueprint {
+  #make(spec: Spec, rootfs: Rootfs, stdio: StdioKinds, hierarchies: readonly Hierarchy[]): Blueprint {
     const { kernel, rights, folder } = this.#parts;
     const settings = settingsOf(spec);
     rights.check(spec.process, settings.identity, settings.rlimits);
@@ -128,12 +132,12 @@ export class Blueprints implements Disposable {
       cgroups: cgroupViews(hierarchies),
       kinds,
       lastCapability: rights.lastCapability,
-      seccomp: this.#filter(spec.linux.seccomp),
+      seccomp: this.filter(spec.linux.seccomp),
     });
   }
 
   /** Everything that the plan depends on and that is no hole of it. */
-  #key(spec: Spec, rootfs: Rootfs, stdio: Piped, hierarchies: readonly Hierarchy[]): string {
+  #key(spec: Spec, rootfs: Rootfs, stdio: StdioKinds, hierarchies: readonly Hierarchy[]): string {
     const { process, linux, mounts, root } = spec;
     const objects = [
       process.user,
@@ -153,6 +157,8 @@ export class Blueprints implements Disposable {
       rootfs,
       stdio,
       candidates(process),
+      process.terminal,
+      process.consoleSize,
       process.cwd,
       process.noNewPrivileges,
       process.oomScoreAdj,
@@ -190,7 +196,8 @@ export class Blueprints implements Disposable {
     });
   }
 
-  #filter(seccomp: Spec["linux"]["seccomp"]): PlanOptions["seccomp"] {
+  /** The compiled form of a filter, and the flags to load it with. */
+  filter(seccomp: Spec["linux"]["seccomp"]): PlanOptions["seccomp"] {
     if (!seccomp) return undefined;
     let filter = this.#filters.get(seccomp);
     if (filter === undefined) {

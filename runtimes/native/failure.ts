@@ -1,6 +1,6 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
-import type { Spec } from "../../src/core/spec.ts";
+import type { Spec, SpecProcess } from "../../src/core/spec.ts";
 import { executeCommand, findCommand } from "./execute.ts";
 
 /** Exit statuses of shells for what could not be run. */
@@ -10,12 +10,13 @@ const notFound = 127;
 /** Tells why a container could not be started, in the container's terms, from the step that failed. */
 export function startFailure(id: string, spec: Spec, program: Program, error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
-  const step = stepOf(error, program);
-  const start = `cannot start container ${JSON.stringify(id)}`;
-  if (step?.why.startsWith(findCommand) || step?.why.startsWith(executeCommand)) {
-    return commandFailure(start, spec, error.errno, aboutOf(error));
-  }
-  return inContext(start, step, error);
+  return commandFailure(`cannot start container ${JSON.stringify(id)}`, spec.process, program, error);
+}
+
+/** Tells why one more process could not be started, as `startFailure` does. */
+export function execFailure(id: string, process: SpecProcess, program: Program, error: unknown): unknown {
+  if (!(error instanceof Failure)) return error;
+  return commandFailure(`cannot start process ${JSON.stringify(id)}`, process, program, error);
 }
 
 /** Tells why a container could not be created, as `startFailure` does. */
@@ -52,9 +53,13 @@ function inContext(action: string, step: Operation | undefined, error: Failure):
 
 type About = NonNullable<ConstructorParameters<typeof Failure>[2]>;
 
-function commandFailure(start: string, spec: Spec, errno: string | undefined, about: About): Failure {
-  const command = JSON.stringify(spec.process.args[0]);
-  switch (errno) {
+function commandFailure(start: string, process: SpecProcess, program: Program, error: Failure): Failure {
+  const step = stepOf(error, program);
+  const isCommand = step?.why.startsWith(findCommand) || step?.why.startsWith(executeCommand);
+  if (!isCommand) return inContext(start, step, error);
+  const command = JSON.stringify(process.args[0]);
+  const about = aboutOf(error);
+  switch (error.errno) {
     case "ENOENT":
     case "ENOTDIR":
       return new Failure(
@@ -75,7 +80,7 @@ function commandFailure(start: string, spec: Spec, errno: string | undefined, ab
         about,
       );
     default:
-      return new Failure("permission_denied", `${start}: command ${command} cannot be executed: ${errno}`, {
+      return new Failure("permission_denied", `${start}: command ${command} cannot be executed: ${error.errno}`, {
         ...about,
         details: { exitCode: notExecutable },
       });

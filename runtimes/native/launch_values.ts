@@ -1,4 +1,4 @@
-import type { Spec } from "../../src/core/spec.ts";
+import type { Spec, SpecProcess } from "../../src/core/spec.ts";
 import type { Cgroup, Hierarchy } from "../../src/linux/cgroup/mod.ts";
 import type { Argument } from "../../src/linux/program.ts";
 import type { CgroupView } from "./mounts.ts";
@@ -8,8 +8,7 @@ const encoder = new TextEncoder();
 
 /** What fills the holes of a plan for one launch. */
 export function launchValues(spec: Spec, stdio: StdioEnds, cgroup: Cgroup): Record<string, Argument> {
-  const { args, env = [] } = spec.process;
-  const values: Record<string, Argument> = { argv: [...args, 0], envp: [...env, 0] };
+  const values = processValues(spec.process, cgroup);
   for (const name of streamNames) {
     const fd = stdio[name];
     if (fd !== undefined) values[name] = fd;
@@ -21,11 +20,18 @@ export function launchValues(spec: Spec, stdio: StdioEnds, cgroup: Cgroup): Reco
   }
   const hasMount = (spec.mounts ?? []).some(({ type }) => type === "cgroup");
   for (const { name, version } of cgroupViews([...cgroup.folders.keys()])) {
-    const folder = folderOf(cgroup, name);
+    if (hasMount && version === 1) values[`cgroup:${name}`] = folderOf(cgroup, name);
+  }
+  return values;
+}
+
+/** What fills the holes of a plan that any process has: its command, and the cgroups that it enters. */
+export function processValues({ args, env = [] }: SpecProcess, cgroup: Cgroup): Record<string, Argument> {
+  const values: Record<string, Argument> = { argv: [...args, 0], envp: [...env, 0] };
+  for (const { name, version } of cgroupViews([...cgroup.folders.keys()])) {
     // Version 1 has a file for one thread too: writing that takes no lock over all of the machine's threads, whose first
     // taker waits for a grace period of RCU, and the child is one thread.
-    values[`procs:${name}`] = `${folder}/${version === 1 ? "tasks" : "cgroup.procs"}`;
-    if (hasMount && version === 1) values[`cgroup:${name}`] = folder;
+    values[`procs:${name}`] = `${folderOf(cgroup, name)}/${version === 1 ? "tasks" : "cgroup.procs"}`;
   }
   return values;
 }

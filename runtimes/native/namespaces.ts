@@ -5,7 +5,7 @@ import { raiseLoopback } from "../../src/linux/loopback.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { quote } from "./steps.ts";
 
-const cloneFlags = {
+export const cloneFlags = {
   pid: f.CLONE_NEWPID,
   network: f.CLONE_NEWNET,
   mount: f.CLONE_NEWNS,

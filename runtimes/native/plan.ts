@@ -3,7 +3,6 @@ import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
-import type { Piped } from "../../src/linux/stdio_pipes.ts";
 import { makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
@@ -14,7 +13,7 @@ import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.t
 import { setRlimits } from "./rlimits.ts";
 import { pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
-import { arrangeStdio } from "./stdio.ts";
+import { arrangeStdio, type StdioKinds } from "./stdio.ts";
 import { clean } from "./steps.ts";
 import { setSysctls } from "./sysctl.ts";
 
@@ -24,7 +23,7 @@ export interface PlanOptions {
   readonly rootfs: Rootfs;
   /** An empty folder on the host, for the root to be mounted on in the child's own mount namespace. */
   readonly folder: string;
-  readonly stdio: Piped;
+  readonly stdio: StdioKinds;
   /** The hierarchies that the container has a cgroup in, and as what a mount of cgroups shows them. */
   readonly cgroups: readonly CgroupView[];
   readonly kinds: SourceKinds;
@@ -129,7 +128,7 @@ export function* enterCgroups(cgroups: readonly CgroupView[]): Generator<Operati
   }
 }
 
-function* setOomScore(score: number | null | undefined): Generator<Operation> {
+export function* setOomScore(score: number | null | undefined): Generator<Operation> {
   if (score === undefined || score === null) return;
   const why = `set oom_score_adj to ${score}`;
   const text = new TextEncoder().encode(String(score));

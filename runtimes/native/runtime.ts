@@ -20,7 +20,9 @@ import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
 import { StagedLaunch } from "./staged_launch.ts";
 import { Stages } from "../../src/linux/stages.ts";
-import { Pipes } from "../../src/linux/stdio_pipes.ts";
+import { noStreams, stdioKinds } from "./stdio.ts";
+import { Streams } from "./streams.ts";
+import { Processes } from "./processes.ts";
 import { Rights } from "./rights.ts";
 import { NativeTask } from "./task.ts";
 
@@ -50,7 +52,13 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   constructor(parts: NativeRuntimeParts) {
     const { kernel, folder, cgroups, cgroupParent } = parts;
     this.#parts = parts;
-    this.abilities = new Set<Ability>(["stats", "update", ...(cgroups.freezes ? ["pause"] as const : [])]);
+    this.abilities = new Set<Ability>([
+      "exec",
+      "resize",
+      "stats",
+      "update",
+      ...(cgroups.freezes ? ["pause"] as const : []),
+    ]);
     this.#stages = new Stages(kernel, parts.children);
     this.#networks = new NetworkNamespaces(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
@@ -95,10 +103,11 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
 
   async #create({ id, spec, rootfs, stdio, lazy }: CreateTask): Promise<Task> {
     const { kernel, children, cgroups, cgroupParent } = this.#parts;
-    const streams = { stdin: piped(stdio?.stdin), stdout: piped(stdio?.stdout), stderr: piped(stdio?.stderr) };
+    const terminal = spec.process.terminal === true;
+    const kinds = stdioKinds(kernel, terminal ? noStreams : stdio);
     const resources = spec.linux.resources ?? unlimited;
     const hierarchies = cgroups.hierarchies(resources);
-    const blueprint = this.#blueprints.get(spec, rootfs, streams, hierarchies);
+    const blueprint = this.#blueprints.get(spec, rootfs, kinds, hierarchies);
     const { namespaces } = blueprint.settings;
     const staged = lazy === true && !blueprint.needsStages ? undefined : blueprint.staged;
     // What is wrong with the plan is told before anything is made.
@@ -108,17 +117,18 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     const cgroup = reusable ? this.#pool.take(path, resources) : cgroups.create(path, resources);
     undo.defer(() => cgroup.remove());
-    const pipes = undo.adopt(new Pipes(kernel, streams), (made) => made.close());
+    const streams = new Streams(kernel, stdio ?? {}, terminal);
+    undo.defer(() => streams.close());
     const blueprints = this.#blueprints;
     const networks = this.#networks;
     const direct: Launch = {
       init: undefined,
       start() {
         // The blueprint may have made room for others since.
-        const { direct } = blueprints.get(spec, rootfs, streams, hierarchies);
+        const { direct } = blueprints.get(spec, rootfs, kinds, hierarchies);
         const network = namespaces.made.has("network") ? networks.take() ?? -1 : undefined;
         try {
-          direct.fill({ ...launchValues(spec, pipes.ends, cgroup), ...(network === undefined ? {} : { network }) });
+          direct.fill({ ...launchValues(spec, streams.ends, cgroup), ...(network === undefined ? {} : { network }) });
           return kernel.spawn(direct, { flags: cloneFlagsOf(namespaces) });
         } catch (error) {
           throw startFailure(id, spec, direct.program, error);
@@ -129,28 +139,46 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       close() {},
     };
     let launch = direct;
+    let take: (() => void) | undefined;
     if (staged !== undefined) {
-      const { ends } = pipes;
-      const values = launchValues(spec, ends, cgroup);
-      launch = await StagedLaunch.prepare(this.#stages, { id, spec, plan: staged, values, stdio: ends });
-      pipes.release();
+      const values = launchValues(spec, streams.ends, cgroup);
+      const { descriptors } = streams;
+      const prepared = await StagedLaunch.prepare(this.#stages, { id, spec, plan: staged, values, descriptors });
+      launch = prepared;
+      take = () => prepared.take();
+      undo.defer(() => prepared.abandon());
+      if (prepared.terminal !== undefined) streams.attach(this.#stages, prepared.terminal);
+      streams.release();
     }
+    const publish = (event: NewTaskEvent) => this.#events.publish(event);
+    const processes = new Processes({
+      id,
+      stages: this.#stages,
+      blueprints,
+      cgroup,
+      namespaces,
+      seccomp: spec.linux.seccomp,
+      oomScoreAdj: spec.process.oomScoreAdj,
+      publish,
+    });
     const task = new NativeTask({
       id,
       kernel,
       children,
       cgroups,
       cgroup,
-      pipes,
+      streams,
+      processes,
       initIsLast: namespaces.made.has("pid"),
       launch,
       keepCgroup: (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats),
-      publish: (event: NewTaskEvent) => this.#events.publish(event),
+      publish,
       onDelete: () => this.#tasks.delete(id),
     });
     undo.move();
+    take?.();
     this.#tasks.set(id, task);
-    this.#events.publish({ type: "create", id, pid: task.pid });
+    publish({ type: "create", id, pid: task.pid });
     return task;
   }
 
@@ -182,11 +210,6 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     cgroups.open(cgroupParent).tryRemove({ below: false });
     cgroups[Symbol.dispose]();
   }
-}
-
-function piped(stream: boolean | number = true): boolean {
-  if (typeof stream === "boolean") return stream;
-  throw new Failure("unimplemented", "cannot hand on a descriptor as a standard stream: not supported yet");
 }
 
 const unlimited = {};

@@ -1,10 +1,11 @@
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
-import { streamNames } from "../../src/linux/stdio_pipes.ts";
 import { init } from "../../src/linux/stub/layout.ts";
 import { takeNamespaces } from "./namespaces.ts";
 import { become, enterCgroups, furnish, mountRoot, type PlanOptions } from "./plan.ts";
+import { giveStdio } from "./stdio.ts";
+import { openTerminal } from "./terminal.ts";
 
 /**
  * A launch in stages: the same steps as `plan`, in parts between which the daemon has something to do. The process begins in
@@ -33,7 +34,10 @@ export function stagedPlan(spec: Spec, options: PlanOptions): StagedPlan {
       { syscall: "setsid", args: [], why: "leave the daemon's session" },
     ],
     mountRoot: [...mountRoot(options)],
-    furnish: [...furnish(spec, options)],
+    furnish: [
+      ...furnish(spec, options),
+      ...spec.process.terminal === true ? openTerminal(spec.process, identity.uid, { console: true }) : [],
+    ],
     start: [...become(spec, options)],
   };
 }
@@ -46,12 +50,4 @@ export function* hide(): Generator<Operation> {
   const why = "close the daemon's socket when something is executed";
   yield { syscall: "fcntl", args: [init.control, f.F_SETFD, f.FD_CLOEXEC], why };
   yield { syscall: "prctl", args: [f.PR_SET_DUMPABLE, 0, 0, 0, 0], why: "close the process to others' eyes" };
-}
-
-/** A program that opens /dev/stdout opens the pipe again, as its own user. */
-export function* giveStdio(stdio: PlanOptions["stdio"], uid: number): Generator<Operation> {
-  if (uid === 0) return;
-  for (const [index, name] of streamNames.entries()) {
-    if (stdio[name]) yield { syscall: "fchown", args: [index, uid, -1], why: `give ${name} to user ${uid}` };
-  }
 }

@@ -1,18 +1,28 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
-import type { Exit, Measures, Pauses, Task, TaskStats, TaskStatus, Updates } from "../../src/core/task.ts";
+import type {
+  ExecOptions,
+  Executes,
+  Exit,
+  Measures,
+  Pauses,
+  Process,
+  Resizes,
+  Task,
+  TaskStats,
+  TaskStatus,
+  TerminalSize,
+  Updates,
+} from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup, Cgroups, CgroupStats } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
-import { errno } from "../../src/linux/errno.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
-import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import type { Launch } from "./launch.ts";
-import type { Pipes } from "../../src/linux/stdio_pipes.ts";
-
-/** The highest signal. */
-const lastSignal = 64;
+import type { Processes } from "./processes.ts";
+import { checkSignal, sendSignal } from "./signal.ts";
+import type { Streams } from "./streams.ts";
 
 /** What a task is made of. It owns all of it. */
 export interface TaskParts {
@@ -21,7 +31,8 @@ export interface TaskParts {
   readonly children: Children;
   readonly cgroups: Cgroups;
   readonly cgroup: Cgroup;
-  readonly pipes: Pipes;
+  readonly streams: Streams;
+  readonly processes: Processes;
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
   readonly initIsLast: boolean;
   readonly launch: Launch;
@@ -33,7 +44,7 @@ export interface TaskParts {
 }
 
 /** A container that this process launched. */
-export class NativeTask implements Task, Measures, Pauses, Updates {
+export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Updates {
   readonly id: string;
   readonly #parts: TaskParts;
   readonly #exit = Promise.withResolvers<Exit>();
@@ -74,22 +85,22 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   get stdin(): WritableStream<Uint8Array> | undefined {
-    return this.#parts.pipes.stdin;
+    return this.#parts.streams.stdin;
   }
 
   get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
-    return this.#parts.pipes.stdout;
+    return this.#parts.streams.stdout;
   }
 
   get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
-    return this.#parts.pipes.stderr;
+    return this.#parts.streams.stderr;
   }
 
   async start(): Promise<void> {
     if (this.#status !== "created" || this.#started || this.#deleted !== undefined) {
       throw this.#wrongState("start", this.#deleted === undefined ? this.#status : "deleted");
     }
-    const { launch, pipes } = this.#parts;
+    const { launch, streams } = this.#parts;
     this.#started = true;
     try {
       const starting = launch.start();
@@ -102,10 +113,10 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
       this.#status = "stopped";
       this.#failed = true;
       this.#exit.reject(error);
-      if (this.#pidfd !== undefined) this.#signalInit(this.#pidfd, SIGKILL);
+      if (this.#pidfd !== undefined) sendSignal(this.#parts.kernel, this.#pidfd, SIGKILL, this.#name);
       throw error;
     } finally {
-      pipes.release();
+      streams.release();
     }
   }
 
@@ -125,32 +136,15 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   async kill(signal = SIGKILL, options: { readonly all?: boolean } = {}): Promise<void> {
-    if (!Number.isInteger(signal) || signal < 0 || signal > lastSignal) {
-      throw new Failure(
-        "invalid_argument",
-        `cannot send signal ${signal} to container ${JSON.stringify(this.id)}: want 0 to ${lastSignal}`,
-        { details: { signal } },
-      );
-    }
+    checkSignal(signal, this.#name);
     if (this.#status === "created" && this.#pid === undefined) throw this.#wrongState("signal", "created");
     // A cgroup of a deleted task may be another's by now.
     if (options.all === true && this.#deleted === undefined) this.#parts.cgroup.signal(signal);
-    else if (this.#pidfd !== undefined) this.#signalInit(this.#pidfd, signal);
+    else if (this.#pidfd !== undefined) sendSignal(this.#parts.kernel, this.#pidfd, signal, this.#name);
     if (signal !== SIGKILL || this.#pidfd === undefined) return;
     this.#killed = true;
     // Version 1 freezes processes so that not even this signal reaches them.
     if (this.#altered) this.#parts.cgroups.thaw(this.#parts.cgroup);
-  }
-
-  #signalInit(pidfd: number, signal: number): void {
-    const result = this.#parts.kernel.attempt("pidfd_send_signal", pidfd, signal, 0, 0);
-    if (result < 0 && result !== -errno.ESRCH) {
-      throw syscallFailure(
-        `cannot send signal ${signal} to container ${JSON.stringify(this.id)}`,
-        "pidfd_send_signal",
-        result,
-      );
-    }
   }
 
   pause(): Promise<void> {
@@ -192,6 +186,28 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
     });
   }
 
+  async exec(options: ExecOptions): Promise<Process> {
+    const { processes } = this.#parts;
+    if (this.#status !== "running" || this.#pidfd === undefined || this.#killed) {
+      throw this.#wrongState("execute in", this.#killed ? "being killed" : this.#status);
+    }
+    try {
+      return await processes.exec(options, this.#pidfd);
+    } catch (error) {
+      // Whatever step met with the container's end.
+      if (!this.#running || this.#killed) throw this.#wrongState("execute in", this.#status);
+      throw error;
+    }
+  }
+
+  processes(): readonly Process[] {
+    return this.#parts.processes.list();
+  }
+
+  async resize(size: TerminalSize): Promise<void> {
+    this.#parts.streams.resize(size, this.#name);
+  }
+
   async stats(): Promise<TaskStats> {
     this.#needProcess("read the resources of");
     const { oomKills: _, ...stats } = this.#parts.cgroup.stats();
@@ -203,8 +219,17 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
     return [...this.#parts.cgroup.pids()];
   }
 
+  /** Whether init is there, and has been started. */
+  get #running(): boolean {
+    return this.#status === "running" || this.#status === "paused";
+  }
+
+  get #name(): string {
+    return `container ${JSON.stringify(this.id)}`;
+  }
+
   #needProcess(action: string): void {
-    if (this.#status !== "running" && this.#status !== "paused") throw this.#wrongState(action, this.#status);
+    if (!this.#running) throw this.#wrongState(action, this.#status);
   }
 
   /** Does something when what was asked for before is done. */
@@ -219,10 +244,12 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   async #delete(): Promise<Exit | undefined> {
-    const { cgroup, pipes, initIsLast, keepCgroup, launch, onDelete } = this.#parts;
+    const { cgroup, streams, initIsLast, keepCgroup, launch, onDelete, processes } = this.#parts;
     let exit: Exit | undefined;
     try {
       if (this.#pidfd !== undefined) await this.kill();
+      // Before init, whose end the kernel tells only when they are reaped.
+      await processes.clear();
       launch.close();
       await this.#reaped;
       if (this.#started && !this.#failed) exit = await this.#exit.promise;
@@ -236,7 +263,7 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
         );
       }
     } finally {
-      pipes.close();
+      await streams.close();
       if (!initIsLast) await cgroup.kill();
       await this.#turn;
       const kept = !this.#altered && this.#stats !== undefined && keepCgroup(this.#stats);
@@ -248,9 +275,11 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   #ended({ code, signal }: ChildExit): void {
-    const { cgroup, kernel, pipes } = this.#parts;
+    const { cgroup, kernel, streams, processes, initIsLast } = this.#parts;
     this.#status = "stopped";
-    pipes.end();
+    streams.end();
+    // They end with it, in whatever pid namespace they are.
+    if (!initIsLast) processes.kill();
     if (this.#pidfd !== undefined) kernel.attempt("close", this.#pidfd);
     this.#pidfd = undefined;
     try {
@@ -269,7 +298,7 @@ export class NativeTask implements Task, Measures, Pauses, Updates {
   }
 
   #wrongState(action: string, state: string): Failure {
-    return new Failure("failed_precondition", `cannot ${action} container ${JSON.stringify(this.id)}: it is ${state}`, {
+    return new Failure("failed_precondition", `cannot ${action} ${this.#name}: it is ${state}`, {
       details: { id: this.id, status: state },
     });
   }

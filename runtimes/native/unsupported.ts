@@ -3,7 +3,6 @@ import type { Spec } from "../../src/core/spec.ts";
 
 /** What a spec can ask for and this runtime cannot do. A spec that asks is refused: nothing is left out silently. */
 const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])[] = [
-  ["process.terminal", ({ process }) => process.terminal],
   ["process.apparmorProfile", ({ process }) => process.apparmorProfile],
   ["process.selinuxLabel", ({ process }) => process.selinuxLabel],
   ["process.scheduler", ({ process }) => process.scheduler],

@@ -42,6 +42,8 @@ export class Stage {
   #process: Spawned;
   #open = true;
   #owned = true;
+  /** Resolves when the process that was left to itself is gone. */
+  #left: Promise<unknown> | undefined;
 
   /** @param control a socket to the process. */
   constructor(stages: Stages, control: number, process: Spawned) {
@@ -97,10 +99,10 @@ export class Stage {
   async descriptor(program: Program, values: Values = {}): Promise<number> {
     const { encoded, reply } = this.#send(program, values);
     const first = await this.#receive(1, defaultTimeoutMs);
-    const rest = first === undefined || first.descriptor !== undefined
-      ? await this.#receive(reply, defaultTimeoutMs)
-      : await this.#receive(reply - 1, defaultTimeoutMs);
+    const length = first?.descriptor === undefined ? reply - 1 : reply;
+    const rest = first === undefined ? undefined : await this.#receive(length, defaultTimeoutMs);
     if (first === undefined || rest === undefined) throw this.#gone();
+    if (rest.pid !== this.#process.pid) this.#follow(rest.pid);
     if (first.descriptor !== undefined) {
       this.#results(program, encoded, rest.bytes);
       return first.descriptor;
@@ -112,6 +114,13 @@ export class Stage {
     throw new Failure("internal", "the process sent no descriptor");
   }
 
+  /** Gives the process a last program, at whose end it ends, and does not wait for that. */
+  leave(program: Program, values: Values = {}): void {
+    this.#send(program, values);
+    this.#close();
+    this.#left = this.#reap(this.#process.pidfd).catch(() => {}).then(() => this.#owned = false);
+  }
+
   /**
    * Kills the process and resolves when it is gone. May be called more than once. A process that was given away ends by
    * itself when it comes to wait for a program.
@@ -119,10 +128,11 @@ export class Stage {
   async abandon(): Promise<void> {
     this.#close();
     if (!this.#owned) return;
+    const { pidfd } = this.#process;
+    this.#stages.kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
+    if (this.#left !== undefined) return void await this.#left;
     this.#owned = false;
-    const { kernel } = this.#stages;
-    kernel.attempt("pidfd_send_signal", this.#process.pidfd, f.SIGKILL, 0, 0);
-    await this.#reap(this.#process.pidfd);
+    await this.#reap(pidfd);
   }
 
   /** Lays a program out for the process and sends it. */

@@ -1,4 +1,5 @@
 import type { Host } from "../core/host.ts";
+import { F_DUPFD_CLOEXEC } from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
 import { pipe } from "./pipe.ts";
 
@@ -7,6 +8,13 @@ export interface Piped {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
+}
+
+/** The same, or descriptors of this process's own. */
+export interface StdioSources {
+  readonly stdin: boolean | number;
+  readonly stdout: boolean | number;
+  readonly stderr: boolean | number;
 }
 
 export const streamNames = ["stdin", "stdout", "stderr"] as const;
@@ -34,13 +42,22 @@ export class Pipes {
   #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
 
-  /** @throws resource_exhausted when there are too many descriptors; none is left open then. */
-  constructor(kernel: Kernel, stdio: Piped) {
+  /**
+   * @param stdio of a descriptor, a copy is taken.
+   * @throws resource_exhausted when there are too many descriptors; none is left open then.
+   */
+  constructor(kernel: Kernel, stdio: StdioSources) {
     this.#kernel = kernel;
     this.#host = kernel.host;
     try {
       for (const name of streamNames) {
-        if (!stdio[name]) continue;
+        const source = stdio[name];
+        if (typeof source === "number") {
+          // Never one of the first three, which are overwritten one after the other.
+          this.#ends = { ...this.#ends, [name]: kernel.call("fcntl", source, F_DUPFD_CLOEXEC, 3) };
+          continue;
+        }
+        if (!source) continue;
         const { read, write } = pipe(kernel);
         this.#ends = { ...this.#ends, [name]: name === "stdin" ? read : write };
         this.#own[name] = name === "stdin" ? write : read;

@@ -169,7 +169,6 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
 
   const spec = specFor(["true"]);
   const unsupported: readonly (readonly [field: string, spec: Spec])[] = [
-    ["process.terminal", { ...spec, process: { ...spec.process, terminal: true } }],
     ["process.apparmorProfile", { ...spec, process: { ...spec.process, apparmorProfile: "x" } }],
     ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
     ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],

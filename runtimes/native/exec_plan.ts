@@ -1,0 +1,59 @@
+import type { SpecProcess } from "../../src/core/spec.ts";
+import type { Operation, Program } from "../../src/linux/program.ts";
+import type { CgroupView } from "./mounts.ts";
+import { cloneFlags, goOnInChild, type Namespaces } from "./namespaces.ts";
+import { become, type BecomeOptions, enterCgroups, setOomScore } from "./plan.ts";
+import { hide } from "./staged_plan.ts";
+import { giveStdio, type StdioKinds } from "./stdio.ts";
+import { openTerminal } from "./terminal.ts";
+
+/** Where the process finds the pidfd of the container's init. */
+export const initDescriptor = 3;
+
+export interface ExecPlanOptions extends BecomeOptions {
+  /** The container's. */
+  readonly namespaces: Namespaces;
+  readonly cgroups: readonly CgroupView[];
+  readonly stdio: StdioKinds;
+}
+
+/** How one more process comes into a container: first inside, then the user's. */
+export interface ExecPlan {
+  readonly enter: Program;
+  readonly start: Program;
+}
+
+/**
+ * Plans one more process of a container. It begins with nothing of the daemon in it. What needs the
+ * host's files comes first; then all of the container's namespaces at once, by the descriptor of its init, so that it is the
+ * right container however old its process id is.
+ */
+export function execPlan(process: SpecProcess, options: ExecPlanOptions): ExecPlan {
+  const { settings: { identity } } = options;
+  return {
+    enter: [
+      ...hide(),
+      ...giveStdio(options.stdio, identity.uid),
+      ...enterCgroups(options.cgroups),
+      ...setOomScore(process.oomScoreAdj),
+      ...enterContainer(options.namespaces),
+      { syscall: "setsid", args: [], why: "leave the daemon's session" },
+      { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" },
+      ...process.terminal === true ? openTerminal(process, identity.uid, { console: false }) : [],
+    ],
+    start: [...become({ process }, options)],
+  };
+}
+
+/** Joins the namespaces of the process whose pidfd is at `initDescriptor`. */
+export function* enterContainer({ made, joined }: Namespaces): Generator<Operation> {
+  const types = [...made, ...joined.keys()];
+  const flags = types.reduce((all, type) => all | cloneFlags[type], 0);
+  yield {
+    syscall: "setns",
+    args: [initDescriptor, flags],
+    why: `join the container's namespaces: ${types.join(", ")}`,
+  };
+  yield { syscall: "close", args: [initDescriptor], why: "let go of the container's init" };
+  if (types.includes("pid") || types.includes("time")) yield* goOnInChild("enter the container's pid namespace");
+}

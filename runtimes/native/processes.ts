@@ -1,0 +1,133 @@
+import { checkContainerId } from "../../src/core/container_id.ts";
+import { Failure } from "../../src/core/errors.ts";
+import type { Seccomp } from "../../src/core/spec.ts";
+import type { ExecOptions, Process } from "../../src/core/task.ts";
+import type { NewTaskEvent } from "../../src/core/task_events.ts";
+import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
+import type { Spawned } from "../../src/linux/kernel.ts";
+import type { Program } from "../../src/linux/program.ts";
+import type { Stages } from "../../src/linux/stages.ts";
+import type { Blueprints } from "./blueprints.ts";
+import { execPlan, initDescriptor } from "./exec_plan.ts";
+import { execFailure } from "./failure.ts";
+import { identityOf } from "./identity.ts";
+import { cgroupViews, processValues } from "./launch_values.ts";
+import type { Namespaces } from "./namespaces.ts";
+import { NativeProcess } from "./process.ts";
+import { rlimitsOf } from "./rlimits.ts";
+import { noStreams, stdioKinds } from "./stdio.ts";
+import { Streams } from "./streams.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+/** What the processes of one container have in common. */
+export interface ProcessesParts {
+  readonly stages: Stages;
+  readonly blueprints: Blueprints;
+  readonly cgroup: Cgroup;
+  readonly namespaces: Namespaces;
+  readonly seccomp: Seccomp | null | undefined;
+  /** What a process has that does not say it. */
+  readonly oomScoreAdj: number | null | undefined;
+  /** The container's id. */
+  readonly id: string;
+  readonly publish: (event: NewTaskEvent) => void;
+}
+
+/** The processes of a container beside its init. */
+export class Processes {
+  readonly #parts: ProcessesParts;
+  readonly #processes = new Map<string, NativeProcess>();
+  readonly #starting = new Map<string, Promise<NativeProcess>>();
+
+  constructor(parts: ProcessesParts) {
+    this.#parts = parts;
+  }
+
+  list(): readonly Process[] {
+    return [...this.#processes.values()];
+  }
+
+  /**
+   * Starts one more.
+   * @param init the pidfd of the container's init.
+   * @throws as `Executes.exec`; nothing is left then.
+   */
+  async exec(options: ExecOptions, init: number): Promise<NativeProcess> {
+    const { id } = options;
+    checkContainerId(id, "process");
+    if (this.#processes.has(id) || this.#starting.has(id)) {
+      throw new Failure("already_exists", `cannot start process ${JSON.stringify(id)}: there is one of this id`);
+    }
+    const started = this.#start(options, init);
+    this.#starting.set(id, started);
+    try {
+      return await started;
+    } finally {
+      this.#starting.delete(id);
+    }
+  }
+
+  /** Kills those that run. */
+  kill(): void {
+    for (const each of this.#processes.values()) each.kill().catch(() => {});
+  }
+
+  /** Kills and deletes all, those that are being started too. */
+  async clear(): Promise<void> {
+    await Promise.allSettled(this.#starting.values());
+    await Promise.all(Array.from(this.#processes.values(), (each) => each.delete()));
+  }
+
+  async #start({ id, process: spec, stdio }: ExecOptions, init: number): Promise<NativeProcess> {
+    const { stages, blueprints, cgroup, namespaces, publish } = this.#parts;
+    const { kernel } = stages;
+    const terminal = spec.terminal === true;
+    refuseUnsupported({ ociVersion: "1.2.0", process: spec, linux: {} });
+    const settings = { identity: identityOf(spec), rlimits: rlimitsOf(spec) };
+    blueprints.rights.check(spec, settings.identity, settings.rlimits);
+    const plan = execPlan({ oomScoreAdj: this.#parts.oomScoreAdj, ...spec }, {
+      settings,
+      namespaces,
+      cgroups: cgroupViews([...cgroup.folders.keys()]),
+      stdio: stdioKinds(kernel, terminal ? noStreams : stdio),
+      lastCapability: blueprints.rights.lastCapability,
+      seccomp: blueprints.filter(this.#parts.seccomp),
+    });
+    await using undo = new AsyncDisposableStack();
+    const streams = new Streams(kernel, stdio ?? {}, terminal);
+    undo.defer(() => streams.close());
+    publish({ type: "exec-added", id: this.#parts.id, process: id });
+    const values = processValues(spec, cgroup);
+    let program: Program = plan.enter;
+    try {
+      const stage = stages.spawn(new Map([...streams.descriptors, [initDescriptor, init]]));
+      undo.defer(() => stage.abandon());
+      if (terminal) streams.attach(stages, await stage.descriptor(program, values));
+      else await stage.run(program, values);
+      program = plan.start;
+      await stage.execute(program, values);
+      streams.release();
+      undo.move();
+      return this.#started(id, stage.release(), streams);
+    } catch (error) {
+      throw execFailure(id, spec, program, error);
+    }
+  }
+
+  #started(id: string, spawned: Spawned, streams: Streams): NativeProcess {
+    const { stages: { kernel, children }, publish } = this.#parts;
+    const task = this.#parts.id;
+    publish({ type: "exec-started", id: task, process: id, pid: spawned.pid });
+    const started = new NativeProcess({
+      id,
+      kernel,
+      children,
+      process: spawned,
+      streams,
+      onExit: (exit) => publish({ type: "exit", id: task, pid: spawned.pid, exit, process: id }),
+      onDelete: () => this.#processes.delete(id),
+    });
+    this.#processes.set(id, started);
+    return started;
+  }
+}
