@@ -20,6 +20,28 @@ export interface ListenOptions {
   readonly port?: number;
   /** Path of a Unix socket, in place of `hostname` and `port`. A stale file there is the caller's to remove. */
   readonly path?: string;
+  /**
+   * How long a connection may be without a request: until the head of its first one is whole, and between two. Default
+   * 30 s. Hosts look at it from time to time, so that it may take half as long again; Bun gives a new TCP connection 10 s
+   * whatever is said here, and sets no limit on Unix sockets.
+   */
+  readonly headTimeoutMs?: number;
+}
+
+/** The limit of `ListenOptions.headTimeoutMs` where none is given. */
+export const defaultHeadTimeoutMs = 30_000;
+
+/** One end of a TCP connection. */
+export interface PeerAddress {
+  /** An IPv4 or IPv6 address without brackets; an IPv4 one that came over an IPv6 listener is written as IPv4. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What a request came over. */
+export interface Connection {
+  /** Its other end; undefined on a Unix socket, or where the client has gone already. */
+  peer(): PeerAddress | undefined;
 }
 
 export interface Listener {
@@ -37,7 +59,7 @@ export interface Listener {
  * the request's body waits to be read, its going is seen only behind that part. An error in the response's body stream
  * cuts the connection, so that the client sees a broken answer and never a short one. A handler that throws is a 500.
  */
-export type FetchHandler = (request: Request) => Response | Promise<Response>;
+export type FetchHandler = (request: Request, connection: Connection) => Response | Promise<Response>;
 
 /** The duties of an adapter. */
 export interface Host {

@@ -1,8 +1,9 @@
-import type { Host } from "../core/host.ts";
+import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import type { Libc } from "./address_space.ts";
 import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
 import { Bun, bunFetch, type BunServer } from "./bun_shapes.ts";
 import { connectFailure, defaultHostname, guarded, listenFailure } from "./http_failures.ts";
+import { peerAddress } from "./peer_address.ts";
 
 /**
  * Reads a descriptor through `Bun.file`: Bun's `node:net` never reads a pipe. Bun makes a descriptor of its own as the
@@ -57,13 +58,23 @@ export const serve: Host["serve"] = async (options, handler) => {
   const address = options.path === undefined
     ? { hostname: options.hostname ?? defaultHostname, port: options.port ?? 0 }
     : { unix: options.path };
+  const answer = guarded(handler);
+  // On a Unix socket Bun keeps its limit while a request is answered, and cuts it.
+  const idleSeconds = options.path === undefined
+    ? Math.min(255, Math.ceil((options.headTimeoutMs ?? defaultHeadTimeoutMs) / 1000))
+    : 0;
   let server: BunServer;
   try {
     server = Bun.serve({
       ...address,
-      fetch: guarded(handler),
-      // Bun would cut connections after 10 s of silence, and refuse bodies over 128 MiB.
-      idleTimeout: 0,
+      async fetch(request, server) {
+        // Bun's limit is one of silence, over all of a connection: it is lifted while a request is answered.
+        server.timeout(request, 0);
+        const response = await answer(request, { peer: () => peerAddress(server.requestIP(request)) });
+        return beforeEnd(response, () => server.timeout(request, idleSeconds));
+      },
+      idleTimeout: idleSeconds,
+      // Bun would refuse bodies over 128 MiB.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       development: false,
       reusePort: false,
@@ -76,3 +87,23 @@ export const serve: Host["serve"] = async (options, handler) => {
     close: ({ force } = {}) => server.stop(force ?? false),
   };
 };
+
+/** A response that calls back as the last of it is handed over: from then on its request is not known any more. */
+function beforeEnd(response: Response, callback: () => void): Response {
+  // What has a length is whole, and its body's own bytes, which are sent without a stream.
+  if (response.headers.has("content-length") || response.body === null) {
+    callback();
+    return response;
+  }
+  const reader = response.body.getReader();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (!done) return controller.enqueue(value);
+      callback();
+      controller.close();
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+  return new Response(body, response);
+}

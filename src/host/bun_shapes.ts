@@ -7,6 +7,7 @@ export interface BunServer {
   readonly port: number | undefined;
   stop(force?: boolean): Promise<void>;
   timeout(request: Request, seconds: number): void;
+  requestIP(request: Request): { readonly address: string; readonly port: number } | null;
 }
 
 export interface BunServeOptions {

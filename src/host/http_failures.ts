@@ -1,5 +1,5 @@
 import { type ErrorCode, Failure, messageOf } from "../core/errors.ts";
-import type { FetchHandler, ListenOptions } from "../core/host.ts";
+import type { Connection, FetchHandler, ListenOptions } from "../core/host.ts";
 
 const listenCodes: Readonly<Record<string, ErrorCode>> = {
   EADDRINUSE: "unavailable",
@@ -38,10 +38,10 @@ export function connectFailure(path: string, request: Request, error: unknown): 
 }
 
 /** A handler whose failure is a bare 500: what went wrong is reported here and told to no client. */
-export function guarded(handler: FetchHandler): (request: Request) => Promise<Response> {
-  return async (request) => {
+export function guarded(handler: FetchHandler): (request: Request, connection: Connection) => Promise<Response> {
+  return async (request, connection) => {
     try {
-      return await handler(request);
+      return await handler(request, connection);
     } catch (error) {
       console.error(`cannot answer ${request.method} ${request.url}:`, error);
       return new Response("internal error\n", { status: 500 });

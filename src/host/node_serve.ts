@@ -1,26 +1,31 @@
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { createServer, type ServerResponse } from "node:http";
-import type { Host } from "../core/host.ts";
+import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
+import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
+import { peerAddress } from "./peer_address.ts";
 
 /** @see Host.serve */
 export const serve: Host["serve"] = async (options, handler) => {
   const answer = guarded(handler);
   // The package makes the `Request`. The response is sent here: the package would end a broken body cleanly, with the
   // error's text, and wait a millisecond for a second chunk.
-  const listener = getRequestListener(async (request, { outgoing }) => {
-    await send(await answer(request), outgoing as ServerResponse);
+  const listener = getRequestListener(async (request, { incoming, outgoing }) => {
+    const { socket } = incoming;
+    const peer = () => peerAddress({ address: socket.remoteAddress, port: socket.remotePort });
+    await send(await answer(request, { peer }), outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
   }, { overrideGlobalObjects: false });
-  // No limit on how long a request takes: its handler has one. Its head has to come, though; by default the one limit
-  // would set the other.
-  const server = createServer({ requestTimeout: 0, headersTimeout: 30_000, keepAliveTimeout: 75_000 }, listener);
+  // No limit on how long a request takes: its handler has one. Its head has to come, though: see below.
+  const headTimeoutMs = options.headTimeoutMs ?? defaultHeadTimeoutMs;
+  const server = createServer({ requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: headTimeoutMs }, listener);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(listenFailure(options, error)));
     if (options.path !== undefined) server.listen(options.path, resolve);
     else server.listen(options.port ?? 0, options.hostname ?? defaultHostname, resolve);
   });
+  limitHeads(server, headTimeoutMs);
   const address = server.address();
   return {
     port: address !== null && typeof address === "object" ? address.port : undefined,
