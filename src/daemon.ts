@@ -70,7 +70,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   registry.get("runtime", defaults.runtime);
   registry.get("snapshotter", defaults.snapshotter || undefined);
 
-  const events = new EventBus(onError);
+  const events = new EventBus(onError, { opening: metadata.opening });
   const content = registry.get<ContentStore>("content");
   const lock = new SharedLock();
   const images = new Images({
@@ -152,18 +152,21 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   }, pruneEveryMs);
   undo.defer(() => clearInterval(pruning));
 
+  const closing = new AbortController();
   const api: ApiParts = {
     functions,
     images,
     tasks,
     containers,
+    events,
     monitor,
     host,
     plugins: () => registry.list(),
     info: { root: config.root, run: config.run, ...defaults, startedAt: new Date() },
+    closing: closing.signal,
     onError,
   };
-  return new Daemon({ host, config, api, functions, resources: undo.move() });
+  return new Daemon({ host, config, api, functions, closing, resources: undo.move() });
 }
 
 interface DaemonParts {
@@ -171,6 +174,8 @@ interface DaemonParts {
   readonly config: Config;
   readonly api: ApiParts;
   readonly functions: Functions;
+  /** Ends the answers that have no end of their own. */
+  readonly closing: AbortController;
   /** Closed last, in reverse. */
   readonly resources: AsyncDisposableStack;
 }
@@ -219,6 +224,7 @@ class Daemon implements DaemonHandle {
   async drain(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
     await Promise.all([this.#parts.functions.drain(deadline), this.#parts.api.containers.drain(deadline)]);
+    this.#parts.closing.abort();
     // The last answers are on their way still.
     const sent = Promise.all(this.#listeners.map((listener) => listener.close()));
     await Promise.race([sent, new Promise((resolve) => setTimeout(resolve, lastAnswersMs))]);
@@ -232,6 +238,7 @@ class Daemon implements DaemonHandle {
   async #close(): Promise<void> {
     // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
     await this.#parts.functions.drain(AbortSignal.abort());
+    this.#parts.closing.abort();
     await Promise.all(this.#listeners.map((listener) => listener.close({ force: true })));
     if (this.#listeners.length > 0) rmSync(socketPath(this.#parts.config), { force: true });
     await this.#parts.resources.disposeAsync();

@@ -4,6 +4,7 @@ import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { containerRoutes } from "./containers.ts";
 import { problemResponse } from "./errors.ts";
+import { eventRoutes } from "./events.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
@@ -55,6 +56,7 @@ export function createApp(parts: ApiParts, access: Access) {
       });
     })
     .route("/v1/containers", containerRoutes(parts))
+    .route("/v1/events", eventRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))

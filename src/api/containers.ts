@@ -4,18 +4,14 @@ import { ContainerInputSchema, ContainerResourcesSchema, LabelsSchema } from "..
 import { frameType } from "../core/stdio_frames.ts";
 import { byteStream } from "./byte_stream.ts";
 import { logBytes } from "./container_logs.ts";
-import { countField, flagField, json, labelsField, namespaceField, query } from "./input.ts";
-import { jsonLines } from "./json_lines.ts";
+import { countField, flagField, json, labelsField, namespaceField, query, signalField } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
+import { statsLines } from "./stats_lines.ts";
 
 const scope = query(v.strictObject({ namespace: namespaceField }));
-const signalField = v.optional(v.pipe(v.string(), v.maxLength(16)));
 const timeField = v.optional(
   v.pipe(v.string(), v.isoTimestamp("a time as 2026-01-31T12:00:00Z"), v.transform((text) => Date.parse(text))),
 );
-/** Milliseconds between two lines of figures. */
-const statsEveryMs = 1000;
-
 /** `/v1/containers`: containers that live on. Each is named by its id, the beginning of it, or its name. */
 export function containerRoutes({ containers }: ApiParts) {
   return new Hono()
@@ -101,18 +97,9 @@ export function containerRoutes({ containers }: ApiParts) {
     })
     // JSON lines, one each second, until the container ends.
     .get("/:id/stats/stream", scope, async (c) => {
-      const { namespace } = c.req.valid("query");
-      const live = await containers.live(namespace, c.req.param("id"), "measure");
-      await containers.stats(namespace, live.task.id);
-      return jsonLines(async (write, signal) => {
-        while (!signal.aborted && live.task.status !== "stopped") {
-          // It may end in between; then this was its last line.
-          const stats = await containers.stats(namespace, live.task.id).catch(() => undefined);
-          if (stats === undefined) return;
-          write({ at: new Date(), ...stats });
-          await pause(statsEveryMs, live.ended, signal);
-        }
-      });
+      return await statsLines(
+        (await containers.live(c.req.valid("query").namespace, c.req.param("id"), "measure")).task,
+      );
     })
     // The bytes as they came; with `Accept: application/vnd.mayfly.stdio`, as frames that tell stdout from stderr.
     .get(
@@ -146,18 +133,4 @@ export function containerRoutes({ containers }: ApiParts) {
         return c.body(body, 200, { "content-type": frames ? frameType : "application/octet-stream" });
       },
     );
-}
-
-/** Waits for a time, an end or a signal, whichever comes first. */
-async function pause(ms: number, ended: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const over = Promise.withResolvers<void>();
-  const timer = setTimeout(over.resolve, ms);
-  const onAbort = () => over.resolve();
-  signal.addEventListener("abort", onAbort);
-  try {
-    await Promise.race([over.promise, ended]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
 }

@@ -27,16 +27,26 @@ export const flagField = v.optional(
 export const countField = (max = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.string(), v.digits("a whole number"), v.transform(Number), v.maxValue(max));
 
-const label = v.pipe(v.string(), v.minLength(1), v.maxLength(4096));
+/** A field that may be given up to 64 times. */
+export const textsField = (maxLength: number) => {
+  const text = v.pipe(v.string(), v.minLength(1), v.maxLength(maxLength));
+  return v.optional(
+    v.pipe(
+      v.union([v.pipe(v.array(text), v.maxLength(64)), text]),
+      v.transform((given): readonly string[] => typeof given === "string" ? [given] : given),
+    ),
+    [],
+  );
+};
 
-/** `?label=name` or `?label=name=value`, up to 64 times: all of them have to fit. */
-export const labelsField = v.optional(
-  v.pipe(
-    v.union([v.pipe(v.array(label), v.maxLength(64)), label]),
-    v.transform((given): readonly string[] => typeof given === "string" ? [given] : given),
-  ),
-  [],
-);
+/** Settings in the query, as JSON, where the body is something else. */
+export const settingsField = v.pipe(v.string(), v.maxLength(256 * 1024), v.parseJson());
+
+/** `?label=name` or `?label=name=value`: all of them have to fit. */
+export const labelsField = textsField(4096);
+
+/** `?signal=TERM`, `SIGTERM` or `15` */
+export const signalField = v.optional(v.pipe(v.string(), v.maxLength(16)));
 
 /** Parses the query; a field that the schema does not know is refused. */
 export function query<Schema extends v.GenericSchema<object, object>>(

@@ -1,3 +1,4 @@
+import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { PluginInfo } from "../core/plugin.ts";
@@ -12,6 +13,7 @@ export interface ApiParts {
   readonly images: Images;
   readonly tasks: Tasks;
   readonly containers: Containers;
+  readonly events: Events;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
   /** Every plugin with its state. */
@@ -24,6 +26,8 @@ export interface ApiParts {
     readonly snapshotter: string;
     readonly startedAt: Date;
   };
+  /** Aborts when the daemon closes: answers without an end of their own end then. */
+  readonly closing: AbortSignal;
   /** Told of errors that are no caller's fault, so that they are logged. */
   readonly onError: (error: unknown, what: string) => void;
 }

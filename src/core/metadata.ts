@@ -9,6 +9,8 @@ import type { SnapshotStore } from "./snapshotter.ts";
 export interface Metadata {
   /** The id of the root folder this belongs to; garbage collection refuses to run where they differ. */
   readonly rootId: string;
+  /** How often the root folder has been opened, this time included. */
+  readonly opening: number;
   /** Why garbage collection may not run here, and how to go on; undefined where it may. */
   readonly conflict: string | undefined;
   readonly namespaces: NamespaceStore;

@@ -9,6 +9,7 @@ import { LibsqlInvocationStore } from "./invocations.ts";
 import { LibsqlLeaseStore } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
+import { countOpening } from "./opening.ts";
 import { identifyRoot, type RootIdentity } from "./root_id.ts";
 import { LibsqlSnapshotStore } from "./snapshots.ts";
 
@@ -34,12 +35,14 @@ export async function openMetadata(options: OpenMetadataOptions): Promise<Libsql
   }
   await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
   const identity = await identifyRoot(durable, options.root);
-  return new LibsqlMetadata({ durable, relaxed, definitions, identity, owned: opened.move() });
+  const opening = await countOpening(durable);
+  return new LibsqlMetadata({ durable, relaxed, definitions, identity, opening, owned: opened.move() });
 }
 
 /** Metadata in a libSQL file, its definitions there or behind a URL. */
 export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly rootId: string;
+  readonly opening: number;
   readonly conflict: string | undefined;
   readonly namespaces: LibsqlNamespaceStore;
   readonly images: LibsqlImageStore;
@@ -51,17 +54,19 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly #relaxed: Database;
   readonly #owned: AsyncDisposableStack;
 
-  constructor({ durable, relaxed, definitions, identity, owned }: {
+  constructor({ durable, relaxed, definitions, identity, opening, owned }: {
     readonly durable: Database;
     readonly relaxed: Database;
     readonly definitions: Database;
     readonly identity: RootIdentity;
+    readonly opening: number;
     readonly owned: AsyncDisposableStack;
   }) {
     this.#durable = durable;
     this.#relaxed = relaxed;
     this.#owned = owned;
     this.rootId = identity.id;
+    this.opening = opening;
     this.conflict = identity.conflict;
     this.namespaces = new LibsqlNamespaceStore({ definitions, local: durable });
     this.images = new LibsqlImageStore(definitions);

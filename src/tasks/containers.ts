@@ -18,12 +18,14 @@ import { parseSignal } from "../core/signal.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { type Spec, SpecSchema } from "../core/spec.ts";
 import { demand, type Task, type TaskStats } from "../core/task.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import { SIGKILL } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { ContainerLog } from "./container_log.ts";
 import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
 import type { IngredientSource } from "./ingredients.ts";
 import { killSoon } from "./kill_soon.ts";
+import { hasLabels } from "./labels.ts";
 import { LiveContainer } from "./live_container.ts";
 import type { LogRecord } from "./log_records.ts";
 import { logFolders, removeLog } from "./log_segments.ts";
@@ -148,7 +150,7 @@ export class Containers implements AsyncDisposable {
   /** The newest first. */
   async list(namespace: string, { all = false, labels = [] }: ContainerFilter = {}): Promise<readonly ContainerInfo[]> {
     const kept = (await this.#parts.store.list(namespace)).filter(isKept);
-    return kept.filter((container) => fits(container.labels, labels)).map((container) => this.#describe(container))
+    return kept.filter((container) => hasLabels(container.labels, labels)).map((container) => this.#describe(container))
       .filter(({ status }) => all || status === "running" || status === "paused")
       .sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime());
   }
@@ -535,13 +537,6 @@ function isKept(container: Container): container is Kept {
   return container.settings !== undefined && container.snapshotKey !== undefined;
 }
 
-function fits(labels: Readonly<Record<string, string>>, wanted: readonly string[]): boolean {
-  return wanted.every((filter) => {
-    const equals = filter.indexOf("=");
-    return equals < 0 ? labels[filter] !== undefined : labels[filter.slice(0, equals)] === filter.slice(equals + 1);
-  });
-}
-
 function told({ id, name, image, labels }: Container) {
   return { containerId: id, name, image, labels };
 }
@@ -567,22 +562,6 @@ async function stopLive(live: LiveContainer, signal: number, graceMs: number): P
     await live.ended;
   } finally {
     clearTimeout(timer);
-  }
-}
-
-/** @throws aborted when the signal comes first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise;
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(new Failure("aborted", "the caller went away", { cause: signal.reason }));
-  if (signal.aborted) onAbort();
-  signal.addEventListener("abort", onAbort);
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    // Where the other came first, nobody looks at this one any more.
-    aborted.promise.catch(() => {});
   }
 }
 

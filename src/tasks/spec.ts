@@ -141,7 +141,7 @@ function argsOf(config: NonNullable<ImageConfig["config"]>, settings: SpecSettin
 }
 
 /** Only root has them from the start, as `execve` would have it. */
-function capabilitiesOf(uid: number): SpecProcess["capabilities"] {
+export function capabilitiesOf(uid: number): SpecProcess["capabilities"] {
   const held = uid === 0 ? defaultCapabilities : [];
   return { bounding: defaultCapabilities, effective: held, permitted: held, inheritable: [], ambient: [] };
 }
@@ -165,6 +165,11 @@ function withoutNul(what: string, texts: string[]): string[] {
   const bad = texts.find((text) => text.includes("\0"));
   if (bad === undefined) return texts;
   throw new Failure("invalid_argument", `cannot use ${what} ${JSON.stringify(bad.slice(0, 100))}: it holds a NUL byte`);
+}
+
+/** An environment with some variables over it. */
+export function envOf(env: readonly string[], over: Readonly<Record<string, string>>): string[] {
+  return formatEnv(new Map([...parseEnv(env), ...Object.entries(over)]));
 }
 
 function parseEnv(env: readonly string[]): (readonly [name: string, value: string])[] {

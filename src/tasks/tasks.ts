@@ -1,15 +1,18 @@
 import type { ContainerStore } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
+import { ExecInputSchema } from "../core/exec.ts";
 import type { Host } from "../core/host.ts";
+import { parse } from "../core/parse.ts";
 import type { CreateTask, Runtime, TaskEvent } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
-import { can, type Process, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
+import { can, type ExecOptions, type Process, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { boundedTail } from "./bounded_tail.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
+import { execProcess } from "./exec.ts";
 import { lookInto, readAccounts } from "./look_into.ts";
 import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
@@ -177,6 +180,21 @@ export class Tasks implements AsyncDisposable {
   /** @throws as `checkCommand`. @param chain the image's top layer, committed in the snapshotter. */
   checkCommand(snapshotter: Snapshotter, chain: string, spec: Spec): Promise<void> {
     return lookInto(this.#parts.host, snapshotter, chain, (root) => checkCommand(root, spec));
+  }
+
+  /**
+   * Runs one more process in a task's container. The caller owns it: it ends with `Process.delete`, or with the task.
+   * @param input what `ExecInputSchema` says. @throws not_found for the task; invalid_argument; as `Executes.exec`.
+   */
+  async exec(
+    namespace: string,
+    id: string,
+    input: unknown,
+    stdio: NonNullable<ExecOptions["stdio"]>,
+  ): Promise<Process> {
+    const { task, spec } = this.#find(namespace, id);
+    const settings = parse(ExecInputSchema, input, `cannot run a process in ${JSON.stringify(id)}`);
+    return await execProcess({ host: this.#parts.host, task, spec }, settings, stdio);
   }
 
   /** A task that is not deleted, and the spec that it was made of. @throws not_found. */
