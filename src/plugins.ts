@@ -1,5 +1,6 @@
 import { native as nativeRuntime } from "../runtimes/native/mod.ts";
 import { crun, runc, runsc, youki } from "../runtimes/oci/mod.ts";
+import { btrfs } from "../snapshotters/btrfs/mod.ts";
 import { native as nativeSnapshotter } from "../snapshotters/native/mod.ts";
 import { overlay } from "../snapshotters/overlay/mod.ts";
 import { content } from "./content/mod.ts";
@@ -16,6 +17,7 @@ export const builtins: readonly Plugin[] = [
   content,
   distribution,
   overlay,
+  btrfs,
   nativeSnapshotter,
   nativeRuntime,
   crun,

@@ -61,6 +61,7 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/distribution/mod.ts": ["node:process"],
   // Folders are renamed and removed as they are; nothing of them needs a raw system call.
   "src/linux/snapshot_folders.ts": ["node:fs", "node:path"],
+  "src/linux/whole_trees.ts": ["node:path"],
   // A turn of the event loop between slices of synchronous work.
   "src/linux/slice.ts": ["node:timers"],
   "src/functions/invoke.ts": ["node:timers"],

@@ -5,7 +5,8 @@ import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
-import { NativeFiles } from "./files.ts";
+import { WholeTrees } from "../../src/linux/whole_trees.ts";
+import { copies } from "./copies.ts";
 
 /** Whole copies of the tree: works on every filesystem, and costs its size for each snapshot. */
 export const native: Plugin<Snapshotter> = {
@@ -21,6 +22,11 @@ export const native: Plugin<Snapshotter> = {
     const kernel = new Kernel(context.host);
     const folders = await SnapshotFolders.open(kernel, join(context.root, "snapshots", "native"));
     const store = context.get<Metadata>("metadata").snapshots("native");
-    return new RecordedSnapshotter({ id: "native", scratch: false, store, files: new NativeFiles(kernel, folders) });
+    return new RecordedSnapshotter({
+      id: "native",
+      scratch: false,
+      store,
+      files: new WholeTrees(folders, copies(kernel)),
+    });
   },
 };

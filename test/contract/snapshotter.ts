@@ -82,7 +82,8 @@ export function snapshotterContract(name: string, { open, churn, place }: Snapsh
     after(async () => {
       try {
         await opened[Symbol.asyncDispose]();
-        rmSync(folder, { recursive: true, force: true });
+        // What is read-only is not removed file by file; a place of its own goes as a whole.
+        if (placed === undefined) rmSync(folder, { recursive: true, force: true });
       } finally {
         placed?.[Symbol.dispose]();
       }

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as v from "valibot";
-import { NativeFiles } from "../../snapshotters/native/files.ts";
+import { copies } from "../../snapshotters/native/copies.ts";
 import { LocalContent } from "../../src/content/store.ts";
 import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
@@ -14,6 +14,7 @@ import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
+import { WholeTrees } from "../../src/linux/whole_trees.ts";
 import { collectGarbage, type GarbageCollection } from "../../src/metadata/gc.ts";
 import { temporaryMetadata } from "./open.ts";
 
@@ -30,7 +31,7 @@ async function open() {
     id: "native",
     scratch: false,
     store: metadata.snapshots("native"),
-    files: new NativeFiles(kernel, folders),
+    files: new WholeTrees(folders, copies(kernel)),
   });
   const owned = stack.move();
   return {

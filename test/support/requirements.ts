@@ -9,6 +9,7 @@ const packages: Readonly<Record<string, string | undefined>> = {
   umoci: "umoci",
   buildah: "buildah",
   "busybox-static": "busybox",
+  "btrfs-progs": "mkfs.btrfs",
   crun: "crun",
   runc: "runc",
   binutils: "as",
