@@ -3,7 +3,7 @@ import type { Children } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import { checkSignal, sendSignal } from "./signal.ts";
-import type { Streams } from "./streams.ts";
+import type { Streams } from "../../src/linux/streams.ts";
 
 /** What a process is made of. It owns all of it. */
 export interface ProcessParts {

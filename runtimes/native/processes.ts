@@ -16,7 +16,7 @@ import type { Namespaces } from "./namespaces.ts";
 import { NativeProcess } from "./process.ts";
 import { rlimitsOf } from "./rlimits.ts";
 import { noStreams, stdioKinds } from "./stdio.ts";
-import { Streams } from "./streams.ts";
+import { Streams } from "../../src/linux/streams.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 /** What the processes of one container have in common. */

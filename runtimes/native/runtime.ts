@@ -21,7 +21,7 @@ import { cloneFlagsOf } from "./namespaces.ts";
 import { StagedLaunch } from "./staged_launch.ts";
 import { Stages } from "../../src/linux/stages.ts";
 import { noStreams, stdioKinds } from "./stdio.ts";
-import { Streams } from "./streams.ts";
+import { Streams } from "../../src/linux/streams.ts";
 import { Processes } from "./processes.ts";
 import { Rights } from "./rights.ts";
 import { NativeTask } from "./task.ts";

@@ -1,8 +1,8 @@
 import type { SpecProcess } from "../../src/core/spec.ts";
-import type { TerminalSize } from "../../src/core/task.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { init } from "../../src/linux/stub/layout.ts";
+import { windowSize } from "../../src/linux/terminal_relay.ts";
 import { quote } from "./steps.ts";
 
 const console = "/dev/console";
@@ -72,9 +72,4 @@ function* bindConsole(): Generator<Operation> {
     why,
   };
   yield { syscall: "close", args: [{ ref: "console" }], why };
-}
-
-/** `struct winsize`. @see https://man7.org/linux/man-pages/man2/TIOCSWINSZ.2const.html */
-export function windowSize({ width, height }: TerminalSize): Uint8Array {
-  return new Uint8Array(Uint16Array.of(height, width, 0, 0).buffer);
 }

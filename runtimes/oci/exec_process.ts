@@ -1,17 +1,20 @@
 import { rmSync } from "node:fs";
-import type { ExecOptions, Process, ProcessExit } from "../../src/core/task.ts";
+import type { ExecOptions, Process, ProcessExit, TerminalSize } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
+import type { Stages } from "../../src/linux/stages.ts";
+import { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import type { Bundle } from "./bundle.ts";
 import type { CommandLine } from "./command_line.ts";
+import { ConsoleSocket } from "./console_socket.ts";
 import { json } from "./config_json.ts";
 import type { Keeper } from "./keeper.ts";
 import { checkSignal, type Held, hold, signalHeld } from "./process.ts";
-import { openPipes, type Streams } from "./streams.ts";
 
 export interface OciProcessParts {
   readonly kernel: Kernel;
+  readonly stages: Stages;
   readonly commands: CommandLine;
   readonly bundle: Bundle;
   readonly container: string;
@@ -33,25 +36,34 @@ export class OciProcess implements Process {
   #deleted: Promise<ProcessExit> | undefined;
 
   static async start(options: ExecOptions, parts: OciProcessParts): Promise<OciProcess> {
-    const { kernel, commands, bundle, container, inside, publish } = parts;
+    const { kernel, stages, commands, bundle, container, inside, publish } = parts;
     const action = `cannot execute process ${JSON.stringify(options.id)} in container ${JSON.stringify(container)}`;
-    const { pipes, ends } = openPipes(kernel, options.stdio);
+    const terminal = options.process.terminal === true;
+    const streams = new Streams(kernel, options.stdio ?? {}, terminal);
     const processFile = bundle.write("process", json(options.process));
     const pidFile = bundle.file("pid");
     let keeper: Keeper | undefined;
     try {
+      using socket = terminal ? new ConsoleSocket(kernel, bundle.file("tty")) : undefined;
       publish({ type: "exec-added", id: container, process: options.id });
-      const words = ["exec", "--detach", "--process", processFile, "--pid-file", pidFile, container];
-      const kept = commands.keep(action, bundle.folder, words, { stdio: ends, inside, prepare: [] });
+      const words = ["exec", "--detach", "--process", processFile, "--pid-file", pidFile];
+      if (socket !== undefined) words.push("--console-socket", socket.path);
+      const { stdin, stdout, stderr } = streams.ends;
+      const kept = commands.keep(action, bundle.folder, [...words, container], {
+        stdio: [stdin, stdout, stderr],
+        inside,
+        prepare: [],
+      });
       keeper = kept.keeper;
-      pipes.release();
+      if (!terminal) streams.release();
       await kept.done;
+      if (socket !== undefined) streams.attach(stages, socket.receive());
       const held = hold(kernel, keeper, pidFile);
       publish({ type: "exec-started", id: container, process: options.id, pid: held.pid });
-      return new OciProcess(options.id, parts, keeper, held, pipes);
+      return new OciProcess(options.id, parts, keeper, held, streams);
     } catch (error) {
       await keeper?.end();
-      pipes.close();
+      await streams.close();
       throw error;
     } finally {
       for (const file of [processFile, pidFile]) rmSync(file, { force: true });
@@ -91,6 +103,10 @@ export class OciProcess implements Process {
     return this.#exit;
   }
 
+  async resize(size: TerminalSize): Promise<void> {
+    this.#streams.resize(size, `process ${JSON.stringify(this.id)}`);
+  }
+
   async kill(signal = SIGKILL): Promise<void> {
     checkSignal(signal);
     if (this.#deleted === undefined) signalHeld(this.#parts.kernel, this.#held, signal);
@@ -108,7 +124,7 @@ export class OciProcess implements Process {
     } finally {
       await this.#keeper.end();
       if (this.#held.pidfd >= 0) kernel.attempt("close", this.#held.pidfd);
-      this.#streams.close();
+      await this.#streams.close();
       onDelete();
     }
   }

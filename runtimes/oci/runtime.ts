@@ -13,12 +13,14 @@ import type { Children } from "../../src/linux/children.ts";
 import { AT_FDCWD, AT_REMOVEDIR } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { mountRootfs } from "../../src/linux/mount/rootfs.ts";
+import { Stages } from "../../src/linux/stages.ts";
+import { Streams } from "../../src/linux/streams.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { Bundle } from "./bundle.ts";
 import { CommandLine } from "./command_line.ts";
+import { ConsoleSocket } from "./console_socket.ts";
 import { type Keeper, Keepers } from "./keeper.ts";
 import { hold } from "./process.ts";
-import { openPipes } from "./streams.ts";
 import { OciTask } from "./task.ts";
 
 export interface OciRuntimeParts {
@@ -48,6 +50,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   readonly abilities: ReadonlySet<Ability>;
   readonly #parts: OciRuntimeParts;
   readonly #keepers: Keepers;
+  readonly #stages: Stages;
   readonly #commands: CommandLine;
   /** Undefined for one that is being made. */
   readonly #tasks = new Map<string, OciTask | undefined>();
@@ -59,10 +62,11 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   constructor(parts: OciRuntimeParts) {
     const { id, kernel, children, program, folder, cgroups } = parts;
     this.id = id;
-    const able: readonly Ability[] = ["pause", "exec", "update", "stats"];
+    const able: readonly Ability[] = ["pause", "exec", "update", "stats", "resize"];
     this.abilities = new Set(able.filter((ability) => !parts.lacks.includes(ability)));
     this.#parts = parts;
     this.#keepers = new Keepers(kernel, children);
+    this.#stages = new Stages(kernel, children);
     this.#bundles = `${folder}/tasks`;
     this.#mountPoint = `${folder}/rootfs`;
     const state = `${folder}/state`;
@@ -118,28 +122,36 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     const complete: Spec = { ...spec, linux: { ...spec.linux, cgroupsPath } };
     const cgroup = () => cgroups.open(cgroupsPath);
     const bundle = new Bundle(`${this.#bundles}/${this.#count++}`, complete, step.value);
-    let pipes;
+    const terminal = spec.process.terminal === true;
+    let streams: Streams | undefined;
     let keeper: Keeper | undefined;
     try {
-      const opened = openPipes(kernel, stdio);
-      pipes = opened.pipes;
-      const words = ["create", "--bundle", bundle.folder, "--pid-file", bundle.pidFile, id];
+      streams = new Streams(kernel, stdio ?? {}, terminal);
+      using socket = terminal ? new ConsoleSocket(kernel, bundle.file("tty")) : undefined;
+      const words = ["create", "--bundle", bundle.folder, "--pid-file", bundle.pidFile];
+      if (socket !== undefined) words.push("--console-socket", socket.path);
+      const { stdin, stdout, stderr } = streams.ends;
       const action = `cannot create container ${JSON.stringify(id)}`;
-      const kept = this.#commands.keep(action, bundle.folder, words, { stdio: opened.ends, prepare });
+      const kept = this.#commands.keep(action, bundle.folder, [...words, id], {
+        stdio: [stdin, stdout, stderr],
+        prepare,
+      });
       keeper = kept.keeper;
-      pipes.release();
+      if (!terminal) streams.release();
       await kept.done;
+      if (socket !== undefined) streams.attach(this.#stages, socket.receive());
       const init = hold(kernel, keeper, bundle.pidFile);
       const publish = (event: NewTaskEvent) => this.#events.publish(event);
       publish({ type: "create", id, pid: init.pid });
       const task = new OciTask({
         id,
         kernel,
+        stages: this.#stages,
         commands: this.#commands,
         bundle,
         keeper,
         init,
-        streams: pipes,
+        streams,
         cgroup,
         frozen: async () => {
           const own = cgroup();
@@ -151,7 +163,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
       });
       return task;
     } catch (error) {
-      pipes?.close();
+      await streams?.close();
       if (keeper !== undefined) await this.#undo(id, keeper, bundle);
       await cgroup().kill();
       await cgroup().remove();
@@ -200,6 +212,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.tasks().map((task) => task.delete()));
     this.#keepers[Symbol.dispose]();
+    this.#stages[Symbol.dispose]();
     this.#parts.children.close();
     const { kernel, cgroups, cgroupParent } = this.#parts;
     // Another process may be using the same one.

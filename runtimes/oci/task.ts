@@ -9,15 +9,19 @@ import type {
   Measures,
   Pauses,
   Process,
+  Resizes,
   Task,
   TaskStats,
   TaskStatus,
+  TerminalSize,
   Updates,
 } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
+import type { Stages } from "../../src/linux/stages.ts";
+import type { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import type { Bundle } from "./bundle.ts";
 import type { CommandLine } from "./command_line.ts";
@@ -25,7 +29,6 @@ import { json } from "./config_json.ts";
 import { OciProcess } from "./exec_process.ts";
 import type { Keeper } from "./keeper.ts";
 import { checkSignal, hasEnded, type Held } from "./process.ts";
-import type { Streams } from "./streams.ts";
 
 /** How long the end of a process may take that its runtime takes for one that does not run. */
 const endingMs = 500;
@@ -34,6 +37,7 @@ const endingMs = 500;
 export interface OciTaskParts {
   readonly id: string;
   readonly kernel: Kernel;
+  readonly stages: Stages;
   readonly commands: CommandLine;
   readonly bundle: Bundle;
   readonly keeper: Keeper;
@@ -48,7 +52,7 @@ export interface OciTaskParts {
 }
 
 /** A container of an OCI runtime's. Its verbs are commands, one after another. */
-export class OciTask implements Task, Pauses, Executes, Updates, Measures {
+export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resizes {
   readonly id: string;
   readonly #parts: OciTaskParts;
   readonly #exit = Promise.withResolvers<Exit>();
@@ -157,11 +161,12 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
           }: there is one of this id`,
         );
       }
-      const { kernel, commands, bundle, keeper } = this.#parts;
+      const { kernel, stages, commands, bundle, keeper } = this.#parts;
       this.#processes.set(options.id, undefined);
       try {
         const process = await OciProcess.start(options, {
           kernel,
+          stages,
           commands,
           bundle,
           container: this.id,
@@ -192,6 +197,10 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
         rmSync(file, { force: true });
       }
     });
+  }
+
+  async resize(size: TerminalSize): Promise<void> {
+    this.#parts.streams.resize(size, `container ${JSON.stringify(this.id)}`);
   }
 
   async stats(): Promise<TaskStats> {
@@ -234,7 +243,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures {
     await Promise.all(this.#processes.values().map((process) => process?.delete()));
     await keeper.end();
     if (init.pidfd >= 0) kernel.attempt("close", init.pidfd);
-    streams.close();
+    await streams.close();
     await cgroup.remove();
     bundle.remove();
     onDelete();

@@ -1,3 +1,4 @@
+import type { TerminalSize } from "../core/task.ts";
 import * as f from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Program } from "./program.ts";
@@ -89,4 +90,9 @@ export class TerminalRelay {
     this.#open = false;
     await Promise.all(this.#stages.map((stage) => stage.abandon()));
   }
+}
+
+/** `struct winsize`. @see https://man7.org/linux/man-pages/man2/TIOCSWINSZ.2const.html */
+export function windowSize({ width, height }: TerminalSize): Uint8Array {
+  return new Uint8Array(Uint16Array.of(height, width, 0, 0).buffer);
 }

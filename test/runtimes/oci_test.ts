@@ -13,7 +13,7 @@ import { testRuntime } from "../contract/runtime/mod.ts";
 import { cgroupsOf, hasCgroups } from "./native_runtime.ts";
 
 const host = await currentHost();
-const abilities: ReadonlySet<Ability> = new Set<Ability>(["pause", "exec", "update", "stats"]);
+const abilities: ReadonlySet<Ability> = new Set<Ability>(["pause", "exec", "update", "stats", "resize"]);
 
 for (const id of ["crun", "runc"]) {
   const cgroupParent = `/mayfly-test-${process.pid}-${id}`;

@@ -1,10 +1,9 @@
-import { Failure } from "../../src/core/errors.ts";
-import type { Stdio, TerminalSize } from "../../src/core/task.ts";
-import type { Kernel } from "../../src/linux/kernel.ts";
-import type { Descriptors, Stages } from "../../src/linux/stages.ts";
-import { Pipes, type StdioEnds, streamNames } from "../../src/linux/stdio_pipes.ts";
-import { TerminalRelay } from "../../src/linux/terminal_relay.ts";
-import { windowSize } from "./terminal.ts";
+import { Failure } from "../core/errors.ts";
+import type { Stdio, TerminalSize } from "../core/task.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Descriptors, Stages } from "./stages.ts";
+import { Pipes, type StdioEnds, streamNames } from "./stdio_pipes.ts";
+import { TerminalRelay, windowSize } from "./terminal_relay.ts";
 
 /**
  * The standard streams of one process: pipes, descriptors of the caller's, or both over a terminal. Streams that nobody
