@@ -3,7 +3,7 @@ import { Failure } from "../../src/core/errors.ts";
 import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
 import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
-import { CgroupPool, type Cgroups, type CgroupStats } from "../../src/linux/cgroup/mod.ts";
+import { CgroupPool, type Cgroups, type CgroupStats, OomWatch } from "../../src/linux/cgroup/mod.ts";
 import { containerCgroupPath } from "../../src/linux/cgroup/container_path.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
@@ -45,7 +45,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #pool: CgroupPool;
   readonly #stages: Stages;
   readonly #networks: NetworkNamespaces;
-  readonly #tasks = new Map<string, Task>();
+  readonly #ooms: OomWatch;
+  readonly #tasks = new Map<string, NativeTask>();
   readonly #creating = new Map<string, Promise<Task>>();
   readonly #events = new TaskEvents();
 
@@ -61,6 +62,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     ]);
     this.#stages = new Stages(kernel, parts.children);
     this.#networks = new NetworkNamespaces(this.#stages);
+    this.#ooms = new OomWatch(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
     // Until it executes, a child shares this process's memory: nobody else may look into either.
@@ -83,7 +85,10 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   }
 
   events(listener: (event: TaskEvent) => void): () => void {
-    return this.#events.subscribe(listener);
+    const stop = this.#events.subscribe(listener);
+    // Those that nobody listened to cost nothing so far.
+    for (const task of this.#tasks.values()) task.watchOom();
+    return stop;
   }
 
   async create(options: CreateTask): Promise<Task> {
@@ -169,12 +174,14 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       cgroup,
       streams,
       processes,
+      ooms: this.#ooms,
       initIsLast: namespaces.made.has("pid"),
       launch,
       keepCgroup: (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats),
       publish,
       onDelete: () => this.#tasks.delete(id),
     });
+    if (this.#events.heard) task.watchOom();
     undo.move();
     take?.();
     this.#tasks.set(id, task);
@@ -203,6 +210,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     await Promise.all(this.tasks().map((task) => task.delete()));
     await this.#pool[Symbol.asyncDispose]();
     await this.#networks[Symbol.asyncDispose]();
+    await this.#ooms[Symbol.asyncDispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();
     this.#stages[Symbol.dispose]();

@@ -15,7 +15,7 @@ import type {
   Updates,
 } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
-import type { Cgroup, Cgroups, CgroupStats } from "../../src/linux/cgroup/mod.ts";
+import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
@@ -33,6 +33,7 @@ export interface TaskParts {
   readonly cgroup: Cgroup;
   readonly streams: Streams;
   readonly processes: Processes;
+  readonly ooms: OomWatch;
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
   readonly initIsLast: boolean;
   readonly launch: Launch;
@@ -67,6 +68,10 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   #altered = false;
   /** Whether init is as good as dead. */
   #killed = false;
+  /** How many kills for want of memory are told. */
+  #oomKills = 0;
+  #oomStuck = false;
+  #unwatchOom: (() => void) | undefined;
 
   constructor(parts: TaskParts) {
     this.id = parts.id;
@@ -228,6 +233,24 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
     return `container ${JSON.stringify(this.id)}`;
   }
 
+  /** Tells of want for memory while it happens, from here on, and not only at the end. */
+  watchOom(): void {
+    const { ooms, cgroup } = this.#parts;
+    if (this.#status === "stopped" || this.#deleted !== undefined) return;
+    try {
+      this.#unwatchOom ??= ooms.watch(cgroup, ({ kills, stuck }) => this.#ranOut(kills, stuck));
+    } catch {
+      // The machine has no descriptors or processes left for it. What is not told now, is told at the end.
+    }
+  }
+
+  #ranOut(kills: number, stuck = false): void {
+    const told = kills <= this.#oomKills && (!stuck || this.#oomStuck);
+    this.#oomKills = Math.max(kills, this.#oomKills);
+    this.#oomStuck ||= stuck;
+    if (!told) this.#parts.publish({ type: "oom", id: this.id });
+  }
+
   #needProcess(action: string): void {
     if (!this.#running) throw this.#wrongState(action, this.#status);
   }
@@ -263,6 +286,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
         );
       }
     } finally {
+      this.#unwatchOom?.();
       await streams.close();
       if (!initIsLast) await cgroup.kill();
       await this.#turn;
@@ -277,6 +301,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   #ended({ code, signal }: ChildExit): void {
     const { cgroup, kernel, streams, processes, initIsLast } = this.#parts;
     this.#status = "stopped";
+    this.#unwatchOom?.();
     streams.end();
     // They end with it, in whatever pid namespace they are.
     if (!initIsLast) processes.kill();
@@ -289,7 +314,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
       const { oomKills, ...usage } = this.#stats;
       const exit = { code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage };
       const { id } = this;
-      if (exit.oomKilled) this.#parts.publish({ type: "oom", id });
+      this.#ranOut(oomKills);
       this.#parts.publish({ type: "exit", id, pid: this.#pid, exit: { code, signal, exitedAt: exit.exitedAt } });
       this.#exit.resolve(exit);
     } catch (error) {

@@ -2,7 +2,6 @@ import { Hono } from "hono";
 import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
-import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
 import { problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
@@ -12,7 +11,6 @@ import { invocationRoutes } from "./invocations.ts";
 import { invokeRoute } from "./fn.ts";
 import type { ApiParts } from "./parts.ts";
 import { runRoutes } from "./run.ts";
-import { snapshotRoutes } from "./snapshots.ts";
 import { systemRoutes } from "./system.ts";
 import { taskRoutes } from "./tasks.ts";
 
@@ -58,12 +56,10 @@ export function createApp(parts: ApiParts, access: Access) {
       });
     })
     .route("/v1/containers", containerRoutes(parts))
-    .route("/v1/containers", containerChangesRoutes(parts))
     .route("/v1/events", eventRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))
-    .route("/v1/snapshots", snapshotRoutes(parts))
     .route("/v1/tasks", taskRoutes(parts))
     .route("/v1/run", runRoutes(parts))
     .route("/v1", systemRoutes(parts));

@@ -14,6 +14,11 @@ export class TaskEvents {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Whether anybody listens. */
+  get heard(): boolean {
+    return this.#listeners.size > 0;
+  }
+
   publish(event: NewTaskEvent): void {
     if (this.#listeners.size === 0) return;
     const told = { at: new Date(), ...event } as TaskEvent;

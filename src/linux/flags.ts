@@ -354,6 +354,10 @@ export const TIOCGPTN = 0x80045430;
 export const TIOCSPTLCK = 0x40045431;
 export const TIOCGPTPEER = 0x5441;
 
+// poll(2), inotify(7).
+export const POLLIN = 1;
+export const IN_MODIFY = 2;
+
 // epoll(7).
 export const EPOLL_CLOEXEC = 0x80000;
 export const EPOLL_CTL_ADD = 1;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -175,7 +175,7 @@ for (const [name, layout] of layouts) {
     });
 
     it("what it forks while it is paused stands too", { skip: noFreezer }, async () => {
-      await withTask("while :; do true & done", async (task) => {
+      await withTask("while :; do (true); done", async (task) => {
         for (let round = 0; round < 5; round++) {
           await demand(task, "pause").pause();
           const [before, after] = [await statesOf(task), await statesOf(task)];
@@ -265,6 +265,86 @@ for (const [name, layout] of layouts) {
           );
         });
       }
+    });
+
+    describe("want for memory", { skip: noMemory }, () => {
+      const tight = { resources: { memory: { limit: 16 * MiB, swap: 16 * MiB } } };
+      const eat = "x=$(head -c 60000000 /dev/zero | tr '\\0' x)";
+
+      it("is told while the task runs, and before its end", async () => {
+        // The kernel would take the shell for it at times.
+        await withTask(`(echo 1000 > /proc/self/oom_score_adj; ${eat}); echo survived; read line`, async (task) => {
+          const read = reader(task);
+          const told = new Promise<void>((resolve) => {
+            const stop = runtime.events(({ type, id }) => {
+              if (type !== "oom" || id !== task.id) return;
+              stop();
+              resolve();
+            });
+          });
+          assert.equal(await read(), "survived\n");
+          await told;
+          assert.equal(task.status, "running");
+          const writer = task.stdin?.getWriter();
+          await writer?.write(new TextEncoder().encode("\n"));
+          const exit = await task.wait();
+          await writer?.close().catch(() => {});
+          assert.equal(exit.code, 0);
+          assert.equal(exit.oomKilled, true);
+        }, tight);
+        const kinds = types();
+        assert.deepEqual(kinds.filter((type) => type !== "oom"), ["create", "start", "exit", "delete"]);
+        assert.ok(kinds.indexOf("oom") > 1 && kinds.lastIndexOf("oom") < kinds.indexOf("exit"), kinds.join());
+      });
+
+      it("is told before the end where it is the end", async () => {
+        await withTask(`exec ${"dd if=/dev/zero of=/dev/shm/x bs=1M count=60"}`, async (task) => {
+          assert.equal((await task.wait()).oomKilled, true);
+        }, tight);
+        assert.deepEqual(types(), ["create", "start", "oom", "exit", "delete"]);
+      });
+
+      it("is told from other kills", async () => {
+        await withTask("sleep 60", async (task) => {
+          await task.kill();
+          assert.equal((await task.wait()).oomKilled, false);
+        }, tight);
+        assert.deepEqual(types(), ["create", "start", "exit", "delete"]);
+      });
+
+      it("is told where nobody is killed for it", { skip: version("memory") === 2 }, async () => {
+        const memory = { ...tight.resources.memory, disableOOMKiller: true };
+        await withTask(eat, async (task) => {
+          await new Promise<void>((resolve) => {
+            const stop = runtime.events(({ type }) => type === "oom" && (stop(), resolve()));
+            demand(task, "stats");
+          });
+          await task.kill();
+        }, { resources: { memory } });
+      });
+
+      it("ends with its relay", async () => {
+        const other = await nativeRuntime(join(folder, "other"), `${cgroupParent}-other`, layout);
+        const stop = other.events(() => {});
+        const relays = () =>
+          readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
+            try {
+              return readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("mayfly-init") &&
+                readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[3] === String(process.pid);
+            } catch {
+              return false;
+            }
+          }).length;
+        const before = relays();
+        const task = await other.create({ id: "watched", spec: specFor(["true"]), rootfs });
+        await task.start();
+        await task.wait();
+        await task.delete();
+        assert.equal(relays(), before + 1);
+        stop();
+        await other[Symbol.asyncDispose]();
+        assert.equal(relays(), before);
+      });
     });
 
     it("throttles a device", { skip: version("blkio") === undefined && version("io") === undefined }, async () => {

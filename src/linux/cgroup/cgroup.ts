@@ -17,12 +17,15 @@ const mostRounds = 1000;
 /** One cgroup: a folder of the same path in each hierarchy that it is in. */
 export class Cgroup {
   readonly path: string;
+  /** What others have made of it that stays with it, also under another name. */
+  readonly marks: WeakSet<object>;
   readonly #folders: Map<Hierarchy, string>;
   readonly #kernel: Kernel;
 
-  constructor(kernel: Kernel, path: string, hierarchies: readonly Hierarchy[]) {
+  constructor(kernel: Kernel, path: string, hierarchies: readonly Hierarchy[], marks: WeakSet<object> = new WeakSet()) {
     this.#kernel = kernel;
     this.path = path;
+    this.marks = marks;
     this.#folders = new Map(hierarchies.map((hierarchy) => [hierarchy, `${hierarchy.path}${path}`]));
   }
 

@@ -8,7 +8,7 @@ import { Cgroup } from "./cgroup.ts";
 import { cgroupProgram, checkLimits, filesOf, openersOf } from "./cgroup_program.ts";
 import { DeviceFilters } from "./device_filters.ts";
 import { type DeviceRule, deviceRules } from "./devices.ts";
-import { realtimeRuntimeFile } from "./cpu_limits.ts";
+import { realtimeFiles } from "./cpu_limits.ts";
 import { beginFreeze, freezerOf, frozen, thaw } from "./freezer.ts";
 import type { Hierarchy, Layout } from "./layout.ts";
 import type { Limit } from "./limit.ts";
@@ -99,14 +99,7 @@ export class Cgroups implements Disposable {
       values[hierarchy.path] = folder;
       for (const file of files.get(hierarchy) ?? []) values[`${hierarchy.path}/${file}`] = `${folder}/${file}`;
     }
-    for (
-      const hierarchy of new Set(
-        limits.filter(({ file }) => file === realtimeRuntimeFile).map((each) => each.hierarchy),
-      )
-    ) {
-      allowRealtime(this.#kernel, hierarchy, parent);
-    }
-    if (realtime !== undefined) allowRealtime(this.#kernel, realtime, parent);
+    if (realtime !== undefined) allowRealtime(this.#kernel, realtime.hierarchy, parent, realtime);
     const results = this.#kernel.run(template.fill(values));
     checkLimits(results, limits, openers);
     if (filter !== undefined) this.#filters.attach(cgroup.folders.get(filter.hierarchy) ?? "", filter.rules);
@@ -162,7 +155,7 @@ export class Cgroups implements Disposable {
     update(resources, this.layout, cgroup, (limits) => {
       this.#enter(cgroup, [...new Set(limits.map(({ hierarchy }) => hierarchy))], () => {});
       const realtime = realtimeOf(limits);
-      if (realtime !== undefined) allowRealtime(this.#kernel, realtime, parent);
+      if (realtime !== undefined) allowRealtime(this.#kernel, realtime.hierarchy, parent, realtime);
     });
   }
 
@@ -266,13 +259,22 @@ interface DeviceFilter {
   readonly rules: readonly DeviceRule[];
 }
 
+/** The kernel's, in microseconds. */
+const defaultRealtimePeriod = 1_000_000;
+
+interface Realtime {
+  readonly hierarchy: Hierarchy;
+  readonly runtime: number;
+  readonly period: number;
+}
+
 interface CgroupBlueprint {
   readonly hierarchies: readonly Hierarchy[];
   readonly limits: readonly Limit[];
   /** For each limit, the one that opens its file. */
   readonly openers: readonly number[];
   /** Where time for real-time processes is asked for. */
-  readonly realtime: Hierarchy | undefined;
+  readonly realtime: Realtime | undefined;
   readonly filter: DeviceFilter | undefined;
   /** The files of each hierarchy that are written. */
   readonly files: ReadonlyMap<Hierarchy, ReadonlySet<string>>;
@@ -280,6 +282,11 @@ interface CgroupBlueprint {
   readonly template: Template;
 }
 
-function realtimeOf(limits: readonly Limit[]): Hierarchy | undefined {
-  return limits.find(({ file }) => file === realtimeRuntimeFile)?.hierarchy;
+function realtimeOf(limits: readonly Limit[]): Realtime | undefined {
+  const value = (name: string) => limits.find(({ file }) => file === name)?.value;
+  const runtime = Number(value(realtimeFiles.runtime) ?? 0);
+  const hierarchy = limits.find(({ file }) => file === realtimeFiles.runtime)?.hierarchy;
+  return hierarchy === undefined || runtime <= 0
+    ? undefined
+    : { hierarchy, runtime, period: Number(value(realtimeFiles.period) ?? defaultRealtimePeriod) };
 }

@@ -45,10 +45,10 @@ export function* cpuLimits({ cpu }: SpecResources, layout: Layout): Generator<Li
     yield { hierarchy, file, value: digits(burst), field };
   }
   if (isSet(realtimePeriod) && realtimePeriod > 0) {
-    yield v1("cpu.realtimePeriod", "cpu.rt_period_us", digits(realtimePeriod));
+    yield v1("cpu.realtimePeriod", realtimeFiles.period, digits(realtimePeriod));
   }
   if (isSet(realtimeRuntime) && realtimeRuntime !== 0) {
-    yield v1("cpu.realtimeRuntime", realtimeRuntimeFile, digits(realtimeRuntime));
+    yield v1("cpu.realtimeRuntime", realtimeFiles.runtime, digits(realtimeRuntime));
   }
   if (isSet(idle)) {
     const field = "cpu.idle";
@@ -57,7 +57,7 @@ export function* cpuLimits({ cpu }: SpecResources, layout: Layout): Generator<Li
 }
 
 /** Where version 1 keeps the time that real-time processes may take. */
-export const realtimeRuntimeFile = "cpu.rt_runtime_us";
+export const realtimeFiles = { runtime: "cpu.rt_runtime_us", period: "cpu.rt_period_us" } as const;
 
 /** The weight on version 2's scale of 1 to 10000 for shares on version 1's of 2 to 262144. */
 export function weightOfShares(shares: number): number {

@@ -3,9 +3,9 @@ import { errno } from "../errno.ts";
 import { AT_FDCWD } from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
 import { syscallFailure } from "../syscall_failure.ts";
-import { realtimeRuntimeFile } from "./cpu_limits.ts";
+import { realtimeFiles } from "./cpu_limits.ts";
 import type { Hierarchy } from "./layout.ts";
-import { readText } from "./read.ts";
+import { listFolders, readText } from "./read.ts";
 import { writeText } from "./write.ts";
 
 /** Controllers of version 2 that are handed down, so that cgroups below can be limited. */
@@ -59,15 +59,40 @@ export function inheritCpuset(kernel: Kernel, from: string, to: string): void {
 }
 
 /**
- * Lets real-time processes below a folder of version 1 have time: it may give away no more than it has, which is nothing at
- * first.
+ * Lets a cgroup of version 1 below a folder have time for real-time processes: each folder has to have what those below it
+ * have together, which is nothing at first.
  */
-export function allowRealtime(kernel: Kernel, { path: root }: Hierarchy, path: string): void {
-  const most = Number(readText(kernel, `${root}/${realtimeRuntimeFile}`));
+export function allowRealtime(
+  kernel: Kernel,
+  { path: root }: Hierarchy,
+  path: string,
+  { runtime, period }: Realtime,
+): void {
   let folder = root;
   for (const name of path.split("/").filter((part) => part !== "")) {
     folder += `/${name}`;
-    const file = `${folder}/${realtimeRuntimeFile}`;
-    if (Number(readText(kernel, file)) === 0) writeText(kernel, file, String(most));
+    const own = read(kernel, folder);
+    let needed = runtime / period;
+    for (const child of listFolders(kernel, folder)) {
+      if (path.startsWith(`${folder.slice(root.length)}/${child}/`) || `${folder}/${child}` === `${root}${path}`) {
+        continue;
+      }
+      const other = read(kernel, `${folder}/${child}`);
+      needed += other.runtime / other.period;
+    }
+    // One that has just been removed still counts for a moment: there is room for as much again.
+    const wanted = Math.ceil(2 * needed * own.period);
+    if (own.runtime < wanted) writeText(kernel, `${folder}/${realtimeFiles.runtime}`, String(wanted));
   }
+}
+
+/** Microseconds, in each period. */
+interface Realtime {
+  readonly runtime: number;
+  readonly period: number;
+}
+
+function read(kernel: Kernel, folder: string): Realtime {
+  const number = (file: string) => Number(readText(kernel, `${folder}/${file}`));
+  return { runtime: number(realtimeFiles.runtime), period: number(realtimeFiles.period) };
 }

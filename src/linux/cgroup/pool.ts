@@ -97,7 +97,7 @@ export class CgroupPool {
   #rename(cgroup: Cgroup, path: string, counters: (hierarchy: Hierarchy) => readonly string[]): Cgroup | undefined {
     const { kernel } = this.#parts;
     const hierarchies = [...cgroup.folders.keys()];
-    const renamed = new Cgroup(kernel, path, hierarchies);
+    const renamed = new Cgroup(kernel, path, hierarchies, cgroup.marks);
     const values: Record<string, string> = {};
     const cleared: string[] = [];
     for (const [hierarchy, folder] of cgroup.folders) {
