@@ -20,6 +20,15 @@ const address = v.pipe(
   v.string(),
   v.regex(/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, "an address and a port, as 127.0.0.1:8080 or [::1]:8080"),
 );
+const proxyForm = "addresses, networks as 10.0.0.0/8, or unix";
+const network = v.pipe(
+  v.string(),
+  v.check((text) => {
+    const [, address = "", bits] = /^([0-9a-fA-F:.]+)\/(\d{1,3})$/.exec(text) ?? [];
+    const ip4 = v.is(v.pipe(v.string(), v.ipv4()), address);
+    return (ip4 || v.is(v.pipe(v.string(), v.ipv6()), address)) && Number(bits) <= (ip4 ? 32 : 128);
+  }, proxyForm),
+);
 const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
 
 function option<Schema extends v.GenericSchema>(form: Form, schema: Schema, help: string): Option<Schema> {
@@ -54,6 +63,14 @@ export const options = {
     "list",
     v.optional(v.array(v.pipe(v.string(), v.toLowerCase())), []),
     "names that requests over TCP may carry as Host, beside loopback and the listening address",
+  ),
+  trustedProxies: option(
+    "list",
+    v.optional(
+      v.array(v.union([v.pipe(v.string(), v.ip()), network, v.literal("unix")], proxyForm)),
+      [],
+    ),
+    "addresses, networks (10.0.0.0/8) or unix, from where X-Forwarded-For is believed; default: nobody",
   ),
   runtime: option("text", v.optional(v.string(), "native"), "the runtime of functions that name none"),
   snapshotter: option(

@@ -188,7 +188,7 @@ class Daemon implements DaemonHandle {
 
   constructor(parts: DaemonParts) {
     this.#parts = parts;
-    this.#app = createApp(parts.api, { listener: "socket" });
+    this.#app = createApp(parts.api, { listener: "socket", trustedProxies: parts.config.trustedProxies });
   }
 
   async fetch(request: Request): Promise<Response> {
@@ -200,7 +200,7 @@ class Daemon implements DaemonHandle {
     const path = socketPath(config);
     // The lock on the root is held, so whoever listened there is gone.
     rmSync(path, { force: true });
-    this.#listeners.push(await host.serve({ path }, (request) => this.#app.fetch(request)));
+    this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
     if (config.listen === "off") return [path];
 
@@ -210,12 +210,13 @@ class Daemon implements DaemonHandle {
       listener: "tcp",
       address: hostname,
       allowedHosts: config.allowedHosts,
+      trustedProxies: config.trustedProxies,
       adminToken: config.adminTcp ? config.adminToken : undefined,
     };
     const tcp = createApp(api, access);
     const listener = await host.serve(
       { hostname, port: Number(config.listen.slice(at + 1)) },
-      (request) => tcp.fetch(request),
+      (request, connection) => tcp.fetch(request, { connection }),
     );
     this.#listeners.push(listener);
     return [path, `http://${config.listen.slice(0, at)}:${listener.port}`];

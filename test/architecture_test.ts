@@ -53,6 +53,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/host/bun.ts": ["bun:ffi"],
   // Commands reach the daemon through the admin API's typed client, and know nothing else of the API.
   "src/cli/connection.ts": ["api/"],
+  // Which network an address is in.
+  "src/api/client_address.ts": ["node:net"],
   // Loaded when the daemon runs: importing the SDK takes 0.3 s.
   "src/monitoring/sdk.ts": ["@opentelemetry/sdk-node", "node:os"],
   // The daemon's environment and its own use of resources.

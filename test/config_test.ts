@@ -47,6 +47,12 @@ describe("readConfig()", () => {
       { flags: { listen: "localhost" } },
       /--listen is "localhost", wanted an address and a port/,
     ],
+    ["a proxy that is a name", { flags: { "trusted-proxies": "proxy.example" } }, /wanted addresses, networks as 10/],
+    [
+      "a proxy's network that is none",
+      { flags: { "trusted-proxies": "::1,10.0.0.0/33" } },
+      /wanted addresses, networks/,
+    ],
     ["the admin API over TCP without a token", { flags: { "admin-tcp": true } }, /adminTcp wants a token/],
   ];
   for (const [what, sources, pattern] of refused) {

@@ -14,6 +14,8 @@ export interface Access {
   readonly address?: string | undefined;
   /** Names that may stand in Host and Origin, beside loopback and the address. */
   readonly allowedHosts?: readonly string[];
+  /** Proxies in front whose word on their clients is taken. @see ./client_address.ts */
+  readonly trustedProxies?: readonly string[];
 }
 
 const loopback: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);

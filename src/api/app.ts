@@ -3,6 +3,7 @@ import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { containerRoutes } from "./containers.ts";
+import type { Bindings } from "./client_address.ts";
 import { problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
 import { functionRoutes } from "./functions.ts";
@@ -19,7 +20,7 @@ import { taskRoutes } from "./tasks.ts";
  * @param access who may ask what there.
  */
 export function createApp(parts: ApiParts, access: Access) {
-  const app = new Hono();
+  const app = new Hono<{ Bindings: Bindings }>();
   app.onError((error) => {
     if (codeOf(error) === "internal") parts.onError(error, "cannot answer a request");
     return problemResponse(error);
@@ -45,7 +46,7 @@ export function createApp(parts: ApiParts, access: Access) {
     c.header("x-mayfly-version", version);
   });
 
-  const invoke = invokeRoute(parts);
+  const invoke = invokeRoute(parts, access);
   app.all("/fn/:target", invoke);
   app.all("/fn/:target/*", invoke);
   return app
@@ -68,7 +69,7 @@ export function createApp(parts: ApiParts, access: Access) {
 export type Api = ReturnType<typeof createApp>;
 
 /** The methods that are served at a path. */
-function methodsAt(app: Hono, path: string): readonly string[] {
+function methodsAt(app: Pick<Hono, "routes">, path: string): readonly string[] {
   const parts = path.split("/");
   const fits = (pattern: string) => {
     const wanted = pattern.split("/");

@@ -21,6 +21,7 @@ export const statuses = {
 /** Where an invocation fails in a way that its code alone does not tell. */
 const reasonStatuses = {
   body_too_large: 413,
+  body_too_slow: 408,
   headers_too_large: 431,
   start_failed: 500,
   no_capacity: 503,
@@ -37,6 +38,7 @@ const titles: Readonly<Record<number, string>> = {
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  408: "Request Timeout",
   409: "Conflict",
   413: "Content Too Large",
   429: "Too Many Requests",

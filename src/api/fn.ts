@@ -2,17 +2,24 @@ import type { Context } from "hono";
 import { NameSchema } from "../core/function.ts";
 import { parse } from "../core/parse.ts";
 import type { InvocationRequest } from "../functions/request.ts";
+import type { Access } from "./access.ts";
+import { type Bindings, clientAddress } from "./client_address.ts";
 import type { ApiParts } from "./parts.ts";
 
 /**
  * `/fn/{name}`, `/fn/{name}.{namespace}` and what is below: any method is one invocation.
  */
-export function invokeRoute({ functions }: ApiParts): (c: Context) => Promise<Response> {
+export function invokeRoute(
+  { functions }: ApiParts,
+  { trustedProxies = [] }: Access,
+): (c: Context<{ Bindings: Bindings }>) => Promise<Response> {
+  const clientOf = clientAddress(trustedProxies);
   return (c) => {
     const request = c.req.raw;
     const { name, namespace, ...parts } = splitTarget(request.url);
     const { method, headers, signal } = request;
-    return functions.invoke(namespace, name, { ...parts, method, headers, signal, body: bodyOf(request) });
+    const client = clientOf(headers, c.env);
+    return functions.invoke(namespace, name, { ...parts, method, headers, client, signal, body: bodyOf(request) });
   };
 }
 

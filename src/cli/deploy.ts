@@ -36,6 +36,7 @@ export const deploy: Command = {
     ...settingsFlags,
     concurrency: { type: "string", value: "number", help: "invocations at once; one more gets 429 (default 64)" },
     "max-body": { type: "string", value: "size", help: "limit of a request's body (default 64m; 0 for none)" },
+    "body-timeout": { type: "string", value: "time", help: "wait for a slow caller's body (default 30s; 0 for none)" },
     "content-type": { type: "string", value: "type", help: "of its answers (default application/octet-stream)" },
     label: { type: "string", multiple: true, value: "NAME=value", help: "a label; may be given often" },
   },
@@ -52,6 +53,7 @@ export const deploy: Command = {
       ...settings(flags, args),
       concurrency: number("concurrency", text(flags, "concurrency")),
       maxBodyBytes: byteCount("max-body", text(flags, "max-body")),
+      bodyTimeoutMs: milliseconds("body-timeout", text(flags, "body-timeout")),
       contentType: text(flags, "content-type"),
       labels: pairs("label", texts(flags, "label")),
     } satisfies Fields & { readonly image: string };

@@ -43,6 +43,11 @@ export const FunctionInputSchema = v.strictObject({
   concurrency: v.optional(count(1, 100_000), 64),
   /** Limit of a request's body. Default 64 MiB; 0 is no limit. */
   maxBodyBytes: v.optional(count(0, 2 ** 50), 64 * MiB),
+  /**
+   * How long it waits for its caller over all of a body, and for 1 KiB of it one second more. What the container itself
+   * takes does not count. Default 30 s; 0 is no limit.
+   */
+  bodyTimeoutMs: v.optional(count(0, 24 * 3600_000), 30_000),
   /** Limit of what it may write to its root filesystem, in memory. Default 64 MiB. */
   scratchBytes: v.optional(count(0, 2 ** 40), 64 * MiB),
   readonlyRootfs: v.optional(v.boolean(), false),

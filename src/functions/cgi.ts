@@ -62,6 +62,13 @@ export function requestEnvironment(
     QUERY_STRING: request.query,
     MAYFLY_INVOCATION_ID: id,
   };
+  const { client } = request;
+  if (client !== undefined) {
+    env["REMOTE_ADDR"] = client.address;
+    // Names are not looked up: the specification puts the address in their place.
+    env["REMOTE_HOST"] = client.address;
+    if (client.port !== undefined) env["REMOTE_PORT"] = String(client.port);
+  }
   const type = headers.get("content-type");
   if (type !== null) env["CONTENT_TYPE"] = text(type);
   const length = headers.get("content-length");

@@ -8,6 +8,7 @@ import type { Exit } from "../core/task.ts";
  */
 export const failureReasons = [
   "body_too_large",
+  "body_too_slow",
   "headers_too_large",
   "start_failed",
   "no_capacity",
@@ -40,6 +41,15 @@ export function bodyTooLarge(limitBytes: number): Failure {
     {
       details: { reason: "body_too_large", limitBytes },
     },
+  );
+}
+
+/** The caller keeps an invocation waiting for its body. */
+export function bodyTooSlow(timeoutMs: number, bytes: number): Failure {
+  return new Failure(
+    "deadline_exceeded",
+    `the request's body did not come in time: ${bytes} bytes of it were there after a wait of ${timeoutMs} ms`,
+    { details: { reason: "body_too_slow", timeoutMs } },
   );
 }
 

@@ -131,7 +131,7 @@ export class InvocationRun implements Progress {
     this.task = task;
     const { recipe, request } = this.options;
     if (request.body !== null && task.stdin !== undefined) {
-      this.input = new Input(request.body, task.stdin, recipe.settings.maxBodyBytes, (failure) => this.stop(failure));
+      this.input = new Input(request.body, task.stdin, recipe.settings, (failure) => this.stop(failure));
     }
     const { stdout, stderr } = this.options.tasks.output(task);
     this.output = stdout && new Output(stdout, {

@@ -1,3 +1,10 @@
+/** Where a request came from, as far as it is known. */
+export interface Client {
+  readonly address: string;
+  /** Undefined where a proxy in front has told the address alone. */
+  readonly port?: number | undefined;
+}
+
 /** What an invocation needs of a request. */
 export interface InvocationRequest {
   readonly method: string;
@@ -8,6 +15,8 @@ export interface InvocationRequest {
   /** Without the question mark. */
   readonly query: string;
   readonly headers: Headers;
+  /** Undefined for a client of the Unix socket. */
+  readonly client: Client | undefined;
   /** Null for a request that has none. */
   readonly body: ReadableStream<Uint8Array> | null;
   /** Aborts when the caller goes away. */

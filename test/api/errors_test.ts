@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { problemResponse, statuses } from "../../src/api/errors.ts";
 import { type ErrorCode, errorCodes, Failure } from "../../src/core/errors.ts";
-import { bodyTooLarge, cancelled, exitFailure, startFailed, timedOut } from "../../src/functions/failures.ts";
+import {
+  bodyTooLarge,
+  bodyTooSlow,
+  cancelled,
+  exitFailure,
+  startFailed,
+  timedOut,
+} from "../../src/functions/failures.ts";
 
 const usage = {
   cpuMicros: undefined,
@@ -35,6 +42,7 @@ describe("problemResponse()", () => {
   for (
     const [name, failure, status, type] of [
       ["a body over the limit", bodyTooLarge(5), 413, "body-too-large"],
+      ["a body that comes too slowly", bodyTooSlow(5, 1), 408, "body-too-slow"],
       ["a timeout", timedOut(5), 504, "timeout"],
       ["an exit code", exit(3), 500, "exit-code"],
       ["an exit out of memory", exit(137, true), 500, "out-of-memory"],

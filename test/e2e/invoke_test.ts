@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { until } from "../support/until.ts";
@@ -189,6 +191,24 @@ describe("invoking a function", () => {
       }
       assert.equal((await world.curl("/fn/small", "--data-binary", "x".repeat(1000))).body.trim(), "1000");
     });
+  });
+
+  it("whose body does not come in time is 408, and its place is free", async () => {
+    await world.script("patient", "wc -c", { bodyTimeoutMs: 50, concurrency: 1 });
+    for (let i = 0; i < 2; i++) {
+      const socket = connect(Number(new URL(world.url).port), "127.0.0.1");
+      socket.write("POST /fn/patient HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab");
+      const [answer] = await once(socket, "data");
+      assert.match(String(answer), /^HTTP\/1\.1 408 /);
+      socket.destroy();
+      assert.match((await world.last("patient")).error ?? "", /2 bytes of it were there/);
+    }
+  });
+
+  it("is told where it comes from, and believes no header about that", async () => {
+    await world.script("whence", "echo $REMOTE_ADDR $REMOTE_HOST; test $REMOTE_PORT -gt 0");
+    const answer = await world.curl("/fn/whence", "-H", "X-Forwarded-For: 192.0.2.1");
+    assert.deepEqual([answer.status, answer.body], [200, "127.0.0.1 127.0.0.1\n"]);
   });
 
   it("that nobody deployed is 404", async () => {

@@ -16,6 +16,7 @@ function request(change: Partial<InvocationRequest> & { readonly fields?: Record
     query: "x=1&y=%2F",
     headers: new Headers({ host: "example.org:8080", ...fields }),
     body: null,
+    client: { address: "192.0.2.7", port: 40000 },
     signal: new AbortController().signal,
     ...rest,
   } satisfies InvocationRequest;
@@ -32,6 +33,9 @@ describe("requestEnvironment()", () => {
       REQUEST_METHOD: "POST",
       REQUEST_URI: "/fn/hello/a%20b/c?x=1&y=%2F",
       SCRIPT_NAME: "/fn/hello",
+      REMOTE_ADDR: "192.0.2.7",
+      REMOTE_HOST: "192.0.2.7",
+      REMOTE_PORT: "40000",
       PATH_INFO: "/a b/c",
       QUERY_STRING: "x=1&y=%2F",
       MAYFLY_INVOCATION_ID: "01id",
@@ -78,6 +82,12 @@ describe("requestEnvironment()", () => {
     const bytes = String.fromCharCode(...new TextEncoder().encode("grün"));
     const env = requestEnvironment(request({ fields: { "x-color": bytes } }), "id", undefined, none);
     assert.equal(env["HTTP_X_COLOR"], "grün");
+  });
+
+  it("says of the client what is known", () => {
+    const proxied = requestEnvironment(request({ client: { address: "2001:db8::1" } }), "id", undefined, none);
+    assert.deepEqual([proxied["REMOTE_ADDR"], proxied["REMOTE_PORT"]], ["2001:db8::1", undefined]);
+    assert.equal(requestEnvironment(request({ client: undefined }), "id", undefined, none)["REMOTE_ADDR"], undefined);
   });
 
   it("splits an IPv6 host", () => {

@@ -3,9 +3,15 @@ import { describe, it } from "node:test";
 import type { Failure } from "../../src/core/errors.ts";
 import { reasonOf } from "../../src/functions/failures.ts";
 import { Input } from "../../src/functions/input.ts";
+import { until } from "../support/until.ts";
 
 /** Carries a body into a sink that keeps it. */
-function carry(body: ReadableStream<Uint8Array>, sink: UnderlyingSink<Uint8Array> = {}, limit = 0) {
+function carry(
+  body: ReadableStream<Uint8Array>,
+  sink: UnderlyingSink<Uint8Array> = {},
+  maxBodyBytes = 0,
+  bodyTimeoutMs = 0,
+) {
   const chunks: Uint8Array[] = [];
   const ends: string[] = [];
   const failures: Failure[] = [];
@@ -15,7 +21,8 @@ function carry(body: ReadableStream<Uint8Array>, sink: UnderlyingSink<Uint8Array
     abort: () => void ends.push("abort"),
     ...sink,
   });
-  return { chunks, ends, failures, input: new Input(body, stdin, limit, (failure) => failures.push(failure)) };
+  const limits = { maxBodyBytes, bodyTimeoutMs };
+  return { chunks, ends, failures, input: new Input(body, stdin, limits, (failure) => failures.push(failure)) };
 }
 
 const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 5));
@@ -48,6 +55,31 @@ describe("Input", () => {
   it("takes a body of exactly the limit", async () => {
     const { ends, failures } = carry(of(2, 2), {}, 4);
     await settled();
+    assert.deepEqual(failures, []);
+    assert.deepEqual(ends, ["close"]);
+  });
+
+  it("waits so long for a slow caller, and ends a body that is late", async () => {
+    let cancelled = 0;
+    const slow = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new Uint8Array(2)),
+      cancel: () => void cancelled++,
+    });
+    const { chunks, ends, failures, input } = carry(slow, {}, 0, 20);
+    await until(() => Promise.resolve(ends.length > 0));
+    await input.stop();
+    assert.deepEqual(failures.map(reasonOf), ["body_too_slow"]);
+    assert.equal(chunks.length, 1);
+    assert.deepEqual(ends, ["abort"]);
+    assert.equal(cancelled, 1);
+  });
+
+  it("does not count what the container takes", async () => {
+    const gate = Promise.withResolvers<void>();
+    const opened = setTimeout(() => gate.resolve(), 60);
+    const { ends, failures } = carry(of(2, 3), { write: () => gate.promise }, 0, 20);
+    await until(() => Promise.resolve(ends.length > 0));
+    clearTimeout(opened);
     assert.deepEqual(failures, []);
     assert.deepEqual(ends, ["close"]);
   });
