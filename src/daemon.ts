@@ -159,6 +159,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     tasks,
     containers,
     events,
+    snapshotters,
     monitor,
     host,
     plugins: () => registry.list(),

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
+import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
 import type { Bindings } from "./client_address.ts";
 import { problemResponse } from "./errors.ts";
@@ -12,6 +13,7 @@ import { invocationRoutes } from "./invocations.ts";
 import { invokeRoute } from "./fn.ts";
 import type { ApiParts } from "./parts.ts";
 import { runRoutes } from "./run.ts";
+import { snapshotRoutes } from "./snapshots.ts";
 import { systemRoutes } from "./system.ts";
 import { taskRoutes } from "./tasks.ts";
 
@@ -57,10 +59,12 @@ export function createApp(parts: ApiParts, access: Access) {
       });
     })
     .route("/v1/containers", containerRoutes(parts))
+    .route("/v1/containers", containerChangesRoutes(parts))
     .route("/v1/events", eventRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))
+    .route("/v1/snapshots", snapshotRoutes(parts))
     .route("/v1/tasks", taskRoutes(parts))
     .route("/v1/run", runRoutes(parts))
     .route("/v1", systemRoutes(parts));

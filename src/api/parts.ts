@@ -2,6 +2,7 @@ import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { PluginInfo } from "../core/plugin.ts";
+import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Functions } from "../functions/functions.ts";
 import type { Images } from "../images/images.ts";
 import type { Containers } from "../tasks/containers.ts";
@@ -14,6 +15,7 @@ export interface ApiParts {
   readonly tasks: Tasks;
   readonly containers: Containers;
   readonly events: Events;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
   /** Every plugin with its state. */

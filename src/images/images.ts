@@ -14,6 +14,8 @@ import type { Snapshotter } from "../core/snapshotter.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
+import { copyIn, type CopyInOptions } from "./copy_in.ts";
+import { copyOut, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
 import { exportImage } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
@@ -229,6 +231,21 @@ export class Images {
     const base = await this.config(options.base);
     const target = await commitImage({ ...options, kernel: new Kernel(host), content, hold, base, folder });
     return await this.#put(namespace, reference, target);
+  }
+
+  /** Unpacks an archive into a container. @param root its open root. @throws as `copyIn` of `copy_in.ts`. */
+  copyIn(root: number, path: string, archive: AsyncIterable<Uint8Array>, options: CopyInOptions = {}): Promise<void> {
+    return copyIn(new Kernel(this.#parts.host), root, path, archive, options);
+  }
+
+  /** An archive of what a container has at a path. @param root its open root. @throws as `copyOut` of `copy_out.ts`. */
+  copyOut(root: number, path: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array<ArrayBuffer>>> {
+    return copyOut(new Kernel(this.#parts.host), root, path, { signal });
+  }
+
+  /** What a container has at a path. @param root its open root. @throws not_found; invalid_argument. */
+  describeFile(root: number, path: string): FileDescription {
+    return describeFile(new Kernel(this.#parts.host), root, path);
   }
 
   /**

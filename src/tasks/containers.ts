@@ -17,11 +17,13 @@ import type { Runtime } from "../core/runtime.ts";
 import { parseSignal } from "../core/signal.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { type Spec, SpecSchema } from "../core/spec.ts";
-import { demand, type Task, type TaskStats } from "../core/task.ts";
+import { can, demand, type Task, type TaskStats } from "../core/task.ts";
 import { unlessAborted } from "../core/unless_aborted.ts";
 import { SIGKILL } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
+import { prepareRootfs } from "./container_rootfs.ts";
 import { ContainerLog } from "./container_log.ts";
+import { type ContainerRoot, openContainerRoot } from "./container_root.ts";
 import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
 import type { IngredientSource } from "./ingredients.ts";
 import { killSoon } from "./kill_soon.ts";
@@ -135,7 +137,7 @@ export class Containers implements AsyncDisposable {
     undo.defer(async () => {
       await store.delete(namespace, id);
     });
-    await snapshotter.prepare(snapshotKey, chain);
+    await prepareRootfs(snapshotter, snapshotKey, chain, { keep: true });
     undo.move();
     events.publish("/containers/create", namespace, told(container));
     return this.#describe(container as Kept);
@@ -355,6 +357,51 @@ export class Containers implements AsyncDisposable {
     return listProcesses(this.#kernel, await demand(task, "stats").pids());
   }
 
+  /**
+   * Opens a container's files: as its process sees them, or those of its snapshot. That keeps it from being started or
+   * removed until it is disposed of, where it does not run.
+   * @throws as `openContainerRoot`.
+   */
+  async files(namespace: string, reference: string): Promise<ContainerRoot> {
+    const { id } = await this.#need(namespace, reference);
+    const key = keyOf(namespace, id);
+    const open = async () => {
+      const container = await this.#need(namespace, id);
+      const snapshotter = this.#snapshotter(container);
+      return await openContainerRoot(this.#kernel, {
+        task: this.#live.get(key)?.task,
+        snapshotter,
+        key: container.snapshotKey,
+      });
+    };
+    if (this.#live.has(key)) return await open();
+    const opened = Promise.withResolvers<ContainerRoot>();
+    const released = Promise.withResolvers<void>();
+    this.#own(this.#locks.hold(key, async () => {
+      try {
+        using root = await open();
+        opened.resolve({ fd: root.fd, live: root.live, [Symbol.dispose]: () => released.resolve() });
+        await released.promise;
+      } catch (error) {
+        opened.reject(error);
+      }
+    }));
+    return await opened.promise;
+  }
+
+  /** Does something while no process of a container runs; it goes on behind it. */
+  async whilePaused<T>(namespace: string, reference: string, work: () => Promise<T>): Promise<T> {
+    const { id } = await this.#need(namespace, reference);
+    const task = this.#live.get(keyOf(namespace, id))?.task;
+    if (task === undefined || task.status !== "running" || !can(task, "pause")) return await work();
+    await task.pause();
+    try {
+      return await work();
+    } finally {
+      if (isPaused(task)) await task.resume();
+    }
+  }
+
   /** Reads the log. @param options.follow goes on while the container runs. */
   async logs(
     namespace: string,
@@ -535,6 +582,11 @@ function keyOf(namespace: string, id: string): string {
 
 function isKept(container: Container): container is Kept {
   return container.settings !== undefined && container.snapshotKey !== undefined;
+}
+
+/** Asked again, since a task may have been resumed or killed meanwhile. */
+function isPaused({ status }: Pick<Task, "status">): boolean {
+  return status === "paused";
 }
 
 function told({ id, name, image, labels }: Container) {

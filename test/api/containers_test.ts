@@ -153,4 +153,53 @@ describe("containers that live on", () => {
     assert.equal(await logs(id, "?until=2001-01-01T00:00:00Z"), "");
     await remove(id);
   });
+
+  it("list, copy and commit what they changed", async () => {
+    const { id } = await create("echo one > /made; rm /etc/group; exec sleep 60", { env: { GREETING: "hello" } });
+    await post(id, "start");
+    const changes = async () =>
+      (await world.admin<{ items: { kind: string; path: string }[] }>("GET", `/v1/containers/${id}/changes`)).items
+        .map(({ kind, path }) => `${kind} ${path}`);
+    await until(async () => (await changes()).includes("A /made"));
+    const archive = async (path: string) =>
+      new Uint8Array(await (await world.ask("GET", `/v1/containers/${id}/archive?path=${path}`)).arrayBuffer());
+    for (const state of ["running", "exited"]) {
+      assert.equal((await get(id)).status, state);
+      const tar = await archive("/made");
+      assert.ok(/\0made\0[^]*one\n/.test(new TextDecoder().decode(tar)));
+      const put = await world.ask("PUT", `/v1/containers/${id}/archive?path=/tmp`, tar);
+      assert.equal(put.status, 204, put.status === 204 ? "" : await put.text());
+      const file = await world.admin<{ name: string; sizeBytes: number }>(
+        "GET",
+        `/v1/containers/${id}/archive/stat?path=/tmp/made`,
+      );
+      assert.deepEqual([file.name, file.sizeBytes], ["made", 4]);
+      assert.equal((await refused("GET", `/v1/containers/${id}/archive?path=/nothing`)).code, "not_found");
+      const image = await world.admin<{ name: string }>("POST", `/v1/containers/${id}/commit`, {
+        name: `committed:${state}`,
+        changes: ['CMD ["/bin/sh", "-c", "cat /made; echo $GREETING"]', "ENTRYPOINT []"],
+      });
+      assert.equal(image.name, `docker.io/library/committed:${state}`);
+      assert.equal((await get(id)).status, state);
+      await post(id, "stop?graceMs=0");
+    }
+    const made = await world.admin<Info>("POST", "/v1/containers", { image: "committed:exited" });
+    await post(made.id, "start");
+    await post(made.id, "wait");
+    assert.equal(await logs(made.id), "one\nhello\n");
+    const { items } = await world.admin<{ items: { key: string; kind: string; snapshotter: string }[] }>(
+      "GET",
+      "/v1/snapshots?kind=active&prefix=container/",
+    );
+    assert.deepEqual(items.map(({ key }) => key).sort(), [id, made.id].map((one) => `container/default/${one}`).sort());
+    const { snapshotter = "", key = "" } = items[0] ?? {};
+    const shown = await world.admin<{ usage: { bytes: number } }>(
+      "GET",
+      `/v1/snapshots/stat?snapshotter=${snapshotter}&key=${key}`,
+    );
+    assert.ok(shown.usage.bytes > 0);
+    assert.equal((await refused("GET", "/v1/snapshots?snapshotter=none")).status, 400);
+    await remove(id);
+    await remove(made.id);
+  });
 });

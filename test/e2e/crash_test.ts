@@ -53,6 +53,53 @@ describe("a daemon that is killed", () => {
     assert.deepEqual(leftovers(folder), clean);
   });
 
+  it("leaves of containers that live on what is meant to stay, and nothing else", async () => {
+    const json = async <T>(daemon: MayflyProcess, method: string, path: string, body?: unknown) => {
+      const answer = await daemon.admin(method, path, body);
+      const text = await answer.text();
+      assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
+      return (text === "" ? undefined : JSON.parse(text)) as T;
+    };
+    const logs = async (daemon: MayflyProcess, id: string) =>
+      await (await daemon.admin("GET", `/v1/containers/${id}/logs`)).text();
+    let id = "";
+    let eventId = "";
+    {
+      await using first = await MayflyProcess.start(folder);
+      ({ id } = await json<{ id: string }>(first, "POST", "/v1/containers", {
+        image: "box:1",
+        command: ["/bin/sh", "-c", `echo run >> /runs; cat /runs; exec ${slow.join(" ")}`],
+      }));
+      const idle = await json<{ id: string }>(first, "POST", "/v1/containers", { image: "box:1", name: "idle" });
+      assert.notEqual(idle.id, id);
+      await json(first, "POST", `/v1/containers/${id}/start`);
+      await until(async () => await logs(first, id) === "run\n");
+      const events = (await first.admin("GET", "/v1/events")).body!.getReader();
+      eventId = /^id: (\S+)$/m.exec(new TextDecoder().decode((await events.read()).value))?.[1] ?? "";
+      assert.equal(processes(slow.join(" ")).length, 1);
+      await first.end("SIGKILL");
+      await events.cancel().catch(() => {});
+    }
+    await using second = await MayflyProcess.start(folder);
+    assert.deepEqual(processes(slow.join(" ")), []);
+    const found = await json<{ status: string; exitCode: number }>(second, "GET", `/v1/containers/${id}`);
+    assert.deepEqual([found.status, found.exitCode], ["exited", 255]);
+    assert.equal((await json<{ status: string }>(second, "GET", "/v1/containers/idle")).status, "created");
+    assert.equal(await logs(second, id), "run\n");
+    const events = (await second.admin("GET", `/v1/events?since=${eventId}`)).body!.getReader();
+    let told = "";
+    while (!told.includes("/tasks/exit")) told += new TextDecoder().decode((await events.read()).value);
+    await events.cancel();
+    assert.match(told, /event: gap\n[^]*"exitStatus":255/);
+
+    await json(second, "POST", `/v1/containers/${id}/start`);
+    await until(async () => await logs(second, id) === "run\nrun\nrun\n");
+    await json(second, "DELETE", `/v1/containers/${id}?force=true`);
+    await json(second, "DELETE", "/v1/containers/idle");
+    assert.equal(await second.end("SIGTERM"), 0, second.log());
+    assert.deepEqual(leftovers(folder), clean);
+  });
+
   it("twice on one root is refused with the first one's pid", async () => {
     await using first = await MayflyProcess.start(folder);
     try {

@@ -4,7 +4,8 @@ import { cgroupParent } from "./mayfly_process.ts";
 
 /** What launches could have left on this machine, as lines to compare before and after. */
 export function leftovers(folder: string): readonly string[] {
-  return [...mounts(folder), ...cgroups(folder), ...snapshots(folder), ...ingests(folder)].sort();
+  return [...mounts(folder), ...cgroups(folder), ...snapshots(folder), ...ingests(folder), ...containers(folder)]
+    .sort();
 }
 
 function mounts(folder: string): string[] {
@@ -32,6 +33,15 @@ function snapshots(folder: string): string[] {
   if (!existsSync(path)) return [];
   return readdirSync(path).flatMap((snapshotter) =>
     readdirSync(join(path, snapshotter)).map((id) => `snapshot ${snapshotter}/${id}`)
+  );
+}
+
+/** What containers that live on have in their folder. */
+function containers(folder: string): string[] {
+  const path = join(folder, "root/containers");
+  if (!existsSync(path)) return [];
+  return readdirSync(path).flatMap((namespace) =>
+    readdirSync(join(path, namespace)).map((id) => `container ${namespace}/${id}`)
   );
 }
 

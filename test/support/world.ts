@@ -87,7 +87,7 @@ export class World implements AsyncDisposable {
   ): Promise<Response> {
     const init = body === undefined
       ? { method, headers }
-      : { method, headers, body: typeof body === "string" ? body : JSON.stringify(body) };
+      : { method, headers, body: isBytes(body) ? body : JSON.stringify(body) };
     return await this.#daemon.fetch(new Request(`http://mayfly${path}`, init));
   }
 
@@ -148,4 +148,8 @@ export class World implements AsyncDisposable {
     await this.#daemon[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+function isBytes(body: unknown): body is string | Uint8Array<ArrayBuffer> {
+  return typeof body === "string" || body instanceof Uint8Array;
 }
