@@ -11,7 +11,7 @@ import { candidates } from "./execute.ts";
 import { checkHostName } from "./host_name.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
-import { plan, type PlanOptions } from "./plan.ts";
+import { type Manner, plan, type PlanOptions } from "./plan.ts";
 import { needStages } from "./namespaces.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
@@ -63,6 +63,7 @@ export interface BlueprintsParts {
   readonly rights: Rights;
   /** Where the root filesystem is mounted. */
   readonly folder: string;
+  readonly manner?: Manner;
 }
 
 /** How many are kept. Each takes 64 KiB. */
@@ -120,7 +121,7 @@ export class Blueprints implements Disposable {
   }
 
   #make(spec: Spec, rootfs: Rootfs, stdio: StdioKinds, hierarchies: readonly Hierarchy[]): Blueprint {
-    const { kernel, rights, folder } = this.#parts;
+    const { kernel, rights, folder, manner = {} } = this.#parts;
     const settings = settingsOf(spec);
     rights.check(spec.process, settings.identity, settings.rlimits);
     const kinds = this.#kinds(settings.mounts);
@@ -133,6 +134,7 @@ export class Blueprints implements Disposable {
       kinds,
       lastCapability: rights.lastCapability,
       seccomp: this.filter(spec.linux.seccomp),
+      manner,
     });
   }
 

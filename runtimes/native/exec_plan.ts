@@ -2,13 +2,14 @@ import type { SpecProcess } from "../../src/core/spec.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
 import type { CgroupView } from "./mounts.ts";
 import { cloneFlags, goOnInChild, type Namespaces } from "./namespaces.ts";
+import { mostDescriptors } from "../../src/linux/stages.ts";
 import { become, type BecomeOptions, enterCgroups, setOomScore } from "./plan.ts";
 import { hide } from "./staged_plan.ts";
 import { giveStdio, type StdioKinds } from "./stdio.ts";
 import { openTerminal } from "./terminal.ts";
 
-/** Where the process finds the pidfd of the container's init. */
-export const initDescriptor = 3;
+/** Where the process finds the pidfd of the container's init: behind all that it may keep. */
+export const initDescriptor = mostDescriptors - 1;
 
 export interface ExecPlanOptions extends BecomeOptions {
   /** The container's. */

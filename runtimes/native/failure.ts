@@ -1,5 +1,5 @@
 import { Failure } from "../../src/core/errors.ts";
-import type { Operation, Program } from "../../src/linux/program.ts";
+import type { Step } from "../../src/linux/step_failure.ts";
 import type { Spec, SpecProcess } from "../../src/core/spec.ts";
 import { executeCommand, findCommand } from "./execute.ts";
 
@@ -8,24 +8,24 @@ const notExecutable = 126;
 const notFound = 127;
 
 /** Tells why a container could not be started, in the container's terms, from the step that failed. */
-export function startFailure(id: string, spec: Spec, program: Program, error: unknown): unknown {
+export function startFailure(id: string, spec: Spec, program: readonly Step[], error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
   return commandFailure(`cannot start container ${JSON.stringify(id)}`, spec.process, program, error);
 }
 
 /** Tells why one more process could not be started, as `startFailure` does. */
-export function execFailure(id: string, process: SpecProcess, program: Program, error: unknown): unknown {
+export function execFailure(id: string, process: SpecProcess, program: readonly Step[], error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
   return commandFailure(`cannot start process ${JSON.stringify(id)}`, process, program, error);
 }
 
 /** Tells why a container could not be created, as `startFailure` does. */
-export function createFailure(id: string, program: Program, error: unknown): unknown {
+export function createFailure(id: string, program: readonly Step[], error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
   return inContext(`cannot create container ${JSON.stringify(id)}`, stepOf(error, program), error);
 }
 
-function stepOf(error: Failure, program: Program): Operation | undefined {
+function stepOf(error: Failure, program: readonly Step[]): Step | undefined {
   const index = error.details?.step;
   return typeof index === "number" ? program[index] : undefined;
 }
@@ -39,7 +39,7 @@ function aboutOf(error: Failure): About {
   };
 }
 
-function inContext(action: string, step: Operation | undefined, error: Failure): Failure {
+function inContext(action: string, step: Step | undefined, error: Failure): Failure {
   const about = { ...aboutOf(error), details: error.details ?? {} };
   if (step !== undefined && (error.errno === "ELOOP" || error.errno === "ENOTDIR")) {
     return new Failure(
@@ -53,7 +53,7 @@ function inContext(action: string, step: Operation | undefined, error: Failure):
 
 type About = NonNullable<ConstructorParameters<typeof Failure>[2]>;
 
-function commandFailure(start: string, process: SpecProcess, program: Program, error: Failure): Failure {
+function commandFailure(start: string, process: SpecProcess, program: readonly Step[], error: Failure): Failure {
   const step = stepOf(error, program);
   const isCommand = step?.why.startsWith(findCommand) || step?.why.startsWith(executeCommand);
   if (!isCommand) return inContext(start, step, error);

@@ -11,7 +11,7 @@ import { maskPaths, protectPaths } from "./masked_paths.ts";
 import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
 import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.ts";
 import { setRlimits } from "./rlimits.ts";
-import { pivotRoot, sealRootfs } from "./rootfs.ts";
+import { moveRoot, pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
 import { arrangeStdio, type StdioKinds } from "./stdio.ts";
 import { clean } from "./steps.ts";
@@ -31,6 +31,17 @@ export interface PlanOptions {
   readonly lastCapability: number;
   /** The compiled filter, and the flags to load it with. */
   readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
+  readonly manner?: Manner;
+}
+
+/** How a launch differs from the daemon's own. */
+export interface Manner {
+  /** The process outlives the one that makes it. Default false. */
+  readonly outlives?: boolean;
+  /** Whether the root is left by pivot_root(2), which a root in the kernel's first filesystem cannot. Default true. */
+  readonly pivot?: boolean;
+  /** Whether the process gets a session keyring of its own. Default true. */
+  readonly keyring?: boolean;
 }
 
 /**
@@ -70,10 +81,10 @@ export function* mountRoot({ settings, rootfs, folder, cgroups }: PlanOptions): 
 }
 
 /** Makes the working directory the root, and everything in it as the spec has it. */
-export function* furnish(spec: Spec, { settings, cgroups, kinds }: PlanOptions): Generator<Operation> {
+export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanOptions): Generator<Operation> {
   const { process, linux } = spec;
   const made = new Set<string>(["/"]);
-  yield* pivotRoot();
+  yield* manner?.pivot === false ? moveRoot() : pivotRoot();
   yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
   yield* setHostName(spec);
   yield* setSysctls(spec);
@@ -84,22 +95,24 @@ export function* furnish(spec: Spec, { settings, cgroups, kinds }: PlanOptions):
 }
 
 /** What a process is made of: the container's own, or one more in it. */
-export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp"> & {
+export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp" | "manner"> & {
   readonly settings: Pick<Settings, "identity" | "rlimits">;
 };
 
 /** Becomes the user's process and executes its command. */
 export function* become(
   { process }: Pick<Spec, "process">,
-  { settings: { identity, rlimits }, lastCapability, seccomp }: BecomeOptions,
+  { settings: { identity, rlimits }, lastCapability, seccomp, manner = {} }: BecomeOptions,
 ): Generator<Operation> {
   const cwd = clean(process.cwd);
-  yield {
-    syscall: "keyctl",
-    args: [joinSessionKeyring, 0],
-    why: "leave the daemon's keyring",
-    onError: "ignore",
-  };
+  if (manner.keyring !== false) {
+    yield {
+      syscall: "keyctl",
+      args: [joinSessionKeyring, 0],
+      why: "leave the daemon's keyring",
+      onError: "ignore",
+    };
+  }
   yield* setRlimits(rlimits);
   if (process.noNewPrivileges === true) {
     yield { syscall: "prctl", args: [f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], why: "set no_new_privs" };
@@ -108,7 +121,9 @@ export function* become(
   if (process.noNewPrivileges !== true) yield* loadFilter(seccomp);
   yield* assumeIdentity(identity, lastCapability);
   yield { syscall: "chdir", args: [cwd], why: `enter the working folder ${JSON.stringify(cwd)}` };
-  yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
+  if (manner.outlives !== true) {
+    yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
+  }
   yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
 }
 

@@ -5,11 +5,10 @@ import type { ExecOptions, Process } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
 import type { Spawned } from "../../src/linux/kernel.ts";
-import type { Program } from "../../src/linux/program.ts";
 import type { Stages } from "../../src/linux/stages.ts";
 import type { Blueprints } from "./blueprints.ts";
-import { execPlan, initDescriptor } from "./exec_plan.ts";
-import { execFailure } from "./failure.ts";
+import { launchExec } from "./exec_launch.ts";
+import { execPlan } from "./exec_plan.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, processValues } from "./launch_values.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -97,21 +96,18 @@ export class Processes {
     const streams = new Streams(kernel, stdio ?? {}, terminal);
     undo.defer(() => streams.close());
     publish({ type: "exec-added", id: this.#parts.id, process: id });
-    const values = processValues(spec, cgroup);
-    let program: Program = plan.enter;
-    try {
-      const stage = stages.spawn(new Map([...streams.descriptors, [initDescriptor, init]]));
-      undo.defer(() => stage.abandon());
-      if (terminal) streams.attach(stages, await stage.descriptor(program, values));
-      else await stage.run(program, values);
-      program = plan.start;
-      await stage.execute(program, values);
-      streams.release();
-      undo.move();
-      return this.#started(id, stage.release(), streams);
-    } catch (error) {
-      throw execFailure(id, spec, program, error);
-    }
+    const spawned = await launchExec(stages, {
+      id,
+      process: spec,
+      plan,
+      values: processValues(spec, cgroup),
+      descriptors: streams.descriptors,
+      init,
+      onTerminal: (master) => streams.attach(stages, master),
+    });
+    streams.release();
+    undo.move();
+    return this.#started(id, spawned, streams);
   }
 
   #started(id: string, spawned: Spawned, streams: Streams): NativeProcess {

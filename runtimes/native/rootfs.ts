@@ -12,6 +12,13 @@ export function* pivotRoot(): Generator<Operation> {
   yield chdir("/", "enter the new root");
 }
 
+/** The same where pivot_root(2) cannot be used: the host's filesystem stays, out of reach but below. */
+export function* moveRoot(): Generator<Operation> {
+  yield mount(".", "/", { flags: f.MS_MOVE, why: "move the root filesystem to the root" });
+  yield { syscall: "chroot", args: ["."], why: "make it the root" };
+  yield chdir("/", "enter the new root");
+}
+
 /** What is set on the root itself once everything is mounted: the working directory, propagation, read-only. */
 export function* sealRootfs(spec: Spec, cwd: string, made: Set<string>): Generator<Operation> {
   yield* folders(cwd, made);

@@ -9,7 +9,7 @@ import type { Spawned } from "./kernel.ts";
 import type { Argument, Program } from "./program.ts";
 import { Results } from "./results.ts";
 import type { Stages } from "./stages.ts";
-import { stepFailure } from "./step_failure.ts";
+import { type Step, stepFailure } from "./step_failure.ts";
 import { context, init } from "./stub/layout.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 import { syscallTable } from "./syscalls.ts";
@@ -93,6 +93,11 @@ export class Stage {
   /** Runs a program that nobody waits for: the process is at it until somebody ends it. */
   begin(program: Program, values: Values = {}): void {
     this.#send(program, values);
+  }
+
+  /** Where the steps of a program come to lie, for `failedStep`. @throws as `run`. */
+  starts(program: Program, values: Values = {}): readonly number[] {
+    return this.#encode(program, values).starts;
   }
 
   /** Receives a descriptor that the program under way sends with one byte. The caller closes it. */
@@ -208,15 +213,11 @@ export class Stage {
     return descriptor === undefined ? { bytes, pid } : { bytes, pid, descriptor };
   }
 
-  /** @throws what the program failed with. Nothing that comes from the process is taken for an address. */
+  /** @throws what the program failed with. */
   #results(program: Program, encoded: Encoded, bytes: Uint8Array<ArrayBuffer>): Results {
+    const failed = failedStep(program, encoded.starts, bytes);
+    if (failed !== undefined) throw failed;
     const view = new DataView(bytes.buffer);
-    const number = -view.getInt32(frame.context + context.error, true);
-    if (number !== 0) {
-      const at = Number(view.getBigUint64(frame.context + context.current, true)) - init.memory - init.base;
-      const after = encoded.starts.findIndex((start) => start > at);
-      throw stepFailure(program, Math.min(Math.max(after - 1, 0), program.length - 1), number);
-    }
     return new Results({ encoded, arena: { bytes, read: (offset) => Number(view.getBigInt64(offset, true)) } }, 0);
   }
 
@@ -244,6 +245,24 @@ export class Stage {
   #gone(): Failure {
     return new Failure("aborted", `cannot go on with process ${this.#process.pid}: it was killed`);
   }
+}
+
+/**
+ * Reads from a stub's answer which step has failed. Nothing that comes from the process is taken for an address.
+ * @param starts as `Encoded`'s.
+ */
+export function failedStep(
+  program: readonly Step[],
+  starts: readonly number[],
+  bytes: Uint8Array<ArrayBuffer>,
+): Failure | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < context.size) return new Failure("aborted", "the process was killed while it answered");
+  const number = -view.getInt32(frame.context + context.error, true);
+  if (number === 0) return undefined;
+  const at = Number(view.getBigUint64(frame.context + context.current, true)) - init.memory - init.base;
+  const after = starts.findIndex((start) => start > at);
+  return stepFailure(program, Math.min(Math.max(after - 1, 0), program.length - 1), number);
 }
 
 /** Lets the event loop turn, the longer the more often. */

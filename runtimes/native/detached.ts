@@ -1,0 +1,214 @@
+import type { DetachedContainer, DetachedOptions, DetachedProcess, DetachedRuntime } from "../../src/core/detached.ts";
+import { Failure } from "../../src/core/errors.ts";
+import type { Rootfs } from "../../src/core/mount.ts";
+import type { SpecProcess } from "../../src/core/spec.ts";
+import type { ProcessExit } from "../../src/core/task.ts";
+import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
+import type { Children } from "../../src/linux/children.ts";
+import { setUndumpable } from "../../src/linux/dumpable.ts";
+import { errno } from "../../src/linux/errno.ts";
+import * as f from "../../src/linux/flags.ts";
+import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
+import { type Descriptors, Stages } from "../../src/linux/stages.ts";
+import { streamNames } from "../../src/linux/stdio_pipes.ts";
+import { Blueprints } from "./blueprints.ts";
+import { sendTerminal } from "./console_socket.ts";
+import { launchExec } from "./exec_launch.ts";
+import { execPlan } from "./exec_plan.ts";
+import { createFailure, startFailure } from "./failure.ts";
+import { identityOf } from "./identity.ts";
+import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
+import { namespacesOf } from "./namespaces.ts";
+import type { Manner } from "./plan.ts";
+import { Rights } from "./rights.ts";
+import { rlimitsOf } from "./rlimits.ts";
+import { makeGate, mostPreserved, openGate, recordSteps, waitAtGate } from "./start_gate.ts";
+import { noStreams, type StdioKinds, stdioKinds } from "./stdio.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+export interface NativeDetachedParts {
+  readonly kernel: Kernel;
+  readonly children: Children;
+  readonly cgroups: Cgroups;
+  /** An empty folder of this runtime's own, for the root filesystem's mount point. */
+  readonly folder: string;
+}
+
+const unlimited = {};
+
+/**
+ * The native runtime for a command line: each command is a process of its own, and what is created outlives it.
+ *
+ * The process that `create` makes waits in the finished container for one byte on a fifo in the container's folder; there
+ * is no death signal. `start` writes that byte, from another process, and learns on a second fifo how it went: the fifo
+ * closes when the command is executed, else it tells the step that failed. An exec needs no such thing: it is one command.
+ */
+export class NativeDetached implements DetachedRuntime, Disposable {
+  readonly #parts: NativeDetachedParts;
+  readonly #stages: Stages;
+  readonly #rights: Rights;
+
+  constructor(parts: NativeDetachedParts) {
+    const { kernel, children } = parts;
+    this.#parts = parts;
+    this.#stages = new Stages(kernel, children);
+    this.#rights = new Rights(kernel);
+    setUndumpable(kernel);
+  }
+
+  [Symbol.dispose](): void {
+    this.#stages[Symbol.dispose]();
+    this.#parts.children.close();
+  }
+
+  async create(container: DetachedContainer, options: DetachedOptions = {}): Promise<DetachedProcess> {
+    const { kernel, cgroups, folder } = this.#parts;
+    const { id, spec, root } = container;
+    const terminal = checkTerminal(spec.process, options);
+    using blueprints = this.#blueprints(options, folder);
+    const resources = spec.linux.resources ?? unlimited;
+    const rootfs: Rootfs = { mounts: [{ type: "bind", source: root, options: ["rbind", "rw"] }] };
+    const stdio = this.#stdio(terminal);
+    const plan = blueprints.get(spec, rootfs, stdio.kinds, cgroups.hierarchies(resources)).staged;
+    const descriptors = new Map([...stdio.descriptors, ...this.#preserved(options)]);
+    await using undo = new AsyncDisposableStack();
+    const cgroup = cgroups.create(container.cgroupPath, resources);
+    undo.defer(async () => {
+      await cgroup.kill();
+      await cgroup.remove();
+    });
+    const values = launchValues(spec, stdio.ends, cgroup);
+    const prepare = [...plan.enter, ...plan.isolate, ...plan.mountRoot, ...plan.furnish];
+    try {
+      using gate = makeGate(kernel, container.folder);
+      const stage = this.#stages.spawn(new Map([...descriptors, ...gate.descriptors]));
+      undo.defer(() => stage.abandon());
+      if (terminal) this.#send(await stage.descriptor(prepare, values), options);
+      else await stage.run(prepare, values);
+      const start = [...waitAtGate(), ...plan.start];
+      recordSteps(container.folder, start, stage.starts(start, values));
+      // It lets go of this process when it begins to wait.
+      await stage.execute(start, values);
+      const made = this.#process(stage.release());
+      undo.move();
+      return made;
+    } catch (error) {
+      throw createFailure(id, prepare, error);
+    }
+  }
+
+  start({ id, spec, folder }: DetachedContainer): Promise<void> {
+    return openGate(this.#parts.kernel, folder, (steps, error) => startFailure(id, spec, steps, error));
+  }
+
+  async exec(
+    { id, spec, cgroupPath }: DetachedContainer,
+    options: DetachedOptions & { readonly pid: number; readonly process: SpecProcess },
+  ): Promise<DetachedProcess> {
+    const { kernel, cgroups, folder } = this.#parts;
+    const { pid, process } = options;
+    const terminal = checkTerminal(process, options);
+    refuseUnsupported({ ociVersion: spec.ociVersion, process, linux: {} });
+    const settings = { identity: identityOf(process), rlimits: rlimitsOf(process) };
+    this.#rights.check(process, settings.identity, settings.rlimits);
+    using blueprints = this.#blueprints(options, folder);
+    const cgroup = cgroups.open(cgroupPath);
+    const stdio = this.#stdio(terminal);
+    const plan = execPlan({ oomScoreAdj: spec.process.oomScoreAdj, ...process }, {
+      settings,
+      namespaces: namespacesOf(spec),
+      cgroups: cgroupViews([...cgroup.folders.keys()]),
+      stdio: stdio.kinds,
+      lastCapability: this.#rights.lastCapability,
+      seccomp: blueprints.filter(spec.linux.seccomp),
+      manner: mannerOf(options),
+    });
+    const container = kernel.attempt("pidfd_open", pid, 0);
+    if (container < 0) {
+      throw new Failure("failed_precondition", `cannot execute in container ${JSON.stringify(id)}: it does not run`);
+    }
+    try {
+      return this.#process(
+        await launchExec(this.#stages, {
+          id,
+          process,
+          plan,
+          values: processValues(process, cgroup),
+          descriptors: new Map([...stdio.descriptors, ...this.#preserved(options)]),
+          init: container,
+          onTerminal: (master) => this.#send(master, options),
+        }),
+      );
+    } finally {
+      kernel.attempt("close", container);
+    }
+  }
+
+  async hooks(): Promise<void> {
+    // A spec that has any is refused.
+  }
+
+  #blueprints(options: DetachedOptions, folder: string): Blueprints {
+    const { kernel } = this.#parts;
+    return new Blueprints({ kernel, rights: this.#rights, folder, manner: mannerOf(options) });
+  }
+
+  /** This process's own standard streams; with a terminal the process makes its own. */
+  #stdio(terminal: boolean) {
+    const { kernel } = this.#parts;
+    const own = streamNames.map((_, fd) => !terminal && kernel.attempt("fcntl", fd, f.F_GETFD, 0) >= 0 ? fd : false);
+    const [stdin = false, stdout = false, stderr = false] = own;
+    const kinds: StdioKinds = stdioKinds(kernel, terminal ? noStreams : { stdin, stdout, stderr });
+    const descriptors: Descriptors = new Map(own.map((fd, index) => [index, fd === false ? null : fd]));
+    const end = (fd: number | false) => fd === false ? undefined : fd;
+    return { kinds, descriptors, ends: { stdin: end(stdin), stdout: end(stdout), stderr: end(stderr) } };
+  }
+
+  #preserved({ preserved = 0 }: DetachedOptions): Descriptors {
+    if (preserved > mostPreserved) {
+      throw new Failure("invalid_argument", `cannot keep ${preserved} descriptors: want ${mostPreserved} at most`);
+    }
+    const numbers = Array.from({ length: preserved }, (_, index) => index + 3);
+    for (const fd of numbers) {
+      if (this.#parts.kernel.attempt("fcntl", fd, f.F_GETFD, 0) === -errno.EBADF) {
+        throw new Failure("invalid_argument", `cannot keep descriptor ${fd}: it is not open`);
+      }
+    }
+    return new Map(numbers.map((fd) => [fd, fd]));
+  }
+
+  #send(master: number, { consoleSocket = "" }: DetachedOptions): void {
+    const { kernel } = this.#parts;
+    try {
+      sendTerminal(kernel, consoleSocket, master);
+    } finally {
+      kernel.attempt("close", master);
+    }
+  }
+
+  #process({ pid, pidfd }: Spawned): DetachedProcess {
+    const { children } = this.#parts;
+    return {
+      pid,
+      async wait(): Promise<ProcessExit> {
+        const { code, signal } = await children.wait(pidfd);
+        return { code, signal, exitedAt: new Date() };
+      },
+    };
+  }
+}
+
+function mannerOf({ pivot = true, keyring = true }: DetachedOptions): Manner {
+  return { outlives: true, pivot, keyring };
+}
+
+/** @returns whether it has one. */
+function checkTerminal({ terminal = false }: SpecProcess, { consoleSocket }: DetachedOptions): boolean {
+  if (terminal && consoleSocket === undefined) {
+    throw new Failure("invalid_argument", "cannot make a terminal: want a console socket to send it to");
+  }
+  if (!terminal && consoleSocket !== undefined) {
+    throw new Failure("invalid_argument", "cannot send a terminal to the console socket: process.terminal is not set");
+  }
+  return terminal;
+}
