@@ -4,7 +4,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { btrfs } from "../../snapshotters/btrfs/mod.ts";
 import { codeOf } from "../../src/core/errors.ts";
+import { mountBtrfs } from "../support/btrfs_mount.ts";
 import { digestOfBytes, LayoutFolder } from "../support/layout_folder.ts";
 import { mounted } from "./mounted.ts";
 import { openRoom, type Room } from "./room.ts";
@@ -108,159 +110,171 @@ C /to-folder
 A /to-folder/in
 `.trim().split("\n");
 
-describe("diff and commit", () => {
-  const folder = mkdtempSync(join(tmpdir(), "mayfly-commit-"));
-  let room: Room;
+/** On what the root folder is, and whose containers are committed there. */
+const places: readonly { readonly on: string; readonly sources: readonly string[] }[] = [
+  { on: "the machine's disk", sources: ["overlay", "native"] },
+  { on: "btrfs", sources: ["btrfs", "overlay"] },
+];
 
-  before(async () => {
-    room = await openRoom(join(folder, "root"));
-    const layout = new LayoutFolder(join(folder, "layout"));
-    const config = { Cmd: ["/bin/tool"], Env: ["PATH=/bin", "A=1"], Labels: { of: "base" } };
-    await room.images.import(
-      namespace,
-      layout.name({ "base:1": layout.image([lower, upper], { config, zstd: false }) }),
-    );
-  });
-  after(async () => {
-    await room[Symbol.asyncDispose]();
-    rmSync(folder, { recursive: true, force: true });
-  });
+for (const { on, sources } of places) {
+  describe(`diff and commit on ${on}`, () => {
+    let folder = "";
+    let mount: ReturnType<typeof mountBtrfs> | undefined;
+    let room: Room;
 
-  const base = async () => (await room.images.get(namespace, "base:1")).target;
-  const prepare = async (snapshotter: string, key: string, name = "base:1") => {
-    const { manifestDigest } = await room.images.config((await room.images.get(namespace, name)).target);
-    const chain = await room.images.unpack(manifestDigest, snapshotter);
-    return await room.snapshotters.get(snapshotter)!.prepare(key, chain);
-  };
-  const remove = (snapshotter: string, key: string) => room.snapshotters.get(snapshotter)!.remove(key);
-  const changed = async (snapshotter: string, key: string) =>
-    await mounted(await prepare(snapshotter, key), (path) => {
-      execFileSync("python3", ["-c", change, path, snapshotter]);
-      return describeTree(room.kernel, path);
+    before(async () => {
+      if (on === "btrfs") mount = mountBtrfs();
+      folder = mkdtempSync(join(mount?.path ?? tmpdir(), "mayfly-commit-"));
+      room = await openRoom(join(folder, "root"), undefined, mount === undefined ? [] : [btrfs]);
+      const layout = new LayoutFolder(join(folder, "layout"));
+      const config = { Cmd: ["/bin/tool"], Env: ["PATH=/bin", "A=1"], Labels: { of: "base" } };
+      await room.images.import(
+        namespace,
+        layout.name({ "base:1": layout.image([lower, upper], { config, zstd: false }) }),
+      );
     });
-  const document = async (name: string) => {
-    const { manifest } = await room.images.config((await room.images.get(namespace, name)).target);
-    const config = await room.content.bytes(manifest.config.digest, 1 << 20);
-    return { manifest, config: JSON.parse(new TextDecoder().decode(config)) };
-  };
-
-  for (const snapshotter of ["overlay", "native"]) {
-    it(`diff() lists what a container of ${snapshotter} added, changed and deleted`, async () => {
-      await changed(snapshotter, "listed");
-      const changes = (await room.images.diff(snapshotter, "listed")).map(({ kind, path }) => `${kind} ${path}`);
-      // An overlay has a copy of a file that was only linked; else it is as it was.
-      const other = snapshotter === "overlay" ? "A /new/tool" : "C /etc/sub/deep";
-      assert.deepEqual(changes, expected.filter((line) => line !== other));
-      await remove(snapshotter, "listed");
+    after(async () => {
+      await room[Symbol.asyncDispose]();
+      if (mount === undefined) rmSync(folder, { recursive: true, force: true });
+      mount?.[Symbol.dispose]();
     });
 
-    it(`diff() of an untouched container of ${snapshotter} is empty`, async () => {
-      await prepare(snapshotter, "untouched");
-      assert.deepEqual(await room.images.diff(snapshotter, "untouched"), []);
-      const image = await room.images.commit(namespace, {
-        name: "equal:1",
+    const base = async () => (await room.images.get(namespace, "base:1")).target;
+    const prepare = async (snapshotter: string, key: string, name = "base:1") => {
+      const { manifestDigest } = await room.images.config((await room.images.get(namespace, name)).target);
+      const chain = await room.images.unpack(manifestDigest, snapshotter);
+      return await room.snapshotters.get(snapshotter)!.prepare(key, chain);
+    };
+    const remove = (snapshotter: string, key: string) => room.snapshotters.get(snapshotter)!.remove(key);
+    const changed = async (snapshotter: string, key: string) =>
+      await mounted(await prepare(snapshotter, key), (path) => {
+        execFileSync("python3", ["-c", change, path, snapshotter]);
+        return describeTree(room.kernel, path);
+      });
+    const document = async (name: string) => {
+      const { manifest } = await room.images.config((await room.images.get(namespace, name)).target);
+      const config = await room.content.bytes(manifest.config.digest, 1 << 20);
+      return { manifest, config: JSON.parse(new TextDecoder().decode(config)) };
+    };
+
+    for (const snapshotter of sources) {
+      it(`diff() lists what a container of ${snapshotter} added, changed and deleted`, async () => {
+        await changed(snapshotter, "listed");
+        const changes = (await room.images.diff(snapshotter, "listed")).map(({ kind, path }) => `${kind} ${path}`);
+        // An overlay has a copy of a file that was only linked; else it is as it was.
+        const other = snapshotter === "overlay" ? "A /new/tool" : "C /etc/sub/deep";
+        assert.deepEqual(changes, expected.filter((line) => line !== other));
+        await remove(snapshotter, "listed");
+      });
+
+      it(`diff() of an untouched container of ${snapshotter} is empty`, async () => {
+        await prepare(snapshotter, "untouched");
+        assert.deepEqual(await room.images.diff(snapshotter, "untouched"), []);
+        const image = await room.images.commit(namespace, {
+          name: "equal:1",
+          base: await base(),
+          snapshotter,
+          key: "untouched",
+        });
+        assert.equal(image.name, "docker.io/library/equal:1");
+        const { manifest, config } = await document("equal:1");
+        assert.equal(manifest.layers.length, 2);
+        assert.deepEqual(config.history.map(({ empty_layer }: { empty_layer: boolean }) => empty_layer), [true]);
+        await remove(snapshotter, "untouched");
+      });
+
+      for (const compression of ["gzip", "none"] as const) {
+        it(`commit() of ${snapshotter} (${compression}) makes a layer that is the same tree anywhere`, async () => {
+          // The root itself has the time of its own making.
+          const tree = await changed(snapshotter, "work");
+          const name = `made.test/${snapshotter}:${compression}`;
+          const options = { base: await base(), snapshotter, key: "work", compression };
+          const image = await room.images.commit(namespace, { ...options, name, createdAt: new Date(0) });
+          const again = await room.images.commit(namespace, { ...options, name, createdAt: new Date(0) });
+          assert.equal(again.target.digest, image.target.digest);
+
+          for (const into of room.snapshotters.keys()) {
+            await prepare(into, "check", name);
+            await mounted(await room.snapshotters.get(into)!.mounts("check"), (path) => {
+              assert.deepEqual(describeTree(room.kernel, path).slice(1), tree.slice(1), `unpacked into ${into}`);
+            });
+            await remove(into, "check");
+          }
+          const out = join(folder, `${snapshotter}-${compression}`);
+          await room.images.export(namespace, name, out);
+          execFileSync("umoci", ["unpack", "--image", `${out}:${compression}`, `${out}-umoci`]);
+          const root = `${out}-umoci/rootfs`;
+          assert.deepEqual(describeTree(room.kernel, root).slice(1), tree.slice(1), "unpacked by umoci");
+          await remove(snapshotter, "work");
+        });
+      }
+    }
+
+    it("commit() writes author, message and changed configuration", async () => {
+      await mounted(await prepare("overlay", "told"), (path) => writeFileSync(join(path, "new"), "x"));
+      await room.images.commit(namespace, {
+        name: "told:2",
         base: await base(),
-        snapshotter,
-        key: "untouched",
+        snapshotter: "overlay",
+        key: "told",
+        author: "Ada <ada@example.org>",
+        message: "why",
+        createdBy: "sh -c x",
+        config: { Cmd: ["sleep", "1"] },
+        changes: ['CMD ["a", "b c"]', 'ENV A=2 B="3 4"', "LABEL x=y", "EXPOSE 80 53/udp", "USER 7", "WORKDIR srv"],
       });
-      assert.equal(image.name, "docker.io/library/equal:1");
-      const { manifest, config } = await document("equal:1");
-      assert.equal(manifest.layers.length, 2);
-      assert.deepEqual(config.history.map(({ empty_layer }: { empty_layer: boolean }) => empty_layer), [true]);
-      await remove(snapshotter, "untouched");
-    });
-
-    for (const compression of ["gzip", "none"] as const) {
-      it(`commit() of ${snapshotter} (${compression}) makes a layer that is the same tree anywhere`, async () => {
-        // The root itself has the time of its own making.
-        const tree = await changed(snapshotter, "work");
-        const name = `made.test/${snapshotter}:${compression}`;
-        const options = { base: await base(), snapshotter, key: "work", compression };
-        const image = await room.images.commit(namespace, { ...options, name, createdAt: new Date(0) });
-        const again = await room.images.commit(namespace, { ...options, name, createdAt: new Date(0) });
-        assert.equal(again.target.digest, image.target.digest);
-
-        for (const into of ["overlay", "native"]) {
-          await prepare(into, "check", name);
-          await mounted(await room.snapshotters.get(into)!.mounts("check"), (path) => {
-            assert.deepEqual(describeTree(room.kernel, path).slice(1), tree.slice(1), `unpacked into ${into}`);
-          });
-          await remove(into, "check");
-        }
-        const out = join(folder, `${snapshotter}-${compression}`);
-        await room.images.export(namespace, name, out);
-        execFileSync("umoci", ["unpack", "--image", `${out}:${compression}`, `${out}-umoci`]);
-        const root = `${out}-umoci/rootfs`;
-        assert.deepEqual(describeTree(room.kernel, root).slice(1), tree.slice(1), "unpacked by umoci");
-        await remove(snapshotter, "work");
+      const { manifest, config } = await document("told:2");
+      assert.equal(manifest.layers.length, 3);
+      assert.equal(manifest.mediaType, "application/vnd.oci.image.manifest.v1+json");
+      assert.equal(config.author, "Ada <ada@example.org>");
+      assert.deepEqual(config.config, {
+        Cmd: ["a", "b c"],
+        Env: ["PATH=/bin", "A=2", "B=3 4"],
+        Labels: { of: "base", x: "y" },
+        ExposedPorts: { "80/tcp": {}, "53/udp": {} },
+        User: "7",
+        WorkingDir: "/srv",
       });
-    }
-  }
+      const [step] = config.history;
+      assert.deepEqual([step.author, step.comment, step.created_by], ["Ada <ada@example.org>", "why", "sh -c x"]);
+      const archive = execFileSync("gzip", ["-dc"], {
+        input: await room.content.bytes(manifest.layers[2]!.digest, 1 << 20),
+      });
+      assert.equal(config.rootfs.diff_ids[2], digestOfBytes(archive));
+      assert.deepEqual(execFileSync("tar", ["-t"], { input: archive, encoding: "utf8" }).trim().split("\n"), [
+        "new",
+      ]);
+      await remove("overlay", "told");
+    });
 
-  it("commit() writes author, message and changed configuration", async () => {
-    await mounted(await prepare("overlay", "told"), (path) => writeFileSync(join(path, "new"), "x"));
-    await room.images.commit(namespace, {
-      name: "told:2",
-      base: await base(),
-      snapshotter: "overlay",
-      key: "told",
-      author: "Ada <ada@example.org>",
-      message: "why",
-      createdBy: "sh -c x",
-      config: { Cmd: ["sleep", "1"] },
-      changes: ['CMD ["a", "b c"]', 'ENV A=2 B="3 4"', "LABEL x=y", "EXPOSE 80 53/udp", "USER 7", "WORKDIR srv"],
+    it("what cannot be committed is refused, and leaves nothing", async () => {
+      await prepare("overlay", "refused");
+      const options = { name: "refused:1", base: await base(), snapshotter: "overlay", key: "refused" };
+      const chain = (await room.images.config(await base())).chainId!;
+      await room.snapshotters.get("overlay")!.view("looked at", chain);
+      const cases = [
+        [{ ...options, changes: ["RUN x"] }, "invalid_argument"],
+        [{ ...options, changes: ["ENV"] }, "invalid_argument"],
+        [{ ...options, changes: ["EXPOSE many"] }, "invalid_argument"],
+        [{ ...options, changes: ["LABEL 'a=b"] }, "invalid_argument"],
+        [{ ...options, name: "UPPER" }, "invalid_argument"],
+        [{ ...options, name: `x@sha256:${"0".repeat(64)}` }, "invalid_argument"],
+        [{ ...options, key: "nowhere" }, "not_found"],
+        [{ ...options, key: "looked at" }, "failed_precondition"],
+        [{ ...options, snapshotter: "none" }, "invalid_argument"],
+        [{ ...options, base: `sha256:${"0".repeat(64)}` as const }, "not_found"],
+        [{ ...options, signal: AbortSignal.abort() }, "aborted"],
+      ] as const;
+      for (const [given, code] of cases) {
+        await assert.rejects(room.images.commit(namespace, given), (error) => {
+          if (code !== "aborted") assert.equal(codeOf(error), code, String(error));
+          return true;
+        }, JSON.stringify(given));
+      }
+      await assert.rejects(room.images.get(namespace, "refused:1"), (error) => codeOf(error) === "not_found");
+      assert.deepEqual(readdirSync(join(room.root, "content/ingest")), []);
+      assert.deepEqual(await room.metadata.leases.list(), []);
+      for (const key of ["refused", "looked at"]) await remove("overlay", key);
     });
-    const { manifest, config } = await document("told:2");
-    assert.equal(manifest.layers.length, 3);
-    assert.equal(manifest.mediaType, "application/vnd.oci.image.manifest.v1+json");
-    assert.equal(config.author, "Ada <ada@example.org>");
-    assert.deepEqual(config.config, {
-      Cmd: ["a", "b c"],
-      Env: ["PATH=/bin", "A=2", "B=3 4"],
-      Labels: { of: "base", x: "y" },
-      ExposedPorts: { "80/tcp": {}, "53/udp": {} },
-      User: "7",
-      WorkingDir: "/srv",
-    });
-    const [step] = config.history;
-    assert.deepEqual([step.author, step.comment, step.created_by], ["Ada <ada@example.org>", "why", "sh -c x"]);
-    const archive = execFileSync("gzip", ["-dc"], {
-      input: await room.content.bytes(manifest.layers[2]!.digest, 1 << 20),
-    });
-    assert.equal(config.rootfs.diff_ids[2], digestOfBytes(archive));
-    assert.deepEqual(execFileSync("tar", ["-t"], { input: archive, encoding: "utf8" }).trim().split("\n"), [
-      "new",
-    ]);
-    await remove("overlay", "told");
   });
-
-  it("what cannot be committed is refused, and leaves nothing", async () => {
-    await prepare("overlay", "refused");
-    const options = { name: "refused:1", base: await base(), snapshotter: "overlay", key: "refused" };
-    const chain = (await room.images.config(await base())).chainId!;
-    await room.snapshotters.get("overlay")!.view("looked at", chain);
-    const cases = [
-      [{ ...options, changes: ["RUN x"] }, "invalid_argument"],
-      [{ ...options, changes: ["ENV"] }, "invalid_argument"],
-      [{ ...options, changes: ["EXPOSE many"] }, "invalid_argument"],
-      [{ ...options, changes: ["LABEL 'a=b"] }, "invalid_argument"],
-      [{ ...options, name: "UPPER" }, "invalid_argument"],
-      [{ ...options, name: `x@sha256:${"0".repeat(64)}` }, "invalid_argument"],
-      [{ ...options, key: "nowhere" }, "not_found"],
-      [{ ...options, key: "looked at" }, "failed_precondition"],
-      [{ ...options, snapshotter: "none" }, "invalid_argument"],
-      [{ ...options, base: `sha256:${"0".repeat(64)}` as const }, "not_found"],
-      [{ ...options, signal: AbortSignal.abort() }, "aborted"],
-    ] as const;
-    for (const [given, code] of cases) {
-      await assert.rejects(room.images.commit(namespace, given), (error) => {
-        if (code !== "aborted") assert.equal(codeOf(error), code, String(error));
-        return true;
-      }, JSON.stringify(given));
-    }
-    await assert.rejects(room.images.get(namespace, "refused:1"), (error) => codeOf(error) === "not_found");
-    assert.deepEqual(readdirSync(join(room.root, "content/ingest")), []);
-    assert.deepEqual(await room.metadata.leases.list(), []);
-    for (const key of ["refused", "looked at"]) await remove("overlay", key);
-  });
-});
+}

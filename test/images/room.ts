@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { silent } from "../../src/core/logger.ts";
 import type { ContentStore } from "../../src/core/content.ts";
 import type { Metadata } from "../../src/core/metadata.ts";
+import type { Plugin } from "../../src/core/plugin.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { LocalContent } from "../../src/content/store.ts";
 import { Registry } from "../../src/distribution/registry.ts";
@@ -23,12 +24,17 @@ export interface Room extends AsyncDisposable {
   readonly root: string;
 }
 
-export async function openRoom(root: string, limits?: UnpackLimits): Promise<Room> {
+/** @param plugins more snapshotters than overlay and native. */
+export async function openRoom(
+  root: string,
+  limits?: UnpackLimits,
+  plugins: readonly Plugin<Snapshotter>[] = [],
+): Promise<Room> {
   const host = await currentHost();
   const content = await LocalContent.open(join(root, "content"));
   const metadata = await openMetadata({ root });
   const snapshotters = new Map<string, Snapshotter>();
-  for (const plugin of [overlay, native]) {
+  for (const plugin of [overlay, native, ...plugins]) {
     const context = { host, root, run: join(root, "run"), config: undefined, log: silent, get: <T>() => metadata as T };
     snapshotters.set(plugin.id, await plugin.create(context));
   }

@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { native as nativeRuntime } from "../../runtimes/native/mod.ts";
+import { native } from "../../snapshotters/native/mod.ts";
 import { overlay } from "../../snapshotters/overlay/mod.ts";
 import { codeOf } from "../../src/core/errors.ts";
 import { silent } from "../../src/core/logger.ts";
@@ -41,6 +42,7 @@ describe("openContainerRoot()", () => {
   let metadata: Metadata;
   let runtime: Runtime;
   let snapshotter: Snapshotter;
+  let copies: Snapshotter;
   let network: Network;
   let tasks: Tasks;
   let kernel: Kernel;
@@ -61,6 +63,7 @@ describe("openContainerRoot()", () => {
     });
     runtime = await nativeRuntime.create(context({ cgroupParent: `/${mark}` }));
     snapshotter = await overlay.create(context(undefined));
+    copies = await native.create(context(undefined));
     network = await none.create(context(undefined)) as Network;
     tasks = new Tasks({
       host,
@@ -176,18 +179,25 @@ describe("openContainerRoot()", () => {
   });
 
   it("opens the snapshot of a stopped one, through its layers, and writes into it", async () => {
-    await snapshotter.prepare("stopped", "chain");
-    for (const round of [1, 2]) {
-      using root = await openContainerRoot(kernel, { snapshotter, key: "stopped" });
-      assert.equal(root.live, false);
-      assert.deepEqual(await get(root, "/second"), { second: "second" });
-      await put(root, "/etc", "given", `round ${round}`);
-      assert.deepEqual(await get(root, "/etc/given"), { given: `round ${round}` });
+    await copies.prepare("unpacking");
+    const { path } = await copies.folder("unpacking");
+    mkdirSync(join(path, "etc"));
+    writeFileSync(join(path, "second"), "second");
+    await copies.commit("chain", "unpacking");
+    for (const stopped of [snapshotter, copies]) {
+      await stopped.prepare("stopped", "chain");
+      for (const round of [1, 2]) {
+        using root = await openContainerRoot(kernel, { snapshotter: stopped, key: "stopped" });
+        assert.equal(root.live, false);
+        assert.deepEqual(await get(root, "/second"), { second: "second" });
+        await put(root, "/etc", "given", `round ${round}`);
+        assert.deepEqual(await get(root, "/etc/given"), { given: `round ${round}` });
+      }
+      const { path } = await stopped.folder("stopped");
+      assert.equal(readFileSync(join(path, "etc/given"), "utf8"), "round 2");
+      assert.equal(readFileSync("/proc/self/mounts", "utf8").includes(folder), false);
+      await stopped.remove("stopped");
     }
-    const { path } = await snapshotter.folder("stopped");
-    assert.equal(readFileSync(join(path, "etc/given"), "utf8"), "round 2");
-    assert.equal(readFileSync("/proc/self/mounts", "utf8").includes(folder), false);
-    await snapshotter.remove("stopped");
   });
 
   it("refuses a snapshot that keeps no changes, and one that is not there", async () => {

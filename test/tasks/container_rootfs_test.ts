@@ -4,18 +4,23 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { btrfs } from "../../snapshotters/btrfs/mod.ts";
 import { native } from "../../snapshotters/native/mod.ts";
 import { overlay } from "../../snapshotters/overlay/mod.ts";
 import { prepareRootfs } from "../../src/tasks/container_rootfs.ts";
 import type { SnapshotterUnderTest } from "../contract/snapshotter.ts";
+import { mountBtrfs } from "../support/btrfs_mount.ts";
 import { opener } from "../snapshotters/open.ts";
 
-for (const plugin of [overlay, native]) {
+for (const plugin of [overlay, native, btrfs]) {
   describe(`prepareRootfs() with ${plugin.id}`, () => {
-    const folder = mkdtempSync(join(tmpdir(), "mayfly-rootfs-"));
+    let mount: ReturnType<typeof mountBtrfs> | undefined;
+    let folder = "";
     let opened: SnapshotterUnderTest;
 
     before(async () => {
+      if (plugin === btrfs) mount = mountBtrfs();
+      folder = mkdtempSync(join(mount?.path ?? tmpdir(), "mayfly-rootfs-"));
       opened = await opener(plugin).open(join(folder, "root"));
       const { snapshotter } = opened;
       await snapshotter.prepare("unpacking");
@@ -24,7 +29,8 @@ for (const plugin of [overlay, native]) {
     });
     after(async () => {
       await opened[Symbol.asyncDispose]();
-      rmSync(folder, { recursive: true });
+      if (mount === undefined) rmSync(folder, { recursive: true });
+      mount?.[Symbol.dispose]();
     });
 
     it("keeps what is written where it is to be kept", async () => {
