@@ -47,9 +47,11 @@ const table: Readonly<Record<string, readonly string[]>> = {
 
 /** What single files may import on top of their folder's row, and why. */
 const exceptions: Readonly<Record<string, readonly string[]>> = {
-  // The only place of the two packages that make Node a host, and of Bun's FFI.
+  // The only place of the packages that make Node a host, and of Bun's FFI.
   "src/host/node.ts": ["koffi"],
   "src/host/node_serve.ts": ["@hono/node-server"],
+  "src/host/node_upgrade.ts": ["@hono/node-server", "ws"],
+  "src/host/ws_connection.ts": ["ws"],
   "src/host/bun.ts": ["bun:ffi"],
   // Commands reach the daemon through the admin API's typed client, and know nothing else of the API.
   "src/cli/connection.ts": ["api/"],

@@ -4,6 +4,8 @@
  * There is one implementation each for Deno, Bun and Node (`src/host`). Nothing else in the tree may ask which one it is.
  */
 
+import type { Upgrade, WebSocketConnection } from "./web_socket.ts";
+
 export type HostName = "deno" | "bun" | "node";
 
 /** Pages of this process, seen from JavaScript. They are never moved, and are given back only by `release`. */
@@ -42,6 +44,8 @@ export interface PeerAddress {
 export interface Connection {
   /** Its other end; undefined on a Unix socket, or where the client has gone already. */
   peer(): PeerAddress | undefined;
+  /** There where the request asks for a WebSocket. */
+  readonly upgrade?: Upgrade;
 }
 
 export interface Listener {
@@ -49,7 +53,7 @@ export interface Listener {
   readonly port: number | undefined;
   /**
    * Stops accepting connections and resolves when the running requests have ended; with `force`, their connections
-   * are cut.
+   * are cut. WebSockets are told 1001 (going away) and not waited for; with `force` they are cut.
    */
   close(options?: { readonly force?: boolean }): Promise<void>;
 }
@@ -60,6 +64,16 @@ export interface Listener {
  * cuts the connection, so that the client sees a broken answer and never a short one. A handler that throws is a 500.
  */
 export type FetchHandler = (request: Request, connection: Connection) => Response | Promise<Response>;
+
+export interface ConnectWebSocketOptions {
+  /** An `http:` or `ws:` URL. */
+  readonly url: string;
+  /** The Unix socket to connect to, in place of the URL's host, which then is the Host header alone. */
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Gives up the handshake; later it does nothing. */
+  readonly signal?: AbortSignal;
+}
 
 /** The duties of an adapter. */
 export interface Host {
@@ -107,4 +121,9 @@ export interface Host {
   serve(options: ListenOptions, handler: FetchHandler): Promise<Listener>;
   /** `fetch` over a Unix socket: the URL's host is sent as the Host header and not looked up. */
   fetchUnix(path: string, request: Request): Promise<Response>;
+  /**
+   * Opens a WebSocket.
+   * @returns the connection, or the answer of a server that refuses it. @throws unavailable; permission_denied.
+   */
+  connectWebSocket(options: ConnectWebSocketOptions): Promise<WebSocketConnection | Response>;
 }

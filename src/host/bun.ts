@@ -3,6 +3,7 @@ import process from "node:process";
 import type { Host } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
 import { fetchUnix, fileReader, fileWriter, serve } from "./bun_io.ts";
+import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
 import { onChild, onSignal } from "./process_signals.ts";
 
@@ -53,4 +54,5 @@ export const host: Host = {
   onSignal,
   serve,
   fetchUnix,
+  connectWebSocket,
 };

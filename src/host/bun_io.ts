@@ -2,8 +2,10 @@ import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import type { Libc } from "./address_space.ts";
 import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
 import { Bun, bunFetch, type BunServer } from "./bun_shapes.ts";
+import { BunSockets } from "./bun_web_socket.ts";
 import { connectFailure, defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 import { peerAddress } from "./peer_address.ts";
+import { asksForWebSocket } from "./upgrade_once.ts";
 
 /**
  * Reads a descriptor through `Bun.file`: Bun's `node:net` never reads a pipe. Bun makes a descriptor of its own as the
@@ -49,7 +51,7 @@ export const fetchUnix: Host["fetchUnix"] = async (path, request) => {
   try {
     return await bunFetch(request, { unix: path, decompress: false, redirect: "manual" });
   } catch (error) {
-    throw connectFailure(path, request, error);
+    throw connectFailure(path, request.signal, error);
   }
 };
 
@@ -63,6 +65,7 @@ export const serve: Host["serve"] = async (options, handler) => {
   const idleSeconds = options.path === undefined
     ? Math.min(255, Math.ceil((options.headTimeoutMs ?? defaultHeadTimeoutMs) / 1000))
     : 0;
+  const sockets = new BunSockets();
   let server: BunServer;
   try {
     server = Bun.serve({
@@ -70,9 +73,13 @@ export const serve: Host["serve"] = async (options, handler) => {
       async fetch(request, server) {
         // Bun's limit is one of silence, over all of a connection: it is lifted while a request is answered.
         server.timeout(request, 0);
-        const response = await answer(request, { peer: () => peerAddress(server.requestIP(request)) });
-        return beforeEnd(response, () => server.timeout(request, idleSeconds));
+        const connection = { peer: () => peerAddress(server.requestIP(request)) };
+        if (asksForWebSocket(request.method, request.headers.get("upgrade"))) {
+          return await sockets.upgrade(request, connection, server, answer);
+        }
+        return beforeEnd(await answer(request, connection), () => server.timeout(request, idleSeconds));
       },
+      websocket: sockets.events,
       idleTimeout: idleSeconds,
       // Bun would refuse bodies over 128 MiB.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
@@ -84,7 +91,11 @@ export const serve: Host["serve"] = async (options, handler) => {
   }
   return {
     port: options.path === undefined ? server.port : undefined,
-    close: ({ force } = {}) => server.stop(force ?? false),
+    close({ force = false } = {}) {
+      // Before Bun does, which would send a goodbye even to those that are cut.
+      sockets.close(force);
+      return server.stop(force);
+    },
   };
 };
 

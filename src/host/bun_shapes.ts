@@ -8,6 +8,36 @@ export interface BunServer {
   stop(force?: boolean): Promise<void>;
   timeout(request: Request, seconds: number): void;
   requestIP(request: Request): { readonly address: string; readonly port: number } | null;
+  /** Makes the handshake; false where the request does not allow one. */
+  upgrade(request: Request, options: { readonly data: object }): boolean;
+}
+
+/** Bun's end of a WebSocket; it is told of events through the server's one set of callbacks. */
+export interface BunSocket {
+  readonly data: object;
+  /** The number of bytes, -1 where the kernel has not taken all of them, 0 where the connection is gone. */
+  sendBinary(message: Uint8Array): number;
+  getBufferedAmount(): number;
+  pause(): void;
+  resume(): void;
+  ping(): number;
+  close(code?: number, reason?: string): void;
+  terminate(): void;
+}
+
+export interface BunSocketEvents {
+  /** Bytes. */
+  readonly maxPayloadLength: number;
+  readonly backpressureLimit: number;
+  /** Seconds; 0 for no limit. */
+  readonly idleTimeout: number;
+  readonly sendPings: boolean;
+  readonly perMessageDeflate: boolean;
+  open(socket: BunSocket): void;
+  message(socket: BunSocket, message: string | Uint8Array<ArrayBuffer>): void;
+  drain(socket: BunSocket): void;
+  pong(socket: BunSocket): void;
+  close(socket: BunSocket, code: number, reason: string): void;
 }
 
 export interface BunServeOptions {
@@ -18,7 +48,8 @@ export interface BunServeOptions {
   readonly maxRequestBodySize?: number;
   readonly development?: boolean;
   readonly reusePort?: boolean;
-  fetch(request: Request, server: BunServer): Response | Promise<Response>;
+  readonly websocket?: BunSocketEvents;
+  fetch(request: Request, server: BunServer): Promise<Response | undefined>;
   error?(error: unknown): Response | Promise<Response>;
 }
 

@@ -4,6 +4,7 @@ import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts"
 import { serve } from "./node_serve.ts";
 import { Deno } from "./deno_shapes.ts";
 import { fetchUnix } from "./node_fetch.ts";
+import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
 import { onChild, onSignal } from "./process_signals.ts";
 import { socketReader, socketWriter } from "./socket_streams.ts";
@@ -60,4 +61,5 @@ export const host: Host = {
   onSignal,
   serve,
   fetchUnix,
+  connectWebSocket,
 };

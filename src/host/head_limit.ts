@@ -20,6 +20,8 @@ export function limitHeads(server: Server, limitMs: number): void {
       connection.sinceMs = performance.now();
     });
   });
+  // A WebSocket may be silent.
+  server.on("upgrade", ({ socket }) => connections.delete(socket));
   const clock = setInterval(() => {
     const now = performance.now();
     for (const [socket, { requests, sinceMs }] of connections) {

@@ -26,9 +26,12 @@ export function listenFailure(options: ListenOptions, error: unknown): Failure {
 /** Where a listener without a hostname listens: this machine alone. */
 export const defaultHostname = "127.0.0.1";
 
+/** What open WebSockets are told when their listener closes. */
+export const goingAway = "the server stops";
+
 /** What a runtime threw as it connected to a Unix socket. An abort stays what it is. */
-export function connectFailure(path: string, request: Request, error: unknown): unknown {
-  if (request.signal.aborted) return error;
+export function connectFailure(path: string, signal: AbortSignal | undefined, error: unknown): unknown {
+  if (signal?.aborted) return error;
   const errno = errnoOf(error);
   const code = errno === "EACCES" || errno === "EPERM" ? "permission_denied" : "unavailable";
   return new Failure(code, `cannot reach ${JSON.stringify(path)}: ${messageOf(error)}`, {

@@ -24,13 +24,14 @@ export const fetchUnix: Host["fetchUnix"] = async (path, request) => {
   try {
     return toResponse(await answer);
   } catch (error) {
-    throw connectFailure(path, request, error);
+    throw connectFailure(path, request.signal, error);
   }
 };
 
 const bodiless = new Set([204, 205, 304]);
 
-function toResponse(incoming: IncomingMessage): Response {
+/** An answer of `node:http` as the web has it. */
+export function toResponse(incoming: IncomingMessage): Response {
   const status = incoming.statusCode ?? 500;
   const headers = new Headers();
   for (const [name, values] of Object.entries(incoming.headersDistinct)) {

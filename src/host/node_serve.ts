@@ -4,7 +4,9 @@ import { createServer, type ServerResponse } from "node:http";
 import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
-import { peerAddress } from "./peer_address.ts";
+import { peerOf } from "./peer_address.ts";
+import { serveWebSockets } from "./node_upgrade.ts";
+import { asksForWebSocket } from "./upgrade_once.ts";
 
 /** @see Host.serve */
 export const serve: Host["serve"] = async (options, handler) => {
@@ -13,13 +15,19 @@ export const serve: Host["serve"] = async (options, handler) => {
   // error's text, and wait a millisecond for a second chunk.
   const listener = getRequestListener(async (request, { incoming, outgoing }) => {
     const { socket } = incoming;
-    const peer = () => peerAddress({ address: socket.remoteAddress, port: socket.remotePort });
-    await send(await answer(request, { peer }), outgoing as ServerResponse);
+    await send(await answer(request, { peer: () => peerOf(socket) }), outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
   }, { overrideGlobalObjects: false });
   // No limit on how long a request takes: its handler has one. Its head has to come, though: see below.
   const headTimeoutMs = options.headTimeoutMs ?? defaultHeadTimeoutMs;
-  const server = createServer({ requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: headTimeoutMs }, listener);
+  const server = createServer({
+    requestTimeout: 0,
+    headersTimeout: 0,
+    keepAliveTimeout: headTimeoutMs,
+    // Other offers to upgrade, as to HTTP/2, are requests like any other.
+    shouldUpgradeCallback: ({ method, headers }) => asksForWebSocket(method, headers.upgrade),
+  }, listener);
+  const closeWebSockets = serveWebSockets(server, answer, send);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(listenFailure(options, error)));
     if (options.path !== undefined) server.listen(options.path, resolve);
@@ -32,6 +40,7 @@ export const serve: Host["serve"] = async (options, handler) => {
     close: ({ force } = {}) =>
       new Promise((resolve) => {
         server.close(() => resolve());
+        closeWebSockets(force ?? false);
         if (force) server.closeAllConnections();
         else server.closeIdleConnections();
       }),

@@ -1,0 +1,65 @@
+import { getRequestListener } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { type IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { WebSocketServer } from "ws";
+import type { FetchHandler } from "../core/host.ts";
+import { maxMessageBytes } from "../core/web_socket.ts";
+import { goingAway } from "./http_failures.ts";
+import { peerOf } from "./peer_address.ts";
+import { hand, UpgradeOnce } from "./upgrade_once.ts";
+import { wsConnection } from "./ws_connection.ts";
+
+/**
+ * Serves the requests for WebSockets of a `node:http` server, which gives such a request together with its bare socket.
+ * @param send sends an answer that refuses.
+ * @returns closes what is open.
+ */
+export function serveWebSockets(
+  server: Server,
+  answer: FetchHandler,
+  send: (response: Response, outgoing: ServerResponse) => Promise<void>,
+): (force: boolean) => void {
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: maxMessageBytes });
+  const heads = new WeakMap<object, Buffer>();
+  /** Whose handler has not answered; the server knows nothing of them any more. */
+  const pending = new Set<Socket>();
+  const listener = getRequestListener(async (request, { incoming, outgoing }) => {
+    await upgrade(request, incoming as IncomingMessage, outgoing as ServerResponse);
+    return RESPONSE_ALREADY_SENT;
+  }, { overrideGlobalObjects: false });
+
+  const upgrade = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse) => {
+    const once = new UpgradeOnce();
+    const { socket } = incoming;
+    const response = await answer(request, { peer: () => peerOf(socket), upgrade: once.upgrade });
+    pending.delete(socket);
+    const accept = once.acceptedBy(response);
+    if (accept === undefined) return await send(response, outgoing);
+    if (outgoing.destroyed) return;
+    outgoing.detachSocket(socket);
+    sockets.handleUpgrade(incoming, socket, heads.get(incoming) ?? Buffer.alloc(0), (opened) => {
+      hand(wsConnection(opened, { keepAlive: true }), accept);
+    });
+  };
+
+  server.on("upgrade", (incoming: IncomingMessage, _socket: unknown, head: Buffer) => {
+    const { socket } = incoming;
+    heads.set(incoming, head);
+    pending.add(socket);
+    const outgoing = new ServerResponse(incoming);
+    outgoing.shouldKeepAlive = false;
+    outgoing.assignSocket(socket);
+    outgoing.on("finish", () => socket.end());
+    // Its end is all that matters, and that is told to the answer too.
+    socket.on("error", () => {});
+    listener(incoming, outgoing);
+  });
+  return (force) => {
+    if (force) { for (const socket of pending) socket.destroy(); }
+    for (const socket of sockets.clients) {
+      if (force) socket.terminate();
+      else socket.close(1001, goingAway);
+    }
+  };
+}
