@@ -11,11 +11,12 @@ import { candidates } from "./execute.ts";
 import { checkHostName } from "./host_name.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
-import { type Manner, plan, type PlanOptions } from "./plan.ts";
+import { become, type Manner, parkedPlan, plan, type PlanOptions } from "./plan.ts";
 import { needStages } from "./namespaces.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
-import { type StagedPlan, stagedPlan } from "./staged_plan.ts";
+import { hide, type StagedPlan, stagedPlan } from "./staged_plan.ts";
+import type { ParkedPlan } from "./staged_launch.ts";
 import type { StdioKinds } from "./stdio.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
@@ -27,6 +28,7 @@ export class Blueprint implements Disposable {
   readonly #spec: Spec;
   readonly #options: PlanOptions;
   #direct: Template | undefined;
+  #parked: ParkedPlan | undefined;
   #staged: StagedPlan | undefined;
 
   constructor(kernel: Kernel, spec: Spec, options: PlanOptions) {
@@ -47,7 +49,15 @@ export class Blueprint implements Disposable {
     return this.#direct ??= this.#kernel.compile(plan(this.#spec, this.#options));
   }
 
-  /** For a launch that waits before its command. @throws as `plan`. */
+  /** For a launch that waits in the container for its command, with nothing to do for the daemon before. @throws as `plan`. */
+  get parked(): ParkedPlan {
+    return this.#parked ??= {
+      template: this.#kernel.compile(parkedPlan(this.#spec, this.#options)),
+      start: [...hide(), ...become(this.#spec, this.#options)],
+    };
+  }
+
+  /** For a launch in which the daemon has something to do in between. @throws as `plan`. */
   get staged(): StagedPlan {
     return this.#staged ??= stagedPlan(this.#spec, this.#options);
   }
@@ -55,6 +65,8 @@ export class Blueprint implements Disposable {
   [Symbol.dispose](): void {
     this.#direct?.release();
     this.#direct = undefined;
+    this.#parked?.template.release();
+    this.#parked = undefined;
   }
 }
 

@@ -3,6 +3,8 @@ import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
+import { executeStub, takeDescriptors } from "../../src/linux/stages.ts";
+import { streamNames } from "../../src/linux/stdio_pipes.ts";
 import { makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
@@ -13,7 +15,7 @@ import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.t
 import { setRlimits } from "./rlimits.ts";
 import { moveRoot, pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
-import { arrangeStdio, type StdioKinds } from "./stdio.ts";
+import { arrangeStdio, giveStdio, type StdioKinds } from "./stdio.ts";
 import { clean } from "./steps.ts";
 import { setSysctls } from "./sysctl.ts";
 
@@ -63,13 +65,36 @@ function* steps(spec: Spec, options: PlanOptions): Generator<Operation> {
   const { namespaces, identity } = options.settings;
   yield* takeNetwork(namespaces);
   yield* arrangeStdio(options.stdio, identity.uid);
+  yield* settle(spec, options);
+  yield* become(spec, options);
+}
+
+/**
+ * Plans a launch that stops before it becomes the container's process: it executes the init stub there, which waits for the
+ * rest. The holes are those of `plan` and of the stub.
+ */
+export function parkedPlan(spec: Spec, options: PlanOptions): Program {
+  const { namespaces, identity } = options.settings;
+  const { stdio } = options;
+  const sources = streamNames.map((name, index) => [index, stdio[name] === "null" ? null : { hole: name }] as const);
+  return [
+    ...takeNetwork(namespaces),
+    ...takeDescriptors(new Map(sources)),
+    ...giveStdio(stdio, identity.uid),
+    ...settle(spec, options),
+    ...executeStub(),
+  ];
+}
+
+/** Everything between a process's descriptors and its becoming the container's. */
+function* settle(spec: Spec, options: PlanOptions): Generator<Operation> {
+  const { namespaces } = options.settings;
   yield { syscall: "setsid", args: [], why: "leave the daemon's session" };
   yield* enterCgroups(options.cgroups);
   yield* joinNamespaces(namespaces);
   yield* makeCgroupNamespace(namespaces);
   yield* mountRoot(options);
   yield* furnish(spec, options);
-  yield* become(spec, options);
 }
 
 /** Mounts the root filesystem, in a new mount namespace, and makes it the working directory. */

@@ -114,9 +114,10 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const hierarchies = cgroups.hierarchies(resources);
     const blueprint = this.#blueprints.get(spec, rootfs, kinds, hierarchies);
     const { namespaces } = blueprint.settings;
-    const staged = lazy === true && !blueprint.needsStages ? undefined : blueprint.staged;
+    const flags = cloneFlagsOf(namespaces);
+    const way = blueprint.needsStages ? "staged" : lazy === true ? "direct" : "parked";
     // What is wrong with the plan is told before anything is made.
-    if (staged === undefined) void blueprint.direct;
+    void blueprint[way];
     const path = containerCgroupPath(cgroupParent, id, spec);
     const reusable = leavesCgroupAlone(spec, blueprint.settings);
     await using undo = new AsyncDisposableStack();
@@ -125,30 +126,44 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const streams = new Streams(kernel, stdio ?? {}, terminal);
     undo.defer(() => streams.close());
     const blueprints = this.#blueprints;
-    const networks = this.#networks;
+    const withNetwork = <T>(use: (network: number | undefined) => T): T => {
+      if (!namespaces.made.has("network")) return use(undefined);
+      const network = this.#networks.take() ?? -1;
+      try {
+        return use(network);
+      } finally {
+        if (network >= 0) kernel.attempt("close", network);
+      }
+    };
     const direct: Launch = {
       init: undefined,
       start() {
         // The blueprint may have made room for others since.
         const { direct } = blueprints.get(spec, rootfs, kinds, hierarchies);
-        const network = namespaces.made.has("network") ? networks.take() ?? -1 : undefined;
         try {
-          direct.fill({ ...launchValues(spec, streams.ends, cgroup), ...(network === undefined ? {} : { network }) });
-          return kernel.spawn(direct, { flags: cloneFlagsOf(namespaces) });
+          const values = launchValues(spec, streams.ends, cgroup);
+          return withNetwork((network) =>
+            kernel.spawn(direct.fill(network === undefined ? values : { ...values, network }), { flags })
+          );
         } catch (error) {
           throw startFailure(id, spec, direct.program, error);
-        } finally {
-          if (network !== undefined && network >= 0) kernel.attempt("close", network);
         }
       },
       close() {},
     };
     let launch = direct;
     let take: (() => void) | undefined;
-    if (staged !== undefined) {
-      const values = launchValues(spec, streams.ends, cgroup);
-      const { descriptors } = streams;
-      const prepared = await StagedLaunch.prepare(this.#stages, { id, spec, plan: staged, values, descriptors });
+    if (way !== "direct") {
+      const options = { id, spec, values: launchValues(spec, streams.ends, cgroup) };
+      const prepared = way === "staged"
+        ? await StagedLaunch.prepare(this.#stages, {
+          ...options,
+          plan: blueprint.staged,
+          descriptors: streams.descriptors,
+        })
+        : withNetwork((network) =>
+          StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network })
+        );
       launch = prepared;
       take = () => prepared.take();
       undo.defer(() => prepared.abandon());

@@ -3,16 +3,34 @@ import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Program } from "../../src/linux/program.ts";
 import type { Stage, Values } from "../../src/linux/stage.ts";
 import type { Descriptors, Stages } from "../../src/linux/stages.ts";
+import type { Template } from "../../src/linux/template.ts";
 import { createFailure, startFailure } from "./failure.ts";
 import type { Launch } from "./launch.ts";
 import type { StagedPlan } from "./staged_plan.ts";
 
-export interface StagedLaunchOptions {
+interface StartOptions {
   readonly id: string;
   readonly spec: Spec;
-  readonly plan: StagedPlan;
+  readonly plan: Pick<StagedPlan, "start">;
   readonly values: Values;
+}
+
+export interface StagedLaunchOptions extends StartOptions {
+  readonly plan: StagedPlan;
   readonly descriptors: Descriptors;
+}
+
+/** A launch in two parts, of which the first one ends in the stub. */
+export interface ParkedPlan extends Pick<StagedPlan, "start"> {
+  readonly template: Template;
+}
+
+export interface ParkOptions extends StartOptions {
+  readonly plan: ParkedPlan;
+  /** The flags of clone3(2). */
+  readonly flags: number;
+  /** A network namespace that was made ahead; -1 where there is none, undefined where none is wanted. */
+  readonly network: number | undefined;
 }
 
 /** A launch whose process is made first, and waits in the container for its start. */
@@ -21,9 +39,9 @@ export class StagedLaunch implements Launch {
   /** The other end of its terminal, where it has one. The caller's. */
   readonly terminal: number | undefined;
   readonly #stage: Stage;
-  readonly #options: StagedLaunchOptions;
+  readonly #options: StartOptions;
 
-  private constructor(stage: Stage, options: StagedLaunchOptions, terminal: number | undefined) {
+  private constructor(stage: Stage, options: StartOptions, terminal: number | undefined) {
     this.terminal = terminal;
     this.#stage = stage;
     this.#options = options;
@@ -43,6 +61,17 @@ export class StagedLaunch implements Launch {
     } catch (error) {
       await stage.abandon();
       throw createFailure(id, program, error);
+    }
+  }
+
+  /** Makes the process where the daemon has nothing to do in between. @throws as `prepare`. */
+  static park(stages: Stages, options: ParkOptions): StagedLaunch {
+    const { id, values, flags, network, plan: { template } } = options;
+    const parked = network === undefined ? values : { ...values, network };
+    try {
+      return new StagedLaunch(stages.launch(template, parked, { flags }), options, undefined);
+    } catch (error) {
+      throw createFailure(id, template.program, error);
     }
   }
 

@@ -4,13 +4,13 @@ import type { Arena } from "./arena.ts";
 import type { Children } from "./children.ts";
 import { errno } from "./errno.ts";
 import * as f from "./flags.ts";
-import type { Kernel, Spawned } from "./kernel.ts";
-import type { Operation } from "./program.ts";
-import { Stage } from "./stage.ts";
+import type { Kernel, Spawned, SpawnOptions } from "./kernel.ts";
+import type { Argument, Operation, Program } from "./program.ts";
+import { Stage, type Values } from "./stage.ts";
 import { init } from "./stub/layout.ts";
 import { initStub } from "./stub/mod.ts";
 import { syscallFailure } from "./syscall_failure.ts";
-import { enlarge } from "./template.ts";
+import { enlarge, type Template } from "./template.ts";
 
 /** Which descriptors a process has: number there → descriptor of this process, or `null` for /dev/null. */
 export type Descriptors = ReadonlyMap<number, number | null>;
@@ -60,12 +60,27 @@ export class Stages implements Disposable {
    * @throws failed_precondition where the kernel does not execute a file in memory; resource_exhausted.
    */
   spawn(descriptors: Descriptors): Stage {
+    return this.#spawn((holes) => this.kernel.spawn([...becomeStub(descriptors, holes)]));
+  }
+
+  /**
+   * Makes a process that has come somewhere before it runs the stub: by a program that begins with `takeDescriptors` and ends
+   * with `executeStub`. Until it does, it shares this process's memory.
+   * @throws as `Kernel.spawn`.
+   */
+  launch(template: Template, values: Values, options: SpawnOptions): Stage {
+    // What is left of the values is for the programs that come later.
+    const own = Object.entries(values).filter(([name]) => template.encoded.holes.has(name));
+    return this.#spawn((holes) => this.kernel.spawn(template.fill({ ...Object.fromEntries(own), ...holes }), options));
+  }
+
+  #spawn(make: (holes: StubHoles) => Spawned): Stage {
     const { kernel } = this;
     const stub = this.#stub ??= makeStub(kernel);
     const { own, other } = connect(kernel);
     let child: Spawned;
     try {
-      child = kernel.spawn([...becomeStub(descriptors, other, stub)]);
+      child = make({ control: other, stub });
     } catch (error) {
       kernel.attempt("close", own);
       throw error;
@@ -135,9 +150,27 @@ function connect(kernel: Kernel): { readonly own: number; readonly other: number
   return { own: results.int32("ends"), other: results.int32("ends", 4) };
 }
 
-/** Takes the descriptors to their places, closes all others, and executes the stub. */
-function* becomeStub(descriptors: Descriptors, control: number, stub: number): Generator<Operation> {
-  const wanted: (readonly [target: number, source: number | null, flags: number])[] = [
+/** What the stub has beside the descriptors of its user: its end of the socket, and its own file. */
+interface StubHoles {
+  readonly control: Argument;
+  readonly stub: Argument;
+}
+
+const holes: StubHoles = { control: { hole: "control" }, stub: { hole: "stub" } };
+
+function becomeStub(descriptors: Descriptors, { control, stub }: StubHoles): Program {
+  return [...takeDescriptors(descriptors, { control, stub }), ...executeStub()];
+}
+
+/**
+ * Takes descriptors to their places, for a process that is to run the stub, and closes all others.
+ * @param descriptors number there → what it is in this process, or `null` for /dev/null.
+ */
+export function* takeDescriptors(
+  descriptors: ReadonlyMap<number, Argument | null>,
+  { control, stub } = holes,
+): Generator<Operation> {
+  const wanted: (readonly [target: number, source: Argument | null, flags: number])[] = [
     ...Array.from(descriptors, ([target, source]) => [target, source, 0] as const),
     [init.control, control, 0],
     [stubFile, stub, f.O_CLOEXEC],
@@ -165,6 +198,10 @@ function* becomeStub(descriptors: Descriptors, control: number, stub: number): G
     next = target + 1;
   }
   yield closeRange(next, 0xffff_ffff);
+}
+
+/** Executes the stub, in a process that has taken its descriptors. */
+export function* executeStub(): Generator<Operation> {
   yield {
     syscall: "execveat",
     args: [stubFile, "", ["mayfly-init", 0], [0], f.AT_EMPTY_PATH],
