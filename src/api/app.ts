@@ -1,6 +1,9 @@
 import { Hono } from "hono";
+import * as v from "valibot";
 import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
+import { HealthAnswer } from "./answers.ts";
+import { documented, withDescription } from "./documented.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
@@ -43,17 +46,32 @@ export function createApp(parts: ApiParts, access: Access) {
   const admin = requireAdmin(access);
   app.use("/v1/*", admin);
   app.use("/metrics", admin);
+  app.use("/openapi.json", admin);
   app.use("/v1/*", async (c, next) => {
     await next();
     c.header("x-mayfly-version", version);
   });
 
-  const invoke = invokeRoute(parts, access);
+  const invoke = withDescription(invokeRoute(parts, access), {
+    summary: "Invokes a function: the request becomes a container, its output the answer.",
+    answers: { 200: "application/octet-stream" },
+    body: "application/octet-stream",
+    problems: ["resource_exhausted", "unavailable", "deadline_exceeded", "internal", "invalid_argument"],
+  });
   app.all("/fn/:target", invoke);
   app.all("/fn/:target/*", invoke);
   return app
-    .get("/healthz", (c) => c.json({ status: "ok" }, 200, { "x-mayfly-version": version }))
-    .get("/metrics", async (c) => {
+    .get(
+      "/healthz",
+      documented("Says that the daemon answers.", { 200: HealthAnswer }),
+      (c) => c.json({ status: "ok" }, 200, { "x-mayfly-version": version }),
+    )
+    .get("/openapi.json", documented("Describes this API: this document.", { 200: v.looseObject({}) }), async (c) => {
+      // Loaded when it is asked for: a daemon serves without it.
+      const { openApiDocument } = await import("./openapi.ts");
+      return c.json(openApiDocument(app.routes) as object);
+    })
+    .get("/metrics", documented("Gives all figures in Prometheus' text format.", { 200: "text/plain" }), async (c) => {
       return c.text(await parts.monitor.prometheus(), 200, {
         "content-type": "text/plain; version=0.0.4; charset=utf-8",
       });

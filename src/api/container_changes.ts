@@ -5,6 +5,8 @@ import { Failure } from "../core/errors.ts";
 import type { ContainerRoot } from "../tasks/container_root.ts";
 import { byteStream } from "./byte_stream.ts";
 import { flagField, json, namespaceField, query } from "./input.ts";
+import { FileAnswer, FileChangeAnswer, ImageAnswer, itemsOf } from "./answers.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 const scope = query(v.strictObject({ namespace: namespaceField }));
@@ -28,52 +30,79 @@ export const CommitInputSchema = v.strictObject({
 /** `/v1/containers/{id}/changes`, `/commit` and `/archive`: what a container wrote, and copying in and out. */
 export function containerChangesRoutes({ containers, images }: ApiParts) {
   return new Hono()
-    .get("/:id/changes", scope, async (c) => {
-      const { snapshotter, snapshotKey } = await containers.get(c.req.valid("query").namespace, c.req.param("id"));
-      return c.json({ items: await images.diff(snapshotter, snapshotKey ?? "", { signal: c.req.raw.signal }) });
-    })
-    .post("/:id/commit", scope, json(CommitInputSchema), async (c) => {
-      const { namespace } = c.req.valid("query");
-      const { pause, ...settings } = c.req.valid("json");
-      const container = await containers.get(namespace, c.req.param("id"));
-      const { id, snapshotter, snapshotKey = "", imageDigest = "" } = container;
-      const base = parseDigest(imageDigest);
-      const { config } = await images.config(base);
-      const commit = () =>
-        images.commit(namespace, {
-          ...settings,
-          base,
-          snapshotter,
-          key: snapshotKey,
-          config: committedConfig(container.settings, config.config?.Env ?? []),
-          createdBy: container.settings.command?.join(" "),
-          signal: c.req.raw.signal,
-        });
-      return c.json(await (pause ? containers.whilePaused(namespace, id, commit) : commit()), 201);
-    })
+    .get(
+      "/:id/changes",
+      documented("Lists what a container changed of its image.", { 200: itemsOf(FileChangeAnswer) }),
+      scope,
+      async (c) => {
+        const { snapshotter, snapshotKey } = await containers.get(c.req.valid("query").namespace, c.req.param("id"));
+        return c.json({ items: await images.diff(snapshotter, snapshotKey ?? "", { signal: c.req.raw.signal }) });
+      },
+    )
+    .post(
+      "/:id/commit",
+      documented("Makes an image of a container.", { 201: ImageAnswer }),
+      scope,
+      json(CommitInputSchema),
+      async (c) => {
+        const { namespace } = c.req.valid("query");
+        const { pause, ...settings } = c.req.valid("json");
+        const container = await containers.get(namespace, c.req.param("id"));
+        const { id, snapshotter, snapshotKey = "", imageDigest = "" } = container;
+        const base = parseDigest(imageDigest);
+        const { config } = await images.config(base);
+        const commit = () =>
+          images.commit(namespace, {
+            ...settings,
+            base,
+            snapshotter,
+            key: snapshotKey,
+            config: committedConfig(container.settings, config.config?.Env ?? []),
+            createdBy: container.settings.command?.join(" "),
+            signal: c.req.raw.signal,
+          });
+        return c.json(await (pause ? containers.whilePaused(namespace, id, commit) : commit()), 201);
+      },
+    )
     // A tar archive of a file, or of a folder and all below it.
-    .get("/:id/archive", query(v.strictObject({ namespace: namespaceField, path: pathField })), async (c) => {
-      const { namespace, path } = c.req.valid("query");
-      const root = await containers.files(namespace, c.req.param("id"));
-      const gone = new AbortController();
-      try {
-        const archive = await images.copyOut(root.fd, path, gone.signal);
-        const body = byteStream(closing(archive, root), () => gone.abort());
-        return c.body(body, 200, { "content-type": archiveType });
-      } catch (error) {
-        root[Symbol.dispose]();
-        throw error;
-      }
-    })
-    .get("/:id/archive/stat", query(v.strictObject({ namespace: namespaceField, path: pathField })), async (c) => {
-      const { namespace, path } = c.req.valid("query");
-      using root = await containers.files(namespace, c.req.param("id"));
-      const { modified, ...file } = images.describeFile(root.fd, path);
-      return c.json({ ...file, modifiedAt: new Date(Number(modified.seconds) * 1000) });
-    })
+    .get(
+      "/:id/archive",
+      documented("Copies a file or folder out of a container, as a tar archive.", { 200: archiveType }, {
+        problems: ["failed_precondition"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, path: pathField })),
+      async (c) => {
+        const { namespace, path } = c.req.valid("query");
+        const root = await containers.files(namespace, c.req.param("id"));
+        const gone = new AbortController();
+        try {
+          const archive = await images.copyOut(root.fd, path, gone.signal);
+          const body = byteStream(closing(archive, root), () => gone.abort());
+          return c.body(body, 200, { "content-type": archiveType });
+        } catch (error) {
+          root[Symbol.dispose]();
+          throw error;
+        }
+      },
+    )
+    .get(
+      "/:id/archive/stat",
+      documented("Describes a file of a container.", { 200: FileAnswer }),
+      query(v.strictObject({ namespace: namespaceField, path: pathField })),
+      async (c) => {
+        const { namespace, path } = c.req.valid("query");
+        using root = await containers.files(namespace, c.req.param("id"));
+        const { modified, ...file } = images.describeFile(root.fd, path);
+        return c.json({ ...file, modifiedAt: new Date(Number(modified.seconds) * 1000) });
+      },
+    )
     // Unpacks a tar archive (plain, gzip or zstd) into a folder of the container.
     .put(
       "/:id/archive",
+      documented("Copies a tar archive (plain, gzip or zstd) into a folder of a container.", { 204: null }, {
+        body: archiveType,
+        problems: ["already_exists", "data_loss", "resource_exhausted"],
+      }),
       query(v.strictObject({ namespace: namespaceField, path: pathField, noReplace: flagField })),
       async (c) => {
         const { namespace, path, noReplace } = c.req.valid("query");

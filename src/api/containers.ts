@@ -5,6 +5,16 @@ import { frameType } from "../core/stdio_frames.ts";
 import { byteStream } from "./byte_stream.ts";
 import { logBytes } from "./container_logs.ts";
 import { countField, flagField, json, labelsField, namespaceField, query, signalField } from "./input.ts";
+import {
+  ContainerAnswer,
+  ContainerExitAnswer,
+  ContainerInspectAnswer,
+  itemsOf,
+  ProcessAnswer,
+  StatsAnswer,
+} from "./answers.ts";
+import { documented } from "./documented.ts";
+import { jsonLinesType } from "./json_lines.ts";
 import type { ApiParts } from "./parts.ts";
 import { statsLines } from "./stats_lines.ts";
 
@@ -17,24 +27,46 @@ export function containerRoutes({ containers }: ApiParts) {
   return new Hono()
     .get(
       "/",
+      documented("Lists containers: those that run, or all.", { 200: itemsOf(ContainerAnswer) }),
       query(v.strictObject({ namespace: namespaceField, all: flagField, label: labelsField })),
       async (c) => {
         const { namespace, all, label } = c.req.valid("query");
         return c.json({ items: await containers.list(namespace, { all, labels: label }) });
       },
     )
-    .post("/", scope, json(ContainerInputSchema), async (c) => {
-      return c.json(await containers.create(c.req.valid("query").namespace, c.req.valid("json")), 201);
-    })
-    .post("/prune", query(v.strictObject({ namespace: namespaceField, label: labelsField })), async (c) => {
-      const { namespace, label } = c.req.valid("query");
-      return c.json({ items: await containers.prune(namespace, label) });
-    })
-    .get("/:id", scope, async (c) => {
-      return c.json(await containers.get(c.req.valid("query").namespace, c.req.param("id")));
-    })
+    .post(
+      "/",
+      documented("Creates a container; an image that is not here is pulled.", { 201: ContainerAnswer }, {
+        problems: ["not_found", "already_exists", "failed_precondition", "unavailable"],
+      }),
+      scope,
+      json(ContainerInputSchema),
+      async (c) => {
+        return c.json(await containers.create(c.req.valid("query").namespace, c.req.valid("json")), 201);
+      },
+    )
+    .post(
+      "/prune",
+      documented("Removes containers that do not run.", { 200: itemsOf(v.string()) }),
+      query(v.strictObject({ namespace: namespaceField, label: labelsField })),
+      async (c) => {
+        const { namespace, label } = c.req.valid("query");
+        return c.json({ items: await containers.prune(namespace, label) });
+      },
+    )
+    .get(
+      "/:id",
+      documented("Shows a container, with its OCI runtime configuration.", { 200: ContainerInspectAnswer }),
+      scope,
+      async (c) => {
+        return c.json(await containers.get(c.req.valid("query").namespace, c.req.param("id")));
+      },
+    )
     .patch(
       "/:id",
+      documented("Changes limits and labels; limits of what runs at once.", { 200: ContainerAnswer }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
       scope,
       json(v.strictObject({ resources: v.optional(ContainerResourcesSchema), labels: v.optional(LabelsSchema) })),
       async (c) => {
@@ -44,16 +76,31 @@ export function containerRoutes({ containers }: ApiParts) {
         return c.json(await containers.update(namespace, c.req.param("id"), changes));
       },
     )
-    .delete("/:id", query(v.strictObject({ namespace: namespaceField, force: flagField })), async (c) => {
-      const { namespace, force } = c.req.valid("query");
-      await containers.remove(namespace, c.req.param("id"), { force });
-      return c.body(null, 204);
-    })
-    .post("/:id/start", scope, async (c) => {
-      return c.json(await containers.start(c.req.valid("query").namespace, c.req.param("id")));
-    })
+    .delete(
+      "/:id",
+      documented("Removes a container, its snapshot and its log.", { 204: null }, {
+        problems: ["failed_precondition"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, force: flagField })),
+      async (c) => {
+        const { namespace, force } = c.req.valid("query");
+        await containers.remove(namespace, c.req.param("id"), { force });
+        return c.body(null, 204);
+      },
+    )
+    .post(
+      "/:id/start",
+      documented("Runs a container's process.", { 200: ContainerAnswer }, {
+        problems: ["failed_precondition", "unavailable"],
+      }),
+      scope,
+      async (c) => {
+        return c.json(await containers.start(c.req.valid("query").namespace, c.req.param("id")));
+      },
+    )
     .post(
       "/:id/stop",
+      documented("Asks a container to end, waits, and kills it where it has not.", { 200: ContainerAnswer }),
       query(v.strictObject({
         namespace: namespaceField,
         signal: signalField,
@@ -64,13 +111,21 @@ export function containerRoutes({ containers }: ApiParts) {
         return c.json(await containers.stop(namespace, c.req.param("id"), options));
       },
     )
-    .post("/:id/kill", query(v.strictObject({ namespace: namespaceField, signal: signalField })), async (c) => {
-      const { namespace, signal } = c.req.valid("query");
-      await containers.kill(namespace, c.req.param("id"), signal);
-      return c.body(null, 204);
-    })
+    .post(
+      "/:id/kill",
+      documented("Signals a container's init.", { 204: null }, { problems: ["failed_precondition"] }),
+      query(v.strictObject({ namespace: namespaceField, signal: signalField })),
+      async (c) => {
+        const { namespace, signal } = c.req.valid("query");
+        await containers.kill(namespace, c.req.param("id"), signal);
+        return c.body(null, 204);
+      },
+    )
     .post(
       "/:id/wait",
+      documented("Waits for a container's end.", { 200: ContainerExitAnswer }, {
+        problems: ["failed_precondition", "aborted"],
+      }),
       query(v.strictObject({
         namespace: namespaceField,
         condition: v.optional(v.picklist(["not-running", "next-exit"]), "not-running"),
@@ -81,29 +136,67 @@ export function containerRoutes({ containers }: ApiParts) {
         return c.json(await containers.wait(namespace, c.req.param("id"), options));
       },
     )
-    .post("/:id/pause", scope, async (c) => {
-      await containers.pause(c.req.valid("query").namespace, c.req.param("id"));
-      return c.body(null, 204);
-    })
-    .post("/:id/resume", scope, async (c) => {
-      await containers.resume(c.req.valid("query").namespace, c.req.param("id"));
-      return c.body(null, 204);
-    })
-    .get("/:id/processes", scope, async (c) => {
-      return c.json({ items: await containers.processes(c.req.valid("query").namespace, c.req.param("id")) });
-    })
-    .get("/:id/stats", scope, async (c) => {
-      return c.json(await containers.stats(c.req.valid("query").namespace, c.req.param("id")));
-    })
+    .post(
+      "/:id/pause",
+      documented("Freezes a container's processes.", { 204: null }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        await containers.pause(c.req.valid("query").namespace, c.req.param("id"));
+        return c.body(null, 204);
+      },
+    )
+    .post(
+      "/:id/resume",
+      documented("Thaws a container's processes.", { 204: null }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        await containers.resume(c.req.valid("query").namespace, c.req.param("id"));
+        return c.body(null, 204);
+      },
+    )
+    .get(
+      "/:id/processes",
+      documented("Lists a container's processes, with their command lines.", { 200: itemsOf(ProcessAnswer) }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        return c.json({ items: await containers.processes(c.req.valid("query").namespace, c.req.param("id")) });
+      },
+    )
+    .get(
+      "/:id/stats",
+      documented("Tells what a container uses now.", { 200: StatsAnswer }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        return c.json(await containers.stats(c.req.valid("query").namespace, c.req.param("id")));
+      },
+    )
     // JSON lines, one each second, until the container ends.
-    .get("/:id/stats/stream", scope, async (c) => {
-      return await statsLines(
-        (await containers.live(c.req.valid("query").namespace, c.req.param("id"), "measure")).task,
-      );
-    })
+    .get(
+      "/:id/stats/stream",
+      documented("Tells what a container uses, each second, until it ends.", { 200: jsonLinesType }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        return await statsLines(
+          (await containers.live(c.req.valid("query").namespace, c.req.param("id"), "measure")).task,
+        );
+      },
+    )
     // The bytes as they came; with `Accept: application/vnd.mayfly.stdio`, as frames that tell stdout from stderr.
     .get(
       "/:id/logs",
+      documented("Gives a container's output, as bytes or as frames that tell stdout from stderr.", {
+        200: ["application/octet-stream", frameType],
+      }, { headers: { accept: frameType } }),
       query(v.strictObject({
         namespace: namespaceField,
         follow: flagField,

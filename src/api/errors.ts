@@ -32,7 +32,7 @@ const reasonStatuses = {
   cancelled: 499,
 } as const satisfies Record<FailureReason, number>;
 
-const titles: Readonly<Record<number, string>> = {
+export const titles: Readonly<Record<number, string>> = {
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",

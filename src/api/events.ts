@@ -1,11 +1,11 @@
 import { Hono } from "hono";
 import * as v from "valibot";
-import type { Event, EventId, Events } from "../core/event.ts";
-import { formatEventId, parseEventId } from "../core/event.ts";
+import { type Event, type EventId, type Events, formatEventId, parseEventId } from "../core/event.ts";
 import { NameSchema } from "../core/function.ts";
 import { parse } from "../core/parse.ts";
 import { labelsField, query, textsField } from "./input.ts";
 import { hasLabels } from "../tasks/labels.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** Between two signs of life on a connection with nothing to tell. */
@@ -41,16 +41,23 @@ const filterFields = {
 /** `/v1/events`: what happens, as server-sent events. */
 export function eventRoutes({ events, closing }: ApiParts) {
   return new Hono()
-    .get("/", query(v.strictObject(filterFields)), (c) => {
-      const { namespace, topic, container, label, since } = c.req.valid("query");
-      const header = c.req.header("last-event-id");
-      // What a browser sends when it comes back says more than the address that it began with.
-      const after = header === undefined || header === ""
-        ? since
-        : parse(EventIdSchema, header, "cannot read the header Last-Event-ID");
-      const filter = { namespace, topics: topic, containers: container, labels: label };
-      return eventStream(events, filter, { after, closing });
-    });
+    .get(
+      "/",
+      documented("Tells what happens, as server-sent events; goes on behind an event where its id is given.", {
+        200: "text/event-stream",
+      }, { headers: { "last-event-id": "As `since`, from a browser that comes back." } }),
+      query(v.strictObject(filterFields)),
+      (c) => {
+        const { namespace, topic, container, label, since } = c.req.valid("query");
+        const header = c.req.header("last-event-id");
+        // What a browser sends when it comes back says more than the address that it began with.
+        const after = header === undefined || header === ""
+          ? since
+          : parse(EventIdSchema, header, "cannot read the header Last-Event-ID");
+        const filter = { namespace, topics: topic, containers: container, labels: label };
+        return eventStream(events, filter, { after, closing });
+      },
+    );
 }
 
 /**

@@ -1,5 +1,7 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { FunctionAnswer, InvocationAnswer, itemsOf } from "./answers.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 import { json, limitField, namespaceField, query } from "./input.ts";
 
@@ -8,26 +10,36 @@ const scope = query(v.strictObject({ namespace: namespaceField }));
 /** `/v1/functions` */
 export function functionRoutes({ functions }: ApiParts) {
   return new Hono()
-    .get("/", scope, async (c) => {
+    .get("/", documented("Lists functions.", { 200: itemsOf(FunctionAnswer) }), scope, async (c) => {
       return c.json({ items: await functions.list(c.req.valid("query").namespace) });
     })
-    .get("/:name", scope, async (c) => {
+    .get("/:name", documented("Shows a function.", { 200: FunctionAnswer }), scope, async (c) => {
       return c.json(await functions.get(c.req.valid("query").namespace, c.req.param("name")));
     })
-    .put("/:name", scope, json(v.looseObject({ image: v.string() })), async (c) => {
-      const record = await functions.deploy(
-        c.req.valid("query").namespace,
-        c.req.param("name"),
-        c.req.valid("json"),
-      );
-      return c.json(record, record.revision === 1 ? 201 : 200);
-    })
-    .delete("/:name", scope, async (c) => {
+    .put(
+      "/:name",
+      documented("Creates or replaces a function; an image that is not here is pulled.", {
+        200: FunctionAnswer,
+        201: FunctionAnswer,
+      }, { problems: ["failed_precondition", "unavailable"] }),
+      scope,
+      json(v.looseObject({ image: v.string() })),
+      async (c) => {
+        const record = await functions.deploy(
+          c.req.valid("query").namespace,
+          c.req.param("name"),
+          c.req.valid("json"),
+        );
+        return c.json(record, record.revision === 1 ? 201 : 200);
+      },
+    )
+    .delete("/:name", documented("Removes a function.", { 204: null }), scope, async (c) => {
       await functions.delete(c.req.valid("query").namespace, c.req.param("name"));
       return c.body(null, 204);
     })
     .get(
       "/:name/logs",
+      documented("Lists the invocations of a function, the newest first.", { 200: itemsOf(InvocationAnswer) }),
       query(v.strictObject({ namespace: namespaceField, limit: limitField })),
       async (c) => {
         const { namespace, limit } = c.req.valid("query");

@@ -4,7 +4,9 @@ import { parsePlatform } from "../core/platform.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
 import { problemOf } from "./errors.ts";
 import { json, namespaceField, query } from "./input.ts";
-import { jsonLines } from "./json_lines.ts";
+import { jsonLines, jsonLinesType } from "./json_lines.ts";
+import { ImageAnswer, itemsOf } from "./answers.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 const scope = query(v.strictObject({ namespace: namespaceField }));
@@ -14,10 +16,16 @@ const path = v.pipe(v.string(), v.startsWith("/", "an absolute path on the daemo
 /** `/v1/images` */
 export function imageRoutes({ images }: ApiParts) {
   return new Hono()
-    .get("/", scope, async (c) => c.json({ items: await images.list(c.req.valid("query").namespace) }))
+    .get(
+      "/",
+      documented("Lists images.", { 200: itemsOf(ImageAnswer) }),
+      scope,
+      async (c) => c.json({ items: await images.list(c.req.valid("query").namespace) }),
+    )
     // Pulls, and answers with JSON lines: any number of `progress`, then `image` or `error`.
     .post(
       "/",
+      documented("Pulls an image: lines of progress, then the image or the problem.", { 200: jsonLinesType }),
       scope,
       json(v.strictObject({
         reference: name,
@@ -46,18 +54,41 @@ export function imageRoutes({ images }: ApiParts) {
         });
       },
     )
-    .post("/import", scope, json(v.strictObject({ path, name: v.optional(name) })), async (c) => {
-      const { path, ...options } = c.req.valid("json");
-      return c.json({ items: await images.import(c.req.valid("query").namespace, path, options) }, 201);
-    })
-    .post("/export", scope, json(v.strictObject({ name, path })), async (c) => {
-      const { name, path } = c.req.valid("json");
-      await images.export(c.req.valid("query").namespace, formatReference(parseReference(name)), path);
-      return c.body(null, 204);
-    })
-    .delete("/", query(v.strictObject({ namespace: namespaceField, name })), async (c) => {
-      const { namespace, name } = c.req.valid("query");
-      await images.remove(namespace, formatReference(parseReference(name)));
-      return c.body(null, 204);
-    });
+    .post(
+      "/import",
+      documented("Imports images from a file or folder of the daemon's machine.", { 201: itemsOf(ImageAnswer) }, {
+        problems: ["not_found", "data_loss"],
+      }),
+      scope,
+      json(v.strictObject({ path, name: v.optional(name) })),
+      async (c) => {
+        const { path, ...options } = c.req.valid("json");
+        return c.json({ items: await images.import(c.req.valid("query").namespace, path, options) }, 201);
+      },
+    )
+    .post(
+      "/export",
+      documented("Exports an image to a file of the daemon's machine.", { 204: null }, {
+        problems: ["not_found", "already_exists"],
+      }),
+      scope,
+      json(v.strictObject({ name, path })),
+      async (c) => {
+        const { name, path } = c.req.valid("json");
+        await images.export(c.req.valid("query").namespace, formatReference(parseReference(name)), path);
+        return c.body(null, 204);
+      },
+    )
+    .delete(
+      "/",
+      documented("Removes an image's name; what nothing else needs goes with the next garbage collection.", {
+        204: null,
+      }, { problems: ["not_found"] }),
+      query(v.strictObject({ namespace: namespaceField, name })),
+      async (c) => {
+        const { namespace, name } = c.req.valid("query");
+        await images.remove(namespace, formatReference(parseReference(name)));
+        return c.body(null, 204);
+      },
+    );
 }

@@ -4,6 +4,7 @@ import { Failure, messageOf } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
 import { GrowingBytes } from "../core/growing_bytes.ts";
 import { parse } from "../core/parse.ts";
+import { withDescription } from "./documented.ts";
 
 /** The most that a JSON body of the admin API may have. */
 const maxJsonBytes = 1024 * 1024;
@@ -52,23 +53,23 @@ export const signalField = v.optional(v.pipe(v.string(), v.maxLength(16)));
 export function query<Schema extends v.GenericSchema<object, object>>(
   schema: Schema,
 ): MiddlewareHandler<Env, string, { in: { query: v.InferInput<Schema> }; out: { query: v.InferOutput<Schema> } }> {
-  return (c, next) => {
+  return withDescription((c, next) => {
     const given = Object.entries(c.req.queries()).map((
       [name, values],
     ) => [name, values.length > 1 ? values : values[0]]);
     c.req.addValidatedData("query", parse(schema, Object.fromEntries(given), "cannot read the query") as object);
     return next();
-  };
+  }, { query: schema });
 }
 
 /** Parses a JSON body of up to 1 MiB. */
 export function json<Schema extends v.GenericSchema<object, object>>(
   schema: Schema,
 ): MiddlewareHandler<Env, string, { in: { json: v.InferInput<Schema> }; out: { json: v.InferOutput<Schema> } }> {
-  return async (c, next) => {
+  return withDescription(async (c, next) => {
     c.req.addValidatedData("json", parse(schema, await readJson(c), "cannot read the body") as object);
     return await next();
-  };
+  }, { json: schema });
 }
 
 /** @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */

@@ -2,6 +2,8 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { NameSchema } from "../core/function.ts";
 import { limitField, namespaceField, query } from "./input.ts";
+import { InvocationAnswer, itemsOf } from "./answers.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** `/v1/invocations` */
@@ -9,6 +11,7 @@ export function invocationRoutes({ functions }: ApiParts) {
   return new Hono()
     .get(
       "/",
+      documented("Lists invocations, the newest first.", { 200: itemsOf(InvocationAnswer) }),
       query(v.strictObject({ namespace: namespaceField, function: v.optional(NameSchema), limit: limitField })),
       async (c) => {
         const { namespace, function: name, limit } = c.req.valid("query");
@@ -16,7 +19,12 @@ export function invocationRoutes({ functions }: ApiParts) {
         return c.json({ items: await functions.invocations(namespace, options) });
       },
     )
-    .get("/:id", query(v.strictObject({ namespace: namespaceField })), async (c) => {
-      return c.json(await functions.invocation(c.req.valid("query").namespace, c.req.param("id")));
-    });
+    .get(
+      "/:id",
+      documented("Shows an invocation.", { 200: InvocationAnswer }),
+      query(v.strictObject({ namespace: namespaceField })),
+      async (c) => {
+        return c.json(await functions.invocation(c.req.valid("query").namespace, c.req.param("id")));
+      },
+    );
 }

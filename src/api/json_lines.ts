@@ -1,3 +1,5 @@
+export const jsonLinesType = "application/jsonl";
+
 const encoder = new TextEncoder();
 
 /**
@@ -17,5 +19,5 @@ export function jsonLines(
     },
     cancel: () => gone.abort(),
   });
-  return new Response(body, { headers: { "content-type": "application/jsonl" } });
+  return new Response(body, { headers: { "content-type": jsonLinesType } });
 }

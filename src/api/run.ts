@@ -2,6 +2,9 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { framedAnswer } from "./framed_answer.ts";
 import { namespaceField, query, settingsField } from "./input.ts";
+import { frameType } from "../core/stdio_frames.ts";
+import { FunctionInputSchema } from "../core/function.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 /**
@@ -11,6 +14,15 @@ import type { ApiParts } from "./parts.ts";
 export function runRoutes({ functions, tasks }: ApiParts) {
   return new Hono().post(
     "/",
+    documented(
+      "Runs a container once: the body is its stdin, frames carry its output and its end.",
+      { 200: frameType },
+      {
+        body: "application/octet-stream",
+        jsonQuery: { settings: FunctionInputSchema },
+        problems: ["failed_precondition", "unavailable"],
+      },
+    ),
     query(v.strictObject({ namespace: namespaceField, settings: settingsField })),
     async (c) => {
       const { namespace, settings } = c.req.valid("query");

@@ -5,6 +5,8 @@ import { LabelChangesSchema } from "../core/labels.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { hasLabels } from "../tasks/labels.ts";
 import { json, labelsField, query } from "./input.ts";
+import { itemsOf, SnapshotAnswer, SnapshotStatAnswer } from "./answers.ts";
+import { documented } from "./documented.ts";
 import type { ApiParts } from "./parts.ts";
 
 const snapshotter = v.pipe(v.string(), v.minLength(1), v.maxLength(64));
@@ -24,6 +26,7 @@ export function snapshotRoutes({ snapshotters }: ApiParts) {
   return new Hono()
     .get(
       "/",
+      documented("Lists snapshots.", { 200: itemsOf(SnapshotAnswer) }),
       query(v.strictObject({
         snapshotter: v.optional(snapshotter),
         kind: v.optional(v.picklist(["committed", "active", "view"])),
@@ -43,13 +46,26 @@ export function snapshotRoutes({ snapshotters }: ApiParts) {
         return c.json({ items: found.flat() });
       },
     )
-    .get("/stat", one, async (c) => {
-      const { snapshotter: id, key } = c.req.valid("query");
-      const each = named(id);
-      return c.json({ snapshotter: id, ...await each.stat(key), usage: await each.usage(key) });
-    })
-    .patch("/", one, json(v.strictObject({ labels: LabelChangesSchema })), async (c) => {
-      const { snapshotter: id, key } = c.req.valid("query");
-      return c.json({ snapshotter: id, ...await named(id).update(key, c.req.valid("json").labels) });
-    });
+    .get(
+      "/stat",
+      documented("Shows a snapshot, and the disk space of it.", { 200: SnapshotStatAnswer }, {
+        problems: ["not_found"],
+      }),
+      one,
+      async (c) => {
+        const { snapshotter: id, key } = c.req.valid("query");
+        const each = named(id);
+        return c.json({ snapshotter: id, ...await each.stat(key), usage: await each.usage(key) });
+      },
+    )
+    .patch(
+      "/",
+      documented("Changes a snapshot's labels.", { 200: SnapshotAnswer }, { problems: ["not_found"] }),
+      one,
+      json(v.strictObject({ labels: LabelChangesSchema })),
+      async (c) => {
+        const { snapshotter: id, key } = c.req.valid("query");
+        return c.json({ snapshotter: id, ...await named(id).update(key, c.req.valid("json").labels) });
+      },
+    );
 }

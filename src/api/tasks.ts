@@ -12,6 +12,18 @@ import { killSoon } from "../tasks/kill_soon.ts";
 import { eventStream } from "./events.ts";
 import { framedAnswer } from "./framed_answer.ts";
 import { flagField, json, namespaceField, query, settingsField, signalField } from "./input.ts";
+import {
+  ExecAnswer,
+  itemsOf,
+  ProcessAnswer,
+  StatsAnswer,
+  TaskAnswer,
+  TaskDeleteAnswer,
+  TaskWaitAnswer,
+} from "./answers.ts";
+import { documented } from "./documented.ts";
+import { frameType } from "../core/stdio_frames.ts";
+import { jsonLinesType } from "./json_lines.ts";
 import type { ApiParts } from "./parts.ts";
 import { statsLines } from "./stats_lines.ts";
 
@@ -22,16 +34,36 @@ const processField = v.optional(v.pipe(v.string(), v.check(isContainerId, "a pro
 /** `/v1/tasks`: what runs now, in containerd's words: containers' tasks, and functions' instances. */
 export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
   return new Hono()
-    .get("/", scope, async (c) => c.json({ items: await tasks.list(c.req.valid("query").namespace) }))
-    .get("/:id", scope, async (c) => c.json(await tasks.get(c.req.valid("query").namespace, c.req.param("id"))))
-    .delete("/:id", query(v.strictObject({ namespace: namespaceField, process: processField })), async (c) => {
-      const { namespace, process } = c.req.valid("query");
-      const { task } = tasks.load(namespace, c.req.param("id"));
-      const exit = await (process === undefined ? task : processOf(task, process)).delete();
-      return c.json({ exit });
-    })
+    .get(
+      "/",
+      documented("Lists tasks.", { 200: itemsOf(TaskAnswer) }),
+      scope,
+      async (c) => c.json({ items: await tasks.list(c.req.valid("query").namespace) }),
+    )
+    .get(
+      "/:id",
+      documented("Shows a task.", { 200: TaskAnswer }),
+      scope,
+      async (c) => c.json(await tasks.get(c.req.valid("query").namespace, c.req.param("id"))),
+    )
+    .delete(
+      "/:id",
+      documented("Kills and deletes a task, or a process that was added to it.", { 200: TaskDeleteAnswer }, {
+        problems: ["unimplemented"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, process: processField })),
+      async (c) => {
+        const { namespace, process } = c.req.valid("query");
+        const { task } = tasks.load(namespace, c.req.param("id"));
+        const exit = await (process === undefined ? task : processOf(task, process)).delete();
+        return c.json({ exit });
+      },
+    )
     .patch(
       "/:id",
+      documented("Changes the limits of a task.", { 204: null }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
       scope,
       json(v.strictObject({ resources: ContainerResourcesSchema })),
       async (c) => {
@@ -42,6 +74,9 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
     )
     .post(
       "/:id/kill",
+      documented("Signals a task's init, all of its processes, or one that was added.", { 204: null }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
       query(v.strictObject({
         namespace: namespaceField,
         signal: signalField,
@@ -57,37 +92,82 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
         return c.body(null, 204);
       },
     )
-    .post("/:id/pause", scope, async (c) => {
-      await demand(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task, "pause").pause();
-      return c.body(null, 204);
-    })
-    .post("/:id/resume", scope, async (c) => {
-      await demand(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task, "pause").resume();
-      return c.body(null, 204);
-    })
-    .post("/:id/wait", query(v.strictObject({ namespace: namespaceField, process: processField })), async (c) => {
-      const { namespace, process } = c.req.valid("query");
-      const { task } = tasks.load(namespace, c.req.param("id"));
-      const one = process === undefined ? task : processOf(task, process);
-      const { code, signal, exitedAt } = await unlessAborted(one.wait(), c.req.raw.signal);
-      return c.json({ exitStatus: code, signal, exitedAt });
-    })
-    .get("/:id/stats", scope, async (c) => {
-      const { task } = tasks.load(c.req.valid("query").namespace, c.req.param("id"));
-      return c.json(await demand(task, "stats").stats());
-    })
-    .get("/:id/stats/stream", scope, (c) => {
-      return statsLines(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task);
-    })
-    .get("/:id/processes", scope, async (c) => {
-      const { task } = tasks.load(c.req.valid("query").namespace, c.req.param("id"));
-      const added = new Map(can(task, "exec") ? task.processes().map(({ pid, id }) => [pid, id]) : []);
-      const processes = await containers.processesOf(task);
-      return c.json({ items: processes.map((one) => ({ ...one, execId: added.get(one.pid) })) });
-    })
+    .post(
+      "/:id/pause",
+      documented("Freezes a task.", { 204: null }, { problems: ["failed_precondition", "unimplemented"] }),
+      scope,
+      async (c) => {
+        await demand(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task, "pause").pause();
+        return c.body(null, 204);
+      },
+    )
+    .post(
+      "/:id/resume",
+      documented("Thaws a task.", { 204: null }, { problems: ["failed_precondition", "unimplemented"] }),
+      scope,
+      async (c) => {
+        await demand(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task, "pause").resume();
+        return c.body(null, 204);
+      },
+    )
+    .post(
+      "/:id/wait",
+      documented("Waits for the end of a task, or of a process that was added.", { 200: TaskWaitAnswer }, {
+        problems: ["failed_precondition", "unimplemented", "aborted"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, process: processField })),
+      async (c) => {
+        const { namespace, process } = c.req.valid("query");
+        const { task } = tasks.load(namespace, c.req.param("id"));
+        const one = process === undefined ? task : processOf(task, process);
+        const { code, signal, exitedAt } = await unlessAborted(one.wait(), c.req.raw.signal);
+        return c.json({ exitStatus: code, signal, exitedAt });
+      },
+    )
+    .get(
+      "/:id/stats",
+      documented("Tells what a task uses now.", { 200: StatsAnswer }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        const { task } = tasks.load(c.req.valid("query").namespace, c.req.param("id"));
+        return c.json(await demand(task, "stats").stats());
+      },
+    )
+    .get(
+      "/:id/stats/stream",
+      documented("Tells what a task uses, each second, until it ends.", { 200: jsonLinesType }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      (c) => {
+        return statsLines(tasks.load(c.req.valid("query").namespace, c.req.param("id")).task);
+      },
+    )
+    .get(
+      "/:id/processes",
+      documented("Lists a task's processes, with their command lines.", { 200: itemsOf(ProcessAnswer) }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      scope,
+      async (c) => {
+        const { task } = tasks.load(c.req.valid("query").namespace, c.req.param("id"));
+        const added = new Map(can(task, "exec") ? task.processes().map(({ pid, id }) => [pid, id]) : []);
+        const processes = await containers.processesOf(task);
+        return c.json({ items: processes.map((one) => ({ ...one, execId: added.get(one.pid) })) });
+      },
+    )
     // One more process: body → its stdin; stdout, stderr and the result come back as frames.
     .post(
       "/:id/exec",
+      documented("Runs one more process: the body is its stdin, frames carry its output and its end.", {
+        200: frameType,
+      }, {
+        body: "application/octet-stream",
+        jsonQuery: { settings: ExecInputSchema },
+        problems: ["failed_precondition", "already_exists", "unimplemented", "resource_exhausted"],
+      }),
       query(v.strictObject({ namespace: namespaceField, settings: settingsField })),
       async (c) => {
         const { namespace, settings } = c.req.valid("query");
@@ -101,22 +181,35 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
       },
     )
     // One more process, that goes on by itself; its output goes nowhere.
-    .post("/:id/processes", scope, json(ExecInputSchema), async (c) => {
-      const added = await tasks.exec(c.req.valid("query").namespace, c.req.param("id"), c.req.valid("json"), {
-        stdin: false,
-        stdout: false,
-        stderr: false,
-      });
-      return c.json({ id: added.id, pid: added.pid }, 201);
-    })
-    .get("/:id/events", scope, (c) => {
-      const { namespace } = c.req.valid("query");
-      const { task } = tasks.load(namespace, c.req.param("id"));
-      return eventStream(events, { namespace, containers: [task.id], topics: ["/tasks/"] }, {
-        after: undefined,
-        closing,
-      });
-    });
+    .post(
+      "/:id/processes",
+      documented("Runs one more process that goes on by itself.", { 201: ExecAnswer }, {
+        problems: ["failed_precondition", "already_exists", "unimplemented", "resource_exhausted"],
+      }),
+      scope,
+      json(ExecInputSchema),
+      async (c) => {
+        const added = await tasks.exec(c.req.valid("query").namespace, c.req.param("id"), c.req.valid("json"), {
+          stdin: false,
+          stdout: false,
+          stderr: false,
+        });
+        return c.json({ id: added.id, pid: added.pid }, 201);
+      },
+    )
+    .get(
+      "/:id/events",
+      documented("Tells what happens to a task, as server-sent events.", { 200: "text/event-stream" }),
+      scope,
+      (c) => {
+        const { namespace } = c.req.valid("query");
+        const { task } = tasks.load(namespace, c.req.param("id"));
+        return eventStream(events, { namespace, containers: [task.id], topics: ["/tasks/"] }, {
+          after: undefined,
+          closing,
+        });
+      },
+    );
 }
 
 /** @throws not_found; unimplemented where its runtime runs no more processes. */

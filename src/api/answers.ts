@@ -1,0 +1,224 @@
+/**
+ * The shapes of answers, as JSON. Each is held against the type of what is answered: a field that is missing there, or of
+ * another type, does not compile. Answers may have more fields than these.
+ */
+import type { JSONParsed } from "hono/utils/types";
+import * as v from "valibot";
+import { ContainerInputSchema } from "../core/container.ts";
+import { DescriptorSchema } from "../core/descriptor.ts";
+import { errorCodes } from "../core/errors.ts";
+import { FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
+import type { Image } from "../core/image.ts";
+import { type Invocation, invocationStatuses } from "../core/invocation.ts";
+import type { PluginInfo } from "../core/plugin.ts";
+import type { SnapshotInfo } from "../core/snapshotter.ts";
+import type { TaskStats } from "../core/task.ts";
+import type { FileDescription } from "../images/copy_out.ts";
+import type { FileChange } from "../images/diff.ts";
+import type { ContainerExit, ContainerInfo } from "../tasks/containers.ts";
+import type { ProcessInfo } from "../tasks/processes.ts";
+import type { TaskInfo } from "../tasks/tasks.ts";
+
+/** Lists that JSON has read are anybody's to change. */
+type Plain<T> = T extends readonly (infer Item)[] ? Plain<Item>[]
+  : T extends object ? { -readonly [Name in keyof T]: Plain<T[Name]> }
+  : T;
+
+/** Takes a schema that the JSON of a type fits. */
+const jsonOf =
+  <T>() =>
+  <Schema extends v.GenericSchema>(schema: Plain<JSONParsed<T>> extends v.InferInput<Schema> ? Schema : never) =>
+    schema as Schema;
+
+const time = v.pipe(v.string(), v.isoTimestamp());
+const count = v.pipe(v.number(), v.integer());
+const optionalText = v.optional(v.string());
+const optionalNumber = v.optional(v.number());
+const labels = v.record(v.string(), v.string());
+
+/** `{ items: [...] }` */
+export const itemsOf = <Item extends v.GenericSchema>(item: Item) => v.object({ items: v.array(item) });
+
+const figures = {
+  cpuMicros: optionalNumber,
+  memoryBytes: optionalNumber,
+  memoryPeakBytes: optionalNumber,
+  pids: optionalNumber,
+  ioReadBytes: optionalNumber,
+  ioWriteBytes: optionalNumber,
+  networkReceivedBytes: optionalNumber,
+  networkSentBytes: optionalNumber,
+};
+export const StatsAnswer = jsonOf<TaskStats>()(v.object(figures));
+
+const container = {
+  namespace: v.string(),
+  id: v.string(),
+  name: optionalText,
+  image: optionalText,
+  imageDigest: optionalText,
+  runtime: v.string(),
+  snapshotter: v.string(),
+  snapshotKey: optionalText,
+  labels,
+  createdAt: time,
+  status: v.picklist(["created", "running", "paused", "exited"]),
+  pid: optionalNumber,
+  startedAt: v.optional(time),
+  finishedAt: v.optional(time),
+  exitCode: optionalNumber,
+  oomKilled: v.optional(v.boolean()),
+  error: optionalText,
+  settings: v.object({ ...ContainerInputSchema.entries }),
+};
+export const ContainerAnswer = jsonOf<ContainerInfo>()(v.object(container));
+/** With its OCI runtime configuration. */
+export const ContainerInspectAnswer = v.object({ ...container, spec: v.record(v.string(), v.unknown()) });
+export const ContainerExitAnswer = jsonOf<ContainerExit>()(v.object({
+  exitCode: count,
+  oomKilled: v.boolean(),
+  finishedAt: v.optional(time),
+  error: optionalText,
+}));
+export const ProcessAnswer = jsonOf<ProcessInfo & { execId: string | undefined }>()(v.object({
+  pid: count,
+  ppid: count,
+  containerPid: count,
+  uid: count,
+  state: v.string(),
+  cpuMicros: v.number(),
+  memoryBytes: v.number(),
+  command: v.string(),
+  execId: optionalText,
+}));
+export const FileChangeAnswer = jsonOf<FileChange>()(v.object({ kind: v.picklist(["A", "C", "D"]), path: v.string() }));
+export const FileAnswer = jsonOf<Omit<FileDescription, "modified"> & { modifiedAt: Date }>()(v.object({
+  name: v.string(),
+  sizeBytes: count,
+  mode: count,
+  linkTarget: optionalText,
+  modifiedAt: time,
+}));
+
+export const TaskAnswer = jsonOf<TaskInfo>()(v.object({
+  namespace: v.string(),
+  id: v.string(),
+  function: optionalText,
+  image: optionalText,
+  labels: v.optional(labels),
+  runtime: v.string(),
+  status: v.picklist(["created", "running", "paused", "stopped"]),
+  pid: optionalNumber,
+  createdAt: time,
+  startedAt: v.optional(time),
+  stats: v.optional(v.object(figures)),
+}));
+export const TaskWaitAnswer = v.object({ exitStatus: count, signal: v.optional(count), exitedAt: time });
+/** Without `exit` where it was never started. */
+export const TaskDeleteAnswer = v.object({
+  exit: v.optional(v.object({ code: count, signal: v.optional(count), exitedAt: time })),
+});
+export const ExecAnswer = v.object({ id: v.string(), pid: count });
+
+const snapshot = {
+  snapshotter: v.string(),
+  key: v.string(),
+  kind: v.picklist(["committed", "active", "view"]),
+  parent: optionalText,
+  id: count,
+  labels,
+  createdAt: time,
+  updatedAt: time,
+};
+export const SnapshotAnswer = jsonOf<SnapshotInfo & { snapshotter: string }>()(v.object(snapshot));
+export const SnapshotStatAnswer = v.object({ ...snapshot, usage: v.object({ bytes: count, inodes: count }) });
+
+export const ImageAnswer = jsonOf<Image>()(v.object({
+  namespace: v.string(),
+  name: v.string(),
+  target: DescriptorSchema,
+  labels,
+  createdAt: time,
+  updatedAt: time,
+}));
+
+export const FunctionAnswer = jsonOf<FunctionRecord>()(v.object({
+  ...FunctionInputSchema.entries,
+  namespace: v.string(),
+  name: v.string(),
+  digest: v.string(),
+  revision: count,
+  createdAt: time,
+  updatedAt: time,
+}));
+
+export const InvocationAnswer = jsonOf<Invocation>()(v.object({
+  id: v.string(),
+  namespace: v.string(),
+  function: v.string(),
+  revision: count,
+  status: v.picklist(invocationStatuses),
+  startedAt: time,
+  durationMs: optionalNumber,
+  exitCode: optionalNumber,
+  error: optionalText,
+  stderr: optionalText,
+  cpuMicros: optionalNumber,
+  memoryPeakBytes: optionalNumber,
+  requestBytes: count,
+  responseBytes: count,
+  traceId: optionalText,
+  phases: v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() })),
+}));
+
+export const PluginAnswer = jsonOf<PluginInfo>()(v.object({
+  kind: v.string(),
+  id: v.string(),
+  source: v.string(),
+  state: v.string(),
+  reason: optionalText,
+  requires: v.array(v.string()),
+}));
+export const InfoAnswer = v.object({
+  version: v.string(),
+  host: v.object({ name: v.string(), version: v.string(), arch: v.string() }),
+  pid: count,
+  root: v.string(),
+  run: v.string(),
+  runtime: v.string(),
+  snapshotter: v.string(),
+  startedAt: time,
+});
+export const HealthAnswer = v.object({ status: v.literal("ok") });
+
+/** @see https://www.rfc-editor.org/rfc/rfc9457 */
+export const ProblemAnswer = v.looseObject({
+  type: v.string(),
+  title: v.string(),
+  status: count,
+  detail: v.string(),
+  code: v.picklist(errorCodes),
+});
+
+/** What the description refers to by name. */
+export const namedAnswers = {
+  Container: ContainerAnswer,
+  ContainerInspect: ContainerInspectAnswer,
+  ContainerExit: ContainerExitAnswer,
+  Process: ProcessAnswer,
+  Exec: ExecAnswer,
+  FileChange: FileChangeAnswer,
+  File: FileAnswer,
+  Task: TaskAnswer,
+  TaskWait: TaskWaitAnswer,
+  TaskDelete: TaskDeleteAnswer,
+  Stats: StatsAnswer,
+  Snapshot: SnapshotAnswer,
+  SnapshotStat: SnapshotStatAnswer,
+  Image: ImageAnswer,
+  Function: FunctionAnswer,
+  Invocation: InvocationAnswer,
+  Plugin: PluginAnswer,
+  Info: InfoAnswer,
+  Problem: ProblemAnswer,
+} as const;
