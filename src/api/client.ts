@@ -5,7 +5,7 @@ import type { Api } from "./app.ts";
 export type Client = ReturnType<typeof createClient>;
 
 /**
- * A typed client of the admin API.
+ * A typed client of the admin API: `import { createClient } from "mayfly/client"`.
  * @param fetch sends a request to the daemon: `Host.fetchUnix` with its socket, or `fetch` itself.
  * @param base the address in the requests; over a Unix socket only their Host header shows it.
  * @example

@@ -108,6 +108,48 @@ describe("/v1/events", () => {
     assert.equal((await world.ask("GET", "/v1/events", undefined, { "last-event-id": "x" })).status, 400);
   });
 
+  it("tells of pauses, processes and memory that ran out, each once and in order", async () => {
+    const begin = await world.ask("GET", "/v1/events?topic=/tasks/");
+    const events = blocks(begin);
+    await events.next();
+    const { id } = await world.admin<{ id: string }>("POST", "/v1/containers", {
+      image: "box:1",
+      command: ["/bin/sh", "-c", "exec sleep 60"],
+    });
+    await world.admin("POST", `/v1/containers/${id}/start`);
+    await world.admin("POST", `/v1/containers/${id}/pause`);
+    await world.admin("POST", `/v1/containers/${id}/resume`);
+    const settings = encodeURIComponent(JSON.stringify({ id: "go", command: ["/bin/sh", "-c", "exit 3"] }));
+    await (await world.ask("POST", `/v1/tasks/${id}/exec?settings=${settings}`)).arrayBuffer();
+    await world.admin("POST", `/v1/containers/${id}/kill`);
+    await world.admin("POST", `/v1/containers/${id}/wait`);
+    const seen: string[] = [];
+    while (!seen.at(-1)?.startsWith("delete")) {
+      const [{ data } = {}] = await take(events, 1);
+      const { execId, exitStatus } = data?.data ?? {};
+      seen.push(
+        [data?.topic.slice("/tasks/".length), execId, exitStatus].filter((part) => part !== undefined).join(" "),
+      );
+    }
+    assert.deepEqual(seen, [
+      "create",
+      "start",
+      "paused",
+      "resumed",
+      "exec-added go",
+      "exec-started go",
+      "exit go 3",
+      "exit 137",
+      "delete 137",
+    ]);
+    await world.admin("DELETE", `/v1/containers/${id}`);
+
+    const hungry = await run({ command: ["/bin/sh", "-c", "exec tail /dev/zero"], memoryBytes: 16 * 1024 * 1024 });
+    const rest = (await take(events, 5)).map(({ data }) => [data?.data["containerId"], data?.topic]);
+    assert.deepEqual(rest, ["create", "start", "oom", "exit", "delete"].map((topic) => [hungry, `/tasks/${topic}`]));
+    await events.return(undefined);
+  });
+
   it("tells of what other namespaces and filters do nothing", async () => {
     const source = blocks(await world.ask("GET", "/v1/events?namespace=other"));
     await run();

@@ -24,6 +24,13 @@ describe("examples", () => {
     }
   });
 
+  it("client sees a container from its creation to its removal", async () => {
+    assert.match(
+      await run("client/demo.ts"),
+      /is created since .*\n.*exit code 0 and said: \d+\.\d+\.\d+\n1 removed\n$/,
+    );
+  });
+
   it("otel draws three requests as one trace", async () => {
     const text = await run("otel/demo.ts");
     const requests = [...text.matchAll(/^ {2}[├└]─ (\S+) .* process\.exit\.code=0$/gm)].map(([, name]) => name);
