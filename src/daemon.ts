@@ -131,7 +131,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
       onError,
     }),
   );
-  const ended = await containers.recover();
+  const ended = await containers.recover({ keepAll: metadata.conflict !== undefined });
   if (ended.length > 0) log.info("containers ended with an earlier process", { ended });
   const functions = new Functions({
     recipes,

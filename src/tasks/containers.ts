@@ -468,9 +468,10 @@ export class Containers implements AsyncDisposable {
   /**
    * Takes up what an earlier process left: what ran then has ended, and what was half made or half removed goes. Call it
    * after `Tasks.recover`, before anything is started.
+   * @param options.keepAll nothing is removed: database and folder may not belong together.
    * @returns `<namespace>/<id>` of those that had been running.
    */
-  async recover(): Promise<readonly string[]> {
+  async recover(options: { readonly keepAll?: boolean } = {}): Promise<readonly string[]> {
     const { store, snapshotters, events } = this.#parts;
     const kept = (await store.list()).filter(isKept);
     const here = new Map<string, ReadonlySet<string>>();
@@ -481,7 +482,9 @@ export class Containers implements AsyncDisposable {
     const folders = new Set<string>();
     for (const container of kept) {
       const { namespace, id, state, snapshotter, snapshotKey } = container;
-      if (here.get(snapshotter)?.has(snapshotKey) === false) {
+      // Its creation was broken off, or its removal. One that has run is somebody's, whatever happened to its files.
+      const half = state === undefined && here.get(snapshotter)?.has(snapshotKey) === false;
+      if (half && options.keepAll !== true) {
         await store.delete(namespace, id);
         continue;
       }
@@ -497,6 +500,7 @@ export class Containers implements AsyncDisposable {
       });
       ended.push(keyOf(namespace, id));
     }
+    if (options.keepAll === true) return ended;
     for (const key of logFolders(this.#parts.folder)) if (!folders.has(key)) removeLog(join(this.#parts.folder, key));
     return ended;
   }

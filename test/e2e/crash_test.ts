@@ -4,10 +4,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, describe, it } from "node:test";
+import type { Metadata } from "../../src/core/metadata.ts";
+import { openMetadata } from "../../src/metadata/mod.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
+
+interface Made {
+  readonly id: string;
+  readonly snapshotter: string;
+  readonly snapshotKey: string;
+}
 
 /** A command line that no other process has. */
 const slow = ["sleep", `30.${process.pid}`];
@@ -64,6 +72,7 @@ describe("a daemon that is killed", () => {
       await (await daemon.admin("GET", `/v1/containers/${id}/logs`)).text();
     let id = "";
     let eventId = "";
+    let broken: (metadata: Metadata) => Promise<void> = () => Promise.resolve();
     {
       await using first = await MayflyProcess.start(folder);
       ({ id } = await json<{ id: string }>(first, "POST", "/v1/containers", {
@@ -72,6 +81,15 @@ describe("a daemon that is killed", () => {
       }));
       const idle = await json<{ id: string }>(first, "POST", "/v1/containers", { image: "box:1", name: "idle" });
       assert.notEqual(idle.id, id);
+      // As a crash in the middle of a creation, and of a removal, leaves them.
+      const half = await json<Made>(first, "POST", "/v1/containers", { image: "box:1", name: "half" });
+      const gone = await json<Made>(first, "POST", "/v1/containers", { image: "box:1", command: ["true"] });
+      await json(first, "POST", `/v1/containers/${gone.id}/start`);
+      await json(first, "POST", `/v1/containers/${gone.id}/wait`);
+      broken = async (metadata) => {
+        await metadata.snapshots(half.snapshotter).remove(half.snapshotKey);
+        await metadata.containers.delete("default", gone.id);
+      };
       await json(first, "POST", `/v1/containers/${id}/start`);
       await until(async () => await logs(first, id) === "run\n");
       const events = (await first.admin("GET", "/v1/events")).body!.getReader();
@@ -80,8 +98,13 @@ describe("a daemon that is killed", () => {
       await first.end("SIGKILL");
       await events.cancel().catch(() => {});
     }
+    {
+      await using metadata = await openMetadata({ root: join(folder, "root") });
+      await broken(metadata);
+    }
     await using second = await MayflyProcess.start(folder);
     assert.deepEqual(processes(slow.join(" ")), []);
+    assert.equal((await second.admin("GET", "/v1/containers/half")).status, 404);
     const found = await json<{ status: string; exitCode: number }>(second, "GET", `/v1/containers/${id}`);
     assert.deepEqual([found.status, found.exitCode], ["exited", 255]);
     assert.equal((await json<{ status: string }>(second, "GET", "/v1/containers/idle")).status, "created");
@@ -116,6 +139,32 @@ describe("a daemon that is killed", () => {
     } finally {
       await first.end("SIGKILL");
     }
+  });
+
+  it("stops containers by their own signal on SIGTERM, and knows how they ended", async () => {
+    let id = "";
+    {
+      await using daemon = await MayflyProcess.start(folder);
+      const created = await daemon.admin("POST", "/v1/containers", {
+        image: "box:1",
+        command: ["/bin/sh", "-c", "trap 'echo bye; exit 7' USR1; echo ready; while :; do sleep 0.01; done"],
+        stopSignal: "USR1",
+      });
+      ({ id } = await created.json() as Made);
+      assert.equal((await daemon.admin("POST", `/v1/containers/${id}/start`)).status, 200);
+      const logs = (await daemon.admin("GET", `/v1/containers/${id}/logs?follow=true`)).body!.getReader();
+      assert.equal(new TextDecoder().decode((await logs.read()).value), "ready\n");
+      const ended = daemon.end("SIGTERM");
+      assert.equal(new TextDecoder().decode((await logs.read()).value), "bye\n");
+      assert.equal((await logs.read()).done, true);
+      assert.equal(await ended, 0, daemon.log());
+    }
+    await using daemon = await MayflyProcess.start(folder);
+    const found = await (await daemon.admin("GET", `/v1/containers/${id}`)).json() as Record<string, unknown>;
+    assert.deepEqual([found["status"], found["exitCode"], found["error"]], ["exited", 7, undefined]);
+    assert.equal((await daemon.admin("DELETE", `/v1/containers/${id}`)).status, 204);
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    assert.deepEqual(leftovers(folder), clean);
   });
 
   it("finishes what runs on SIGTERM, and takes nothing new", async () => {
