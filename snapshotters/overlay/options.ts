@@ -12,16 +12,19 @@ export interface OverlayOptions {
  */
 const features = ["index", "metacopy", "redirect_dir"] as const;
 
-/** Reads which options the running kernel knows. @see https://docs.kernel.org/filesystems/overlayfs.html */
-export async function overlayOptions(): Promise<OverlayOptions> {
+/**
+ * Reads which options the running kernel knows.
+ * @param options.volatile whether a writable overlay may forget what was synced to it when the machine fails.
+ * @see https://docs.kernel.org/filesystems/overlayfs.html
+ */
+export async function overlayOptions({ volatile }: { readonly volatile: boolean }): Promise<OverlayOptions> {
   const off: string[] = [];
   for (const feature of features) {
     const value = await readFile(`/sys/module/overlay/parameters/${feature}`, "utf8").catch(() => "");
     if (value.startsWith("Y")) off.push(`${feature}=off`);
   }
   const release = await readFile("/proc/sys/kernel/osrelease", "utf8");
-  // Without `volatile` every removal and unmount waits for the disk, for files that are thrown away.
-  return { writable: atLeast(release, 5, 10) ? [...off, "volatile"] : off, readonly: off };
+  return { writable: volatile && atLeast(release, 5, 10) ? [...off, "volatile"] : off, readonly: off };
 }
 
 function atLeast(release: string, major: number, minor: number): boolean {

@@ -167,7 +167,7 @@ export class TreeDiff implements Disposable {
     if (!this.#folder.whole) return false;
     if (status.size !== before.status.size || !sameDevice(status, before.status)) return false;
     if (!this.#sameAttributes(parent, name, status, before.parent, before.status)) return false;
-    if (isSymlink(status)) return this.files.readLink(parent, name) === this.files.readLink(before.parent, name);
+    if (isSymlink(status)) return this.files.tryReadLink(parent, name) === this.files.tryReadLink(before.parent, name);
     if (!isRegular(status)) return true;
     const untouched = status.inode === before.status.inode &&
       sameTime(status.statusChanged, before.status.statusChanged);

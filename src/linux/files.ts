@@ -216,6 +216,8 @@ export class Files implements Disposable {
   list(fd: number): DirectoryEntry[] | undefined {
     const { bytes, address } = this.#memory;
     const length = this.#kernel.attempt("getdents64", fd, address, listBytes);
+    // It was removed while it was open.
+    if (length === -errno.ENOENT) return undefined;
     this.#done(length, "getdents64", () => "cannot list a directory");
     if (length === 0) return undefined;
     const entries: DirectoryEntry[] = [];

@@ -26,9 +26,9 @@ export class LibsqlSnapshotStore implements SnapshotStore {
   readonly #durable: Database;
 
   /**
-   * @param databases two connections to one file. Active snapshots and views are on the way of invocations and do not
-   * outlive the daemon, so a power cut may take back their rows; the end of a committed one must be on disk before its
-   * folder is.
+   * @param databases two connections to one file. Active snapshots and views are on the way of invocations, so a power cut
+   * may take back the rows of the last moments; the end of a committed one must be on disk before its folder is gone, and so
+   * must its labels, which may keep others.
    */
   constructor(snapshotter: string, databases: { readonly relaxed: Database; readonly durable: Database }) {
     this.#snapshotter = snapshotter;

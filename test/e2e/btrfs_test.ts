@@ -39,4 +39,26 @@ describe("a daemon whose root is on btrfs", () => {
     const subvolumes = execFileSync("btrfs", ["subvolume", "list", mount.path], { encoding: "utf8" });
     assert.equal(subvolumes.trim().split("\n").length, 1);
   });
+
+  it("keeps what a container changes in a subvolume of its own, and commits it", async () => {
+    const post = <T>(path: string, body?: unknown) => world.admin<T>("POST", `/v1/containers${path}`, body);
+    const { id } = await post<{ id: string }>("", {
+      image: "box:1",
+      command: ["/bin/sh", "-c", "echo kept >/made; rm /etc/group"],
+    });
+    await post(`/${id}/start`);
+    await post(`/${id}/wait`);
+    const { items } = await world.admin<{ items: { kind: string; path: string }[] }>(
+      "GET",
+      `/v1/containers/${id}/changes`,
+    );
+    const changes = items.map(({ kind, path }) => `${kind} ${path}`);
+    assert.ok(changes.includes("A /made") && changes.includes("D /etc/group"), changes.join("\n"));
+    const archive = await world.ask("GET", `/v1/containers/${id}/archive?path=/made`);
+    assert.match(await archive.text(), /kept\n/);
+    await post(`/${id}/commit`, { name: "kept:1", changes: ['CMD ["cat", "/made"]', "ENTRYPOINT []"] });
+    await world.admin("DELETE", `/v1/containers/${id}`);
+    await world.admin("PUT", "/v1/functions/kept", { image: "kept:1", command: ["cat", "/made"] });
+    assert.equal((await world.curl("/fn/kept", "--data-binary", "")).body, "kept\n");
+  });
 });

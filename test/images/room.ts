@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { silent } from "../../src/core/logger.ts";
+import * as v from "valibot";
 import type { ContentStore } from "../../src/core/content.ts";
 import type { Metadata } from "../../src/core/metadata.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
@@ -34,8 +35,16 @@ export async function openRoom(
   const content = await LocalContent.open(join(root, "content"));
   const metadata = await openMetadata({ root });
   const snapshotters = new Map<string, Snapshotter>();
-  for (const plugin of [overlay, native, ...plugins]) {
-    const context = { host, root, run: join(root, "run"), config: undefined, log: silent, get: <T>() => metadata as T };
+  const all: readonly Plugin<Snapshotter>[] = [overlay, native, ...plugins];
+  for (const plugin of all) {
+    const context = {
+      host,
+      root,
+      run: join(root, "run"),
+      config: plugin.config === undefined ? undefined : v.parse(plugin.config, {}),
+      log: silent,
+      get: <T>() => metadata as T,
+    };
     snapshotters.set(plugin.id, await plugin.create(context));
   }
   const distribution = new Registry({

@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as v from "valibot";
 import type { Metadata } from "../../src/core/metadata.ts";
 import { silent } from "../../src/core/logger.ts";
 import type { Plugin } from "../../src/core/plugin.ts";
@@ -13,8 +14,9 @@ import { sameHost } from "../support/same_host.ts";
 /**
  * Opens a snapshotter plugin with a metadata database of its own, here or in another process.
  * @param module what exports it, where it is not built in.
+ * @param settings its part of the configuration; in the other process it has none.
  */
-export function opener(plugin: Plugin<Snapshotter>, module?: URL): SnapshotterContract {
+export function opener(plugin: Plugin<Snapshotter>, module?: URL, settings: object = {}): SnapshotterContract {
   return {
     async open(root, wrap = (store) => store) {
       mkdirSync(root, { recursive: true });
@@ -23,7 +25,7 @@ export function opener(plugin: Plugin<Snapshotter>, module?: URL): SnapshotterCo
         host: await currentHost(),
         root,
         run: join(root, "run"),
-        config: undefined,
+        config: plugin.config === undefined ? undefined : v.parse(plugin.config, settings),
         log: silent,
         get: <T>() => ({ snapshots: (id: string) => wrap(metadata.snapshots(id)) }) as T,
       });

@@ -62,7 +62,7 @@ describe("openContainerRoot()", () => {
       get: <T>() => metadata as T,
     });
     runtime = await nativeRuntime.create(context({ cgroupParent: `/${mark}` }));
-    snapshotter = await overlay.create(context(undefined));
+    snapshotter = await overlay.create(context({ volatile: true }));
     copies = await native.create(context(undefined));
     network = await none.create(context(undefined)) as Network;
     tasks = new Tasks({
