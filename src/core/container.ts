@@ -109,6 +109,9 @@ export interface Container {
   readonly state: ContainerRunState | undefined;
 }
 
+/** A container as lists have it: the configuration is the most of it, and seldom asked for. */
+export type ListedContainer = Omit<Container, "spec">;
+
 export type NewContainer =
   & Omit<Container, "createdAt" | "name" | "imageDigest" | "settings" | "state">
   & Partial<Pick<Container, "name" | "imageDigest" | "settings">>;
@@ -121,7 +124,7 @@ export interface ContainerStore {
   /** By id, by name, or by an id's beginning. @returns all that it may mean, exact ones alone where there are any. */
   find(namespace: string, reference: string): Promise<readonly Container[]>;
   /** @param namespace default all. */
-  list(namespace?: string): Promise<readonly Container[]>;
+  list(namespace?: string): Promise<readonly ListedContainer[]>;
   /** @throws already_exists for an id or a name in use. */
   create(container: NewContainer): Promise<Container>;
   /** @throws not_found. */

@@ -1,5 +1,5 @@
-import { and, asc, eq, or, sql } from "drizzle-orm";
-import type { Container, ContainerChanges, ContainerStore, NewContainer } from "../core/container.ts";
+import { and, asc, eq, getTableColumns, or, sql } from "drizzle-orm";
+import type { Container, ContainerChanges, ContainerStore, ListedContainer, NewContainer } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
 import type { Database } from "./database.ts";
 import { containers } from "./schema.ts";
@@ -37,9 +37,9 @@ export class LibsqlContainerStore implements ContainerStore {
     return byName.length > 0 ? byName : found;
   }
 
-  list(namespace?: string): Promise<readonly Container[]> {
+  list(namespace?: string): Promise<readonly ListedContainer[]> {
     return this.#database.run(async (queries) =>
-      (await queries.select().from(containers)
+      (await queries.select(listed).from(containers)
         .where(namespace === undefined ? undefined : eq(containers.namespace, namespace))
         .orderBy(asc(containers.namespace), asc(containers.id)))
         .map(toContainer)
@@ -90,7 +90,9 @@ function named(namespace: string, id: string) {
   return and(eq(containers.namespace, namespace), eq(containers.id, id));
 }
 
-function toContainer(row: typeof containers.$inferSelect): Container {
+const { spec: _spec, ...listed } = getTableColumns(containers);
+
+function toContainer<Row extends Omit<typeof containers.$inferSelect, "spec">>(row: Row) {
   return {
     ...row,
     image: row.image ?? undefined,

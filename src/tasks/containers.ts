@@ -7,6 +7,7 @@ import {
   type ContainerRunState,
   type ContainerSettings,
   type ContainerStore,
+  type ListedContainer,
 } from "../core/container.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
@@ -76,7 +77,10 @@ export interface ContainerExit {
 }
 
 /** A container that lives on has settings; one that is only run is none of these. */
-type Kept = Container & { readonly settings: ContainerSettings; readonly snapshotKey: string };
+type Kept<C extends ListedContainer = Container> = C & {
+  readonly settings: ContainerSettings;
+  readonly snapshotKey: string;
+};
 
 /** Where a container ended that nobody saw end. As containerd has it. */
 const unknownExitCode = 255;
@@ -548,7 +552,9 @@ export class Containers implements AsyncDisposable {
     return await this.#parts.store.update(namespace, id, changes) as Kept;
   }
 
-  #describe({ spec: _spec, state, ...container }: Kept): ContainerInfo {
+  #describe(kept: Kept<ListedContainer>): ContainerInfo {
+    // Whole containers come here too; their configuration is shown only to who asks for it.
+    const { state, spec: _spec, ...container }: Kept<ListedContainer> & { readonly spec?: unknown } = kept;
     const task = this.#live.get(keyOf(container.namespace, container.id))?.task;
     const status = task === undefined
       ? state === undefined ? "created" : "exited"
@@ -584,7 +590,7 @@ function keyOf(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
 
-function isKept(container: Container): container is Kept {
+function isKept<C extends ListedContainer>(container: C): container is Kept<C> {
   return container.settings !== undefined && container.snapshotKey !== undefined;
 }
 
@@ -593,7 +599,7 @@ function isPaused({ status }: Pick<Task, "status">): boolean {
   return status === "paused";
 }
 
-function told({ id, name, image, labels }: Container) {
+function told({ id, name, image, labels }: ListedContainer) {
   return { containerId: id, name, image, labels };
 }
 

@@ -1,4 +1,4 @@
-import type { Container, ContainerStore } from "../core/container.ts";
+import type { ContainerStore, ListedContainer } from "../core/container.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { containerSnapshotPrefix, ephemeralLabel } from "./container_run.ts";
@@ -73,6 +73,6 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
 }
 
 /** One that lives on has settings. */
-function isOnlyRun({ labels, settings }: Container): boolean {
+function isOnlyRun({ labels, settings }: ListedContainer): boolean {
   return settings === undefined && labels[ephemeralLabel] !== undefined;
 }

@@ -43,6 +43,8 @@ describe("containers that live on", () => {
   it("are created, started, waited for, shown and removed", async () => {
     const made = await create("echo out; echo err >&2; exit 3", { name: "first", labels: { a: "b" } });
     assert.deepEqual([made.status, made.name, made.labels], ["created", "first", { a: "b" }]);
+    assert.equal("spec" in made, false);
+    assert.equal("spec" in await get("first"), true);
     assert.equal((await refused("POST", "/v1/containers", { image: "box:1", name: "first" })).code, "already_exists");
     assert.equal((await refused("POST", "/v1/containers/first/wait")).code, "failed_precondition");
     const started = await post<Info>("first", "start");

@@ -104,7 +104,57 @@ describe("ContainerStore", () => {
     await containers.create({ ...container, namespace: "other" });
     assert.deepEqual(await containers.get("default", "c"), made);
     assert.equal((await containers.list()).length, 2);
-    assert.deepEqual(await containers.list("default"), [made]);
+    const { spec: _, ...listed } = made;
+    assert.deepEqual(await containers.list("default"), [listed]);
+  });
+
+  it("finds by id, by name, and by the beginning of an id, in this order", async () => {
+    await using opened = await temporaryMetadata();
+    const { containers } = opened.metadata;
+    const make = (id: string, name?: string) =>
+      containers.create({
+        namespace: "default",
+        id,
+        image: undefined,
+        runtime: "native",
+        snapshotter: "overlay",
+        snapshotKey: undefined,
+        spec: {},
+        labels: {},
+        ...(name === undefined ? {} : { name }),
+      });
+    for (const [id, name] of [["ab12", undefined], ["ab34", "web_1"], ["cd56", "ab"], ["ab", "other"]] as const) {
+      await make(id, name);
+    }
+    await assert.rejects(make("new", "web_1"), { code: "already_exists", message: /this name \("web_1"\)/ });
+    const find = async (reference: string) => (await containers.find("default", reference)).map(({ id }) => id).sort();
+    assert.deepEqual(await find("ab"), ["ab"]);
+    assert.deepEqual(await find("web_1"), ["ab34"]);
+    assert.deepEqual(await find("web%"), []);
+    assert.deepEqual(await find("ab1"), ["ab12"]);
+    assert.deepEqual(await find("a"), ["ab", "ab12", "ab34"]);
+    assert.deepEqual(await containers.find("other", "ab"), []);
+  });
+
+  it("keeps how the last run went, and changes nothing that is not named", async () => {
+    await using opened = await temporaryMetadata();
+    const { containers } = opened.metadata;
+    const made = await containers.create({
+      namespace: "default",
+      id: "c",
+      image: "busybox",
+      runtime: "native",
+      snapshotter: "overlay",
+      snapshotKey: "k",
+      spec: { a: 1 },
+      labels: { a: "b" },
+    });
+    const state = { startedAt: new Date(1000), finishedAt: new Date(2000), exitCode: 3, oomKilled: false };
+    assert.deepEqual(await containers.update("default", "c", { state }), { ...made, state });
+    const changed = await containers.update("default", "c", { labels: {}, spec: { a: 2 } });
+    assert.deepEqual(changed, { ...made, state, labels: {}, spec: { a: 2 } });
+    assert.deepEqual(await containers.get("default", "c"), changed);
+    await assert.rejects(containers.update("default", "nothing", { labels: {} }), { code: "not_found" });
   });
 });
 

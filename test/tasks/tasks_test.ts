@@ -101,6 +101,7 @@ describe("Tasks", { skip: missing }, () => {
   after(async () => {
     await tasks[Symbol.asyncDispose]();
     await runtime.recover();
+    if (Symbol.asyncDispose in runtime) await (runtime as Runtime & AsyncDisposable)[Symbol.asyncDispose]();
     await metadata.close();
     rmSync(folder, { recursive: true });
     removeCgroup(mark);
