@@ -81,6 +81,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     snapshotters,
     host,
     events,
+    monitor,
   });
   const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);

@@ -7,7 +7,7 @@ import { documented, withDescription } from "./documented.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
-import type { Bindings } from "./client_address.ts";
+import { type ApiEnv, observeRequests } from "./observe_requests.ts";
 import { problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
 import { functionRoutes } from "./functions.ts";
@@ -25,7 +25,7 @@ import { taskRoutes } from "./tasks.ts";
  * @param access who may ask what there.
  */
 export function createApp(parts: ApiParts, access: Access) {
-  const app = new Hono<{ Bindings: Bindings }>();
+  const app = new Hono<ApiEnv>();
   app.onError((error) => {
     if (codeOf(error) === "internal") parts.onError(error, "cannot answer a request");
     return problemResponse(error);
@@ -42,6 +42,9 @@ export function createApp(parts: ApiParts, access: Access) {
       )
       : problemResponse(new Failure("not_found", `cannot ${what}: nothing is served at this path`));
   });
+  const observe = observeRequests(parts.monitor, access.trustedProxies ?? []);
+  app.use("/fn/*", observe);
+  app.use("/v1/*", observe);
   if (access.listener === "tcp") app.use(checkHost(access));
   const admin = requireAdmin(access);
   app.use("/v1/*", admin);
@@ -52,7 +55,7 @@ export function createApp(parts: ApiParts, access: Access) {
     c.header("x-mayfly-version", version);
   });
 
-  const invoke = withDescription(invokeRoute(parts, access), {
+  const invoke = withDescription(invokeRoute(parts), {
     summary: "Invokes a function: the request becomes a container, its output the answer.",
     answers: { 200: "application/octet-stream" },
     body: "application/octet-stream",

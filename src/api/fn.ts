@@ -2,24 +2,27 @@ import type { Context } from "hono";
 import { NameSchema } from "../core/function.ts";
 import { parse } from "../core/parse.ts";
 import type { InvocationRequest } from "../functions/request.ts";
-import type { Access } from "./access.ts";
-import { type Bindings, clientAddress } from "./client_address.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 /**
  * `/fn/{name}`, `/fn/{name}.{namespace}` and what is below: any method is one invocation.
  */
-export function invokeRoute(
-  { functions }: ApiParts,
-  { trustedProxies = [] }: Access,
-): (c: Context<{ Bindings: Bindings }>) => Promise<Response> {
-  const clientOf = clientAddress(trustedProxies);
+export function invokeRoute({ functions }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return (c) => {
     const request = c.req.raw;
     const { name, namespace, ...parts } = splitTarget(request.url);
     const { method, headers, signal } = request;
-    const client = clientOf(headers, c.env);
-    return functions.invoke(namespace, name, { ...parts, method, headers, client, signal, body: bodyOf(request) });
+    const { client, span } = c.var;
+    return functions.invoke(namespace, name, {
+      ...parts,
+      method,
+      headers,
+      client,
+      span,
+      signal,
+      body: bodyOf(request),
+    });
   };
 }
 

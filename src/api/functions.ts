@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { FunctionAnswer, InvocationAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 import { json, limitField, namespaceField, query } from "./input.ts";
 
@@ -9,7 +10,7 @@ const scope = query(v.strictObject({ namespace: namespaceField }));
 
 /** `/v1/functions` */
 export function functionRoutes({ functions }: ApiParts) {
-  return new Hono()
+  return new Hono<ApiEnv>()
     .get("/", documented("Lists functions.", { 200: itemsOf(FunctionAnswer) }), scope, async (c) => {
       return c.json({ items: await functions.list(c.req.valid("query").namespace) });
     })
@@ -29,6 +30,7 @@ export function functionRoutes({ functions }: ApiParts) {
           c.req.valid("query").namespace,
           c.req.param("name"),
           c.req.valid("json"),
+          { parent: c.var.span },
         );
         return c.json(record, record.revision === 1 ? 201 : 200);
       },

@@ -7,6 +7,7 @@ import { json, namespaceField, query } from "./input.ts";
 import { jsonLines, jsonLinesType } from "./json_lines.ts";
 import { ImageAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 const scope = query(v.strictObject({ namespace: namespaceField }));
@@ -15,7 +16,7 @@ const path = v.pipe(v.string(), v.startsWith("/", "an absolute path on the daemo
 
 /** `/v1/images` */
 export function imageRoutes({ images }: ApiParts) {
-  return new Hono()
+  return new Hono<ApiEnv>()
     .get(
       "/",
       documented("Lists images.", { 200: itemsOf(ImageAnswer) }),
@@ -39,11 +40,13 @@ export function imageRoutes({ images }: ApiParts) {
         const { namespace } = c.req.valid("query");
         const parsed = platform === undefined ? {} : { platform: parsePlatform(platform) };
         parseReference(reference);
+        const parent = c.var.span;
         return jsonLines(async (write, signal) => {
           try {
             const image = await images.pull(namespace, reference, {
               ...options,
               ...parsed,
+              parent,
               signal,
               onProgress: (progress) => write({ progress }),
             });
@@ -63,7 +66,11 @@ export function imageRoutes({ images }: ApiParts) {
       json(v.strictObject({ path, name: v.optional(name) })),
       async (c) => {
         const { path, ...options } = c.req.valid("json");
-        return c.json({ items: await images.import(c.req.valid("query").namespace, path, options) }, 201);
+        const parent = c.var.span;
+        return c.json(
+          { items: await images.import(c.req.valid("query").namespace, path, { ...options, parent }) },
+          201,
+        );
       },
     )
     .post(
@@ -75,7 +82,9 @@ export function imageRoutes({ images }: ApiParts) {
       json(v.strictObject({ name, path })),
       async (c) => {
         const { name, path } = c.req.valid("json");
-        await images.export(c.req.valid("query").namespace, formatReference(parseReference(name)), path);
+        await images.export(c.req.valid("query").namespace, formatReference(parseReference(name)), path, {
+          parent: c.var.span,
+        });
         return c.body(null, 204);
       },
     )

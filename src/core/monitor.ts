@@ -4,6 +4,10 @@ export interface Monitor {
   span(name: string, options?: SpanOptions): Span;
   /** Counts and times one ended invocation. */
   invocation(record: InvocationMeasure): void;
+  /** Counts and times one answered HTTP request, whatever became of it. */
+  request(measure: RequestMeasure): void;
+  /** Counts and times one ended operation on images and functions. */
+  operation(measure: OperationMeasure): void;
   /** Adds a number that is read whenever somebody asks. Returns the way to take it out. @throws already_exists. */
   gauge(gauge: Gauge): () => void;
   /** The metrics in Prometheus' text format 0.0.4. */
@@ -33,6 +37,9 @@ export interface SpanOptions {
   readonly startMs?: number;
 }
 
+/** For what is done on somebody's behalf: whose span or trace it belongs below. */
+export type Traced = Pick<SpanOptions, "parent">;
+
 /** W3C Trace Context. @see https://www.w3.org/TR/trace-context/ */
 export interface TraceContext {
   readonly traceparent: string;
@@ -44,6 +51,7 @@ export interface Span {
   /** The context to hand on; undefined where nothing is traced and none came from outside. */
   readonly context: TraceContext | undefined;
   set(attributes: Attributes): void;
+  rename(name: string): void;
   /** @param error marks the span as failed. @param endMs epoch milliseconds; default now. */
   end(error?: unknown, endMs?: number): void;
 }
@@ -63,4 +71,25 @@ export interface InvocationMeasure {
   readonly ioWriteBytes: number | undefined;
   readonly networkReceivedBytes: number | undefined;
   readonly networkSentBytes: number | undefined;
+}
+
+/** The numbers of one answered HTTP request. */
+export interface RequestMeasure {
+  readonly method: string;
+  /** The route's pattern, as `/fn/{name}`; undefined where none fits. */
+  readonly route: string | undefined;
+  readonly status: number;
+  /** Time until the answer's head was there. */
+  readonly durationMs: number;
+}
+
+/** What is done on the way to an invocation, seldom and slowly. */
+export type Operation = "pull" | "import" | "export" | "unpack" | "commit" | "deploy";
+
+/** The numbers of one ended operation. */
+export interface OperationMeasure {
+  readonly operation: Operation;
+  /** The code of its failure; undefined where it succeeded. */
+  readonly errorType: string | undefined;
+  readonly durationMs: number;
 }

@@ -1,11 +1,12 @@
 import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
-import { FunctionInputSchema, type FunctionRecord, NameSchema } from "../core/function.ts";
+import { FunctionInputSchema, type FunctionRecord, type FunctionSettings, NameSchema } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { Metadata } from "../core/metadata.ts";
-import type { Monitor } from "../core/monitor.ts";
+import type { Monitor, Span, Traced } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
 import type { Task } from "../core/task.ts";
+import { observed, step } from "../monitoring/observe.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
@@ -54,18 +55,35 @@ export class Functions {
    * Creates a function, or replaces it; what runs goes on with the revision it began with.
    * @throws invalid_argument for a wrong name or field; what pulling and unpacking the image throw.
    */
-  async deploy(namespace: string, name: string, input: unknown): Promise<FunctionRecord> {
+  async deploy(namespace: string, name: string, input: unknown, { parent }: Traced = {}): Promise<FunctionRecord> {
     const action = `cannot deploy function ${JSON.stringify(name)}`;
     parse(NameSchema, namespace, `${action}: namespace`);
     parse(NameSchema, name, action);
     const settings = parse(FunctionInputSchema, input, action);
+    const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": settings.image };
+    const observe = { operation: "deploy", parent, attributes } as const;
+    return await observed(this.#parts.monitor, observe, (span) => this.#deploy(namespace, name, settings, span));
+  }
+
+  async #deploy(
+    namespace: string,
+    name: string,
+    settings: FunctionSettings,
+    span: Span | undefined,
+  ): Promise<FunctionRecord> {
     const key = keyOf(namespace, name);
     return await this.#locks.hold(key, async () => {
-      const digest = await this.#recipes.resolve(namespace, settings.image);
-      const recipe = await this.#recipes.make(digest, settings);
+      const { monitor } = this.#parts;
+      const digest = await this.#recipes.resolve(namespace, settings.image, { parent: span });
+      const recipe = await this.#recipes.make(digest, settings, { parent: span });
       let record: FunctionRecord;
       try {
-        record = await this.#parts.metadata.functions.put({ ...settings, namespace, name, digest });
+        record = await step(
+          monitor,
+          "record",
+          { parent: span },
+          () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
+        );
       } catch (error) {
         await recipe.leave();
         throw error;
@@ -109,8 +127,8 @@ export class Functions {
     const key = keyOf(namespace, name);
     const { record, recipe } = this.#deployments.get(key) ?? await this.#load(namespace, name);
     const length = Number(request.headers.get("content-length"));
-    if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
     try {
+      if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
       this.#admission.enter(key, record.concurrency);
     } catch (error) {
       this.#parts.monitor.invocation(rejection(record));

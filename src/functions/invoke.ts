@@ -10,7 +10,7 @@ import { Input } from "./input.ts";
 import { Output } from "./output.ts";
 import { Phases } from "./phases.ts";
 import type { Recipe } from "./recipe.ts";
-import { describe, measure, type Progress, startSpan } from "./report.ts";
+import { describe, describeSpan, measure, type Progress } from "./report.ts";
 import type { InvocationRequest } from "./request.ts";
 import { killSoon } from "../tasks/kill_soon.ts";
 import type { Tasks } from "../tasks/tasks.ts";
@@ -56,7 +56,7 @@ export class InvocationRun implements Progress {
 
   constructor(options: InvokeOptions) {
     this.options = options;
-    this.span = startSpan(options, this.phases.startedMs);
+    this.span = describeSpan(options);
     this.answer = this.#head.promise;
     // An outcome is read only by an answer whose head left before it.
     this.#outcome.promise.catch(() => {});

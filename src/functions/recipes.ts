@@ -1,5 +1,6 @@
 import { codeOf, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
+import type { Traced } from "../core/monitor.ts";
 import type { Network } from "../core/network.ts";
 import { formatPlatform, matchPlatform } from "../core/platform.ts";
 import type { Platform } from "../core/descriptor.ts";
@@ -36,17 +37,17 @@ export class Recipes implements IngredientSource {
   }
 
   /** The manifest that a function's image names on this machine; an image that is not here is pulled. */
-  async resolve(namespace: string, reference: string): Promise<string> {
-    const image = await this.#image(namespace, formatReference(parseReference(reference)));
+  async resolve(namespace: string, reference: string, traced: Traced = {}): Promise<string> {
+    const image = await this.#image(namespace, formatReference(parseReference(reference)), traced);
     return (await this.#parts.images.config(image.target)).manifestDigest;
   }
 
-  async #image(namespace: string, name: string): Promise<Image> {
+  async #image(namespace: string, name: string, traced: Traced): Promise<Image> {
     try {
       return await this.#parts.images.get(namespace, name);
     } catch (error) {
       if (codeOf(error) !== "not_found") throw error;
-      return await this.#parts.images.pull(namespace, name, {});
+      return await this.#parts.images.pull(namespace, name, traced);
     }
   }
 
@@ -54,8 +55,8 @@ export class Recipes implements IngredientSource {
    * Makes what all containers of a function's revision share.
    * @throws as `gather`; invalid_argument for a user or a command that the image does not have.
    */
-  async make(digest: string, settings: FunctionSettings): Promise<Recipe> {
-    const { config, accounts, network, ...parts } = await this.gather(digest, settings);
+  async make(digest: string, settings: FunctionSettings, traced: Traced = {}): Promise<Recipe> {
+    const { config, accounts, network, ...parts } = await this.gather(digest, settings, traced);
     const spec = network.apply(generateSpec({
       image: config,
       id: "template",
@@ -71,7 +72,7 @@ export class Recipes implements IngredientSource {
    * @throws invalid_argument for an unknown plugin; failed_precondition for an image of another platform; what unpacking
    * throws.
    */
-  async gather(digest: string, settings: IngredientSettings): Promise<Ingredients> {
+  async gather(digest: string, settings: IngredientSettings, traced: Traced = {}): Promise<Ingredients> {
     const { images, runtimes, snapshotters, networks, defaults, platform, tasks } = this.#parts;
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
@@ -85,7 +86,7 @@ export class Recipes implements IngredientSource {
           `this machine is ${formatPlatform(platform)}`,
       );
     }
-    const chain = await images.unpack(manifestDigest, snapshotter.id, {});
+    const chain = await images.unpack(manifestDigest, snapshotter.id, traced);
     return { config, chain, runtime, snapshotter, network, accounts: await tasks.accounts(snapshotter, chain) };
   }
 }

@@ -1,6 +1,6 @@
 import { type Failure, messageOf } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
-import type { InvocationMeasure, Span, TraceContext } from "../core/monitor.ts";
+import type { InvocationMeasure, Span } from "../core/monitor.ts";
 import type { Exit } from "../core/task.ts";
 import { reasonOf, statusOf } from "./failures.ts";
 import type { InvokeOptions } from "./invoke.ts";
@@ -22,30 +22,29 @@ export interface Progress {
   readonly failure: Failure | undefined;
 }
 
-/** W3C trace context that came with a request. */
-function traceContext(headers: Headers): TraceContext | undefined {
-  const traceparent = headers.get("traceparent");
-  return traceparent === null ? undefined : { traceparent, tracestate: headers.get("tracestate") ?? undefined };
-}
-
-/** @see https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/ */
-export function startSpan({ id, record, request, monitor }: InvokeOptions, startMs: number): Span {
-  return monitor.span(record.name, {
-    kind: "server",
-    parent: traceContext(request.headers),
-    startMs,
-    attributes: {
-      "faas.name": record.name,
-      "faas.version": String(record.revision),
-      "faas.trigger": "http",
-      "faas.invocation_id": id,
-      "faas.coldstart": true,
-      "http.request.method": request.method,
-      "http.route": "/fn/{name}",
-      "url.scheme": "http",
-      "url.path": request.scriptName + request.path,
-    },
+/**
+ * Says of a request's span which invocation it has become.
+ * @see https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/
+ * @see https://opentelemetry.io/docs/specs/semconv/registry/attributes/container/
+ */
+export function describeSpan({ id, record, recipe, request }: InvokeOptions): Span {
+  const { span } = request;
+  if (span.context === undefined) return span;
+  span.rename(record.name);
+  span.set({
+    "faas.name": record.name,
+    "faas.version": String(record.revision),
+    "faas.trigger": "http",
+    "faas.invocation.id": id,
+    "faas.coldstart": true,
+    "faas.max_memory": record.memoryBytes,
+    "mayfly.namespace": record.namespace,
+    "container.id": id,
+    "container.image.name": record.image,
+    "container.runtime.name": recipe.runtime.id,
+    "oci.manifest.digest": record.digest,
   });
+  return span;
 }
 
 /** The record of an invocation. */
@@ -99,7 +98,7 @@ export function measure(run: Progress): void {
       const begin = phases.startedMs + startMs;
       monitor.span(name, { parent: span, startMs: begin }).end(undefined, begin + durationMs);
     }
-    span.set({ "process.exit.code": exit?.code, "error.type": failure?.code });
+    span.set({ "process.exit.code": exit?.code });
   }
   span.end(failure);
   monitor.invocation({

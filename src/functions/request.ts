@@ -1,3 +1,5 @@
+import type { Span } from "../core/monitor.ts";
+
 /** Where a request came from, as far as it is known. */
 export interface Client {
   readonly address: string;
@@ -19,6 +21,8 @@ export interface InvocationRequest {
   readonly client: Client | undefined;
   /** Null for a request that has none. */
   readonly body: ReadableStream<Uint8Array> | null;
+  /** The request's own span: an invocation's, which ends it, once there is one. */
+  readonly span: Span;
   /** Aborts when the caller goes away. */
   readonly signal: AbortSignal;
 }

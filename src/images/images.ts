@@ -7,10 +7,12 @@ import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Image } from "../core/image.ts";
 import type { Metadata } from "../core/metadata.ts";
+import type { Monitor, Span, Traced } from "../core/monitor.ts";
 import { defaultPlatform, formatPlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
 import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import { observed, step } from "../monitoring/observe.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
@@ -36,12 +38,13 @@ export interface ImagesParts {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly host: Host;
   readonly events?: Events;
+  readonly monitor?: Monitor;
   /** Shared while content is brought in or unpacked; garbage collection has it alone. */
   readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
 }
 
-export interface PullOptions extends DistributionOptions {
+export interface PullOptions extends DistributionOptions, Traced {
   /** Default: this machine's. */
   readonly platform?: Platform | undefined;
   /** The snapshotter into which the image is also unpacked, while it is on its way. */
@@ -49,13 +52,13 @@ export interface PullOptions extends DistributionOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-export interface UnpackImageOptions {
+export interface UnpackImageOptions extends Traced {
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Which container's changes become an image. */
-export interface CommitImageOptions extends CommitSettings {
+export interface CommitImageOptions extends CommitSettings, Traced {
   /** What the image is called. */
   readonly name: string;
   /** The image that the container was made of: its index or manifest. */
@@ -90,22 +93,40 @@ export class Images {
    * @throws what the registry answers; invalid_argument for what is no image; not_found for a platform that it has not;
    * data_loss where bytes do not match their digest; as `unpack` with a snapshotter.
    */
-  async pull(namespace: string, name: string, options: PullOptions = {}): Promise<Image> {
+  async pull(namespace: string, name: string, { parent, ...options }: PullOptions = {}): Promise<Image> {
+    const reference = parseReference(name);
+    const observe = { operation: "pull", parent, attributes: imageAttributes(namespace, name) } as const;
+    return await observed(this.#parts.monitor, observe, (span) => this.#pull(namespace, reference, options, span));
+  }
+
+  async #pull(
+    namespace: string,
+    reference: ImageReference,
+    options: Omit<PullOptions, "parent">,
+    parent: Span | undefined,
+  ): Promise<Image> {
     const { platform = this.#platform, snapshotter: id, onProgress, ...distribution } = options;
     const { signal } = distribution;
-    const reference = parseReference(name);
+    const { monitor } = this.#parts;
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
     await using hold = await Hold.take(this.#holds, namespace, "pull");
 
-    const target = await this.#parts.distribution.resolve(reference, distribution);
     const document = fetchHeld(this.#fetcher, hold, reference, distribution);
-    const image = await resolveImage(target, { content: this.#parts.content, platform, fetch: document });
+    const { target, image } = await step(monitor, "resolve", { parent }, async () => {
+      const target = await this.#parts.distribution.resolve(reference, distribution);
+      return { target, image: await resolveImage(target, { content: this.#parts.content, platform, fetch: document }) };
+    });
+    parent?.set({ "oci.manifest.digest": image.manifestDigest });
     const blob = fetchHeld(this.#fetcher, hold, reference, { ...distribution, onProgress });
-    const downloads = new LayerDownloads(image.layers, blob, signal);
+    const download: typeof blob = (layer, signal) => {
+      const attributes = { "mayfly.blob.digest": layer.digest, "mayfly.blob.size": layer.size };
+      return step(monitor, "download", { parent, attributes }, () => blob(layer, signal));
+    };
+    const downloads = new LayerDownloads(image.layers, download, signal);
     if (snapshotter !== undefined) {
       try {
         const arrived = downloads.arrived.bind(downloads);
-        await this.#unpacker.unpack(image, snapshotter, { hold, onProgress, signal, arrived });
+        await this.#unpacker.unpack(image, snapshotter, { hold, onProgress, signal, arrived, parent });
       } catch (error) {
         await downloads.stop(error);
         throw error;
@@ -124,14 +145,32 @@ export class Images {
   async import(
     namespace: string,
     path: string,
-    options: { readonly name?: string | undefined } = {},
+    { name: given, parent }: Traced & { readonly name?: string | undefined } = {},
   ): Promise<readonly Image[]> {
-    const name = options.name === undefined ? undefined : parseReference(options.name);
+    const name = given === undefined ? undefined : parseReference(given);
+    const observe = { operation: "import", parent, attributes: imageAttributes(namespace, given) } as const;
+    return await observed(this.#parts.monitor, observe, (span) => this.#import(namespace, path, name, span));
+  }
+
+  async #import(
+    namespace: string,
+    path: string,
+    name: ImageReference | undefined,
+    parent: Span | undefined,
+  ): Promise<readonly Image[]> {
+    const { monitor } = this.#parts;
     await using hold = await Hold.take(this.#holds, namespace, "import");
-    const imported = await importImages({ content: this.#parts.content, hold, path, name, platform: this.#platform });
-    const images: Image[] = [];
-    for (const { reference, target } of imported) images.push(await this.#put(namespace, reference, target));
-    return images;
+    const imported = await step(
+      monitor,
+      "read",
+      { parent },
+      () => importImages({ content: this.#parts.content, hold, path, name, platform: this.#platform }),
+    );
+    return await step(monitor, "record", { parent }, async () => {
+      const images: Image[] = [];
+      for (const { reference, target } of imported) images.push(await this.#put(namespace, reference, target));
+      return images;
+    });
   }
 
   /**
@@ -139,10 +178,13 @@ export class Images {
    * @param path a folder that is not there or empty; or a file that is not there and ends in `.tar`.
    * @throws not_found; already_exists for the path; data_loss where content does not match its digest.
    */
-  async export(namespace: string, name: string, path: string): Promise<void> {
+  async export(namespace: string, name: string, path: string, { parent }: Traced = {}): Promise<void> {
     const image = await this.get(namespace, name);
-    await using hold = await Hold.take(this.#holds, namespace, "export");
-    await exportImage({ content: this.#parts.content, hold, image, path });
+    const observe = { operation: "export", parent, attributes: imageAttributes(namespace, name) } as const;
+    await observed(this.#parts.monitor, observe, async () => {
+      await using hold = await Hold.take(this.#holds, namespace, "export");
+      await exportImage({ content: this.#parts.content, hold, image, path });
+    });
   }
 
   list(namespace: string): Promise<readonly Image[]> {
@@ -193,9 +235,13 @@ export class Images {
   async unpack(manifest: Digest, snapshotter: string, options: UnpackImageOptions = {}): Promise<string> {
     const into = this.#snapshotter(snapshotter);
     const image = await this.config(manifest);
-    await using hold = await Hold.take(this.#holds, "default", "unpack");
-    for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
-    return await this.#unpacker.unpack(image, into, { ...options, hold });
+    const attributes = { "oci.manifest.digest": manifest, "mayfly.snapshotter": snapshotter };
+    const observe = { operation: "unpack", parent: options.parent, attributes } as const;
+    return await observed(this.#parts.monitor, observe, async (parent) => {
+      await using hold = await Hold.take(this.#holds, "default", "unpack");
+      for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
+      return await this.#unpacker.unpack(image, into, { ...options, parent, hold });
+    });
   }
 
   /**
@@ -290,4 +336,8 @@ export class Images {
     const known = [...this.#parts.snapshotters.keys()].join(", ") || "none";
     throw new Failure("invalid_argument", `no snapshotter ${JSON.stringify(id)} is running: there are ${known}`);
   }
+}
+
+function imageAttributes(namespace: string, name: string | undefined) {
+  return { "mayfly.namespace": namespace, "container.image.name": name };
 }

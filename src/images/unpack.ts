@@ -1,9 +1,11 @@
 import type { ContentStore } from "../core/content.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
+import type { Monitor, Traced } from "../core/monitor.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { removeTree } from "../linux/remove_tree.ts";
+import { step } from "../monitoring/observe.ts";
 import { applyLayer } from "./apply_layer.ts";
 import { Budget, type UnpackLimits } from "./budget.ts";
 import type { Hold } from "./hold.ts";
@@ -15,7 +17,7 @@ import { SingleFlight } from "./single_flight.ts";
 /** Keys of snapshots into which a layer is being unpacked begin with it. */
 export const unpackPrefix = "unpack-";
 
-export interface UnpackOptions {
+export interface UnpackOptions extends Traced {
   readonly hold: Hold;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -28,11 +30,20 @@ export class Unpacker {
   readonly #content: ContentStore;
   readonly #limits: UnpackLimits;
   readonly #kernel: Kernel;
+  readonly #monitor: Monitor | undefined;
   readonly #flights = new SingleFlight<void>();
 
-  constructor({ content, host, limits }: { content: ContentStore; host: Host; limits: UnpackLimits }) {
+  constructor(
+    { content, host, limits, monitor }: {
+      readonly content: ContentStore;
+      readonly host: Host;
+      readonly limits: UnpackLimits;
+      readonly monitor?: Monitor;
+    },
+  ) {
     this.#content = content;
     this.#limits = limits;
+    this.#monitor = monitor;
     this.#kernel = new Kernel(host);
   }
 
@@ -58,11 +69,13 @@ export class Unpacker {
         // Work is shared by those who have the same blob at hand: one that comes slowly, or is not what its image says, is
         // to hinder nobody whose image has the same layers from elsewhere.
         await options.arrived?.(layer);
-        await this.#flights.run(
-          `${snapshotter.id} ${layer.chainId} ${digest}`,
-          options.signal,
-          (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
-        );
+        const attributes = { "mayfly.blob.digest": digest, "mayfly.blob.size": size };
+        await step(this.#monitor, "layer", { parent: options.parent, attributes }, () =>
+          this.#flights.run(
+            `${snapshotter.id} ${layer.chainId} ${digest}`,
+            options.signal,
+            (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
+          ));
       }
       parent = layer.chainId;
     }

@@ -1,17 +1,28 @@
-import type { Attributes, Meter } from "@opentelemetry/api";
-import type { InvocationMeasure } from "../core/monitor.ts";
+import type { Attributes, Meter, ObservableResult } from "@opentelemetry/api";
+import type { Gauge, InvocationMeasure, OperationMeasure, RequestMeasure } from "../core/monitor.ts";
 import { durationBounds } from "./function_metrics.ts";
+import { cpuSeconds, residentBytes } from "./process_metrics.ts";
 
 const memoryBounds = [1, 4, 16, 64, 128, 256, 512, 1024, 4096, 16384].map((mebibytes) => mebibytes * 1024 * 1024);
 
+/** What counts for OpenTelemetry. */
+export interface Instruments {
+  invocation(measure: InvocationMeasure): void;
+  request(measure: RequestMeasure): void;
+  operation(measure: OperationMeasure): void;
+  /** @returns the way to take it out. */
+  gauge(gauge: Gauge): () => void;
+}
+
 /**
- * What OpenTelemetry is told of invocations, by the names of its conventions.
+ * What OpenTelemetry is told, by the names of its conventions; what they do not name begins with `mayfly.`. The numbers are
+ * those that Prometheus reads.
  *
- * @returns the function that counts one.
+ * @see https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
  * @see https://opentelemetry.io/docs/specs/semconv/faas/faas-metrics/
  * @see https://opentelemetry.io/docs/specs/semconv/system/container-metrics/
  */
-export function instruments(meter: Meter): (measure: InvocationMeasure) => void {
+export function instruments(meter: Meter): Instruments {
   const seconds = { unit: "s", advice: { explicitBucketBoundaries: durationBounds } };
   const bytes = { unit: "By", advice: { explicitBucketBoundaries: memoryBounds } };
   const faas = {
@@ -31,7 +42,15 @@ export function instruments(meter: Meter): (measure: InvocationMeasure) => void 
     networkIo: meter.createCounter("container.network.io", { unit: "By" }),
   };
 
-  return (measure) => {
+  const requestDuration = meter.createHistogram("http.server.request.duration", seconds);
+  const operationDuration = meter.createHistogram("mayfly.operation.duration", seconds);
+  meter.createObservableCounter("process.cpu.time", { unit: "s" }).addCallback((result) =>
+    result.observe(cpuSeconds())
+  );
+  meter.createObservableUpDownCounter("process.memory.usage", { unit: "By" })
+    .addCallback((result) => result.observe(residentBytes()));
+
+  const invocation = (measure: InvocationMeasure) => {
     const labels: Attributes = {
       "faas.name": measure.function,
       "faas.trigger": "http",
@@ -59,5 +78,28 @@ export function instruments(meter: Meter): (measure: InvocationMeasure) => void 
     if (networkReceivedBytes !== undefined || networkSentBytes !== undefined) {
       faas.network.record((networkReceivedBytes ?? 0) + (networkSentBytes ?? 0), labels);
     }
+  };
+
+  return {
+    invocation,
+    request: ({ method, route, status, durationMs }) =>
+      requestDuration.record(durationMs / 1000, {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.scheme": "http",
+        ...(route === undefined ? {} : { "http.route": route }),
+        ...(status < 500 ? {} : { "error.type": String(status) }),
+      }),
+    operation: ({ operation, errorType, durationMs }) =>
+      operationDuration.record(durationMs / 1000, {
+        "mayfly.operation.name": operation,
+        ...(errorType === undefined ? {} : { "error.type": errorType }),
+      }),
+    gauge({ name, help, read }) {
+      const instrument = meter.createObservableGauge(name.replace("_", "."), { description: help });
+      const callback = (result: ObservableResult) => result.observe(read());
+      instrument.addCallback(callback);
+      return () => instrument.removeCallback(callback);
+    },
   };
 }

@@ -24,6 +24,7 @@ class SilentSpan implements Span {
   }
 
   set(): void {}
+  rename(): void {}
   end(): void {}
 }
 
@@ -58,7 +59,12 @@ class RecordedSpan implements Span {
     this.api.setAttributes(toApi(attributes));
   }
 
-  end(error?: unknown, endMs?: number): void {
+  rename(name: string): void {
+    this.api.updateName(name);
+  }
+
+  // Starts are told to the microsecond: the SDK's own clock, of whole milliseconds, would end spans before them.
+  end(error?: unknown, endMs: number = performance.timeOrigin + performance.now()): void {
     if (error !== undefined) {
       this.api.setAttribute("error.type", codeOf(error));
       this.api.setStatus({ code: SpanStatusCode.ERROR, message: messageOf(error) });
@@ -79,7 +85,7 @@ export function spansOf(tracer: Tracer): StartSpan {
     new RecordedSpan(tracer.startSpan(name, {
       kind: kinds[kind],
       ...(attributes === undefined ? {} : { attributes: toApi(attributes) }),
-      ...(startMs === undefined ? {} : { startTime: startMs }),
+      startTime: startMs ?? performance.timeOrigin + performance.now(),
     }, parentContext(parent)));
 }
 

@@ -17,6 +17,7 @@ function request(change: Partial<InvocationRequest> & { readonly fields?: Record
     headers: new Headers({ host: "example.org:8080", ...fields }),
     body: null,
     client: { address: "192.0.2.7", port: 40000 },
+    span: { context: undefined, set() {}, rename() {}, end() {} },
     signal: new AbortController().signal,
     ...rest,
   } satisfies InvocationRequest;
