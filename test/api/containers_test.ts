@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { decodeFrames, frameType } from "../../src/core/stdio_frames.ts";
+import { leftovers } from "../support/leftovers.ts";
 import { until } from "../support/until.ts";
 import { World } from "../support/world.ts";
 
@@ -204,4 +206,71 @@ describe("containers that live on", () => {
     await remove(id);
     await remove(made.id);
   });
+
+  it("leave nothing behind, whatever is asked of them at once", async () => {
+    const events = await world.ask("GET", "/v1/events?topic=/tasks/");
+    const before = await settled();
+    const open = descriptors();
+    await Promise.all(Array.from({ length: 24 }, async (_, i) => {
+      const { id } = await create(i % 3 === 0 ? "exit 1" : "sleep 60 & exec sleep 60", { stopGraceMs: 10 });
+      const ask = (method: string, verb: string) =>
+        world.ask(method, `/v1/containers/${id}${verb}`).then((answer) => answer.text().then(() => answer.status));
+      const started = ask("POST", "/start");
+      const verbs = ["/start", "/pause", "/resume", "/stop", "/kill", "/start", "/wait"].slice(i % 4);
+      const asked = verbs.map((verb) => ask("POST", verb));
+      asked.push(ask("GET", "/processes"), ask("GET", "/logs?follow=true"), ask("GET", "/changes"));
+      asked.push(ask("GET", "/archive?path=/bin"), ask("DELETE", ""), ask("DELETE", "?force=true"));
+      const unexpected = (await Promise.all([started, ...asked])).filter((status) => status >= 500);
+      assert.deepEqual(unexpected, [], id);
+      // It may have been started behind its removal's back only if that failed.
+      await ask("DELETE", "?force=true");
+    }));
+    assert.deepEqual((await world.admin<{ items: Info[] }>("GET", "/v1/containers?all=true")).items, []);
+    assert.deepEqual(await settled(), before);
+
+    await until(() => descriptors() <= open);
+
+    const reader = events.body!.getReader();
+    let told = "";
+    for (let ended = 0, begun = 1; ended < begun;) {
+      told += new TextDecoder().decode((await reader.read()).value);
+      begun = told.match(/"\/tasks\/create"/g)?.length ?? 1;
+      ended = told.match(/"\/tasks\/delete"/g)?.length ?? 0;
+    }
+    await reader.cancel();
+    const byTask = Map.groupBy(
+      [...told.matchAll(/^data: (.*)$/gm)].map(([, data = ""]) => JSON.parse(data)),
+      ({ data }) => data.containerId,
+    );
+    for (const life of byTask.values()) {
+      const text = life.map(({ topic }) => topic.slice("/tasks/".length)).join(" ");
+      // One life or several, each whole.
+      assert.match(text, /^(?:create start (?:paused |resumed )*exit (?:resumed )?delete ?)+$/);
+    }
+  });
+
+  /** What containers could leave on this machine and in this process, when their ends are done. */
+  async function settled() {
+    await until(async () => (await world.admin<{ items: unknown[] }>("GET", "/v1/tasks")).items.length === 0);
+    const { items } = await world.admin<{ items: { kind: string }[] }>("GET", "/v1/snapshots");
+    return {
+      left: leftovers(world.folder),
+      active: items.filter(({ kind }) => kind !== "committed").length,
+      processes: readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && sleeps(pid)).length,
+    };
+  }
 });
+
+function descriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
+
+function sleeps(pid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === "sleep\0" + "60\0" &&
+      readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`mayfly-test-${process.pid}`);
+  } catch {
+    // It ended in between.
+    return false;
+  }
+}
