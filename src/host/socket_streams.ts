@@ -18,7 +18,7 @@ export function socketReader(fd: number): DescriptorReader {
     ended = true;
     socket.destroy();
   });
-  socket.once("close", () => {
+  socket.on("close", () => {
     if (ended) waiting?.resolve(undefined);
     else waiting?.reject(failure ?? new Error(`descriptor ${fd} was closed while it was read`));
   });

@@ -61,6 +61,21 @@ for (const [name, make] of pairs) {
       await closedAgain(before);
     });
 
+    it("end where the writer went while nobody read", async () => {
+      const before = openDescriptors();
+      const [input, output] = make();
+      const reader = host.readable(input).getReader();
+      // The first read blocks, so that the runtime's own machinery has the descriptor from here on.
+      const first = reader.read();
+      await turn();
+      system.write(output, "last");
+      system.call("close", output);
+      assert.equal(new TextDecoder().decode((await first).value), "last");
+      for (let turns = 0; turns < 20; turns++) await turn();
+      assert.equal((await reader.read()).done, true);
+      await closedAgain(before);
+    });
+
     it("carry 32 MiB unchanged, and hold the writer back", async () => {
       const before = openDescriptors();
       const [input, output] = make();
