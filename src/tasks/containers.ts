@@ -285,7 +285,7 @@ export class Containers implements AsyncDisposable {
     const { task } = await this.live(namespace, reference, "signal");
     await task.kill(number);
     // A frozen process dies of nothing, not even of SIGKILL, where cgroups are of version 1.
-    if (number === SIGKILL && task.status === "paused") await demand(task, "pause").resume();
+    if (number === SIGKILL) await goOn(task);
   }
 
   /**
@@ -613,12 +613,22 @@ function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {
   return { ...spec, linux: { ...spec.linux, resources: { ...spec.linux.resources, ...limits } } };
 }
 
+/** Lets a paused task see a signal that it was sent. */
+async function goOn(task: Task): Promise<void> {
+  if (task.status !== "paused") return;
+  try {
+    await demand(task, "pause").resume();
+  } catch (error) {
+    // Its runtime has thawed it for the signal already, or the signal has ended it.
+    if (codeOf(error) !== "failed_precondition") throw error;
+  }
+}
+
 /** Signals, waits, kills; resolves when the end is recorded. @param graceMs Infinity waits without killing. */
 async function stopLive(live: LiveContainer, signal: number, graceMs: number): Promise<void> {
   const { task } = live;
   await task.kill(signal);
-  // A frozen process sees no signal.
-  if (task.status === "paused") await demand(task, "pause").resume();
+  await goOn(task);
   const timer = graceMs === Infinity ? undefined : setTimeout(() => killSoon(task), graceMs);
   try {
     await live.ended;
