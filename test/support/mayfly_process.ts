@@ -68,12 +68,18 @@ export class MayflyProcess implements AsyncDisposable {
   }
 
   /** Calls the admin API over the Unix socket. */
-  async admin(method: string, path: string, body?: unknown): Promise<Response> {
+  async admin(
+    method: string,
+    path: string,
+    body?: unknown,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<Response> {
     const host = await currentHost();
     return await host.fetchUnix(
       join(this.folder, "run/mayfly.sock"),
       new Request(`http://mayfly${path}`, {
         method,
+        ...options,
         ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
       }),
     );

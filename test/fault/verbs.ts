@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { decodeFrames } from "../../src/core/stdio_frames.ts";
+import type { MayflyProcess } from "../support/mayfly_process.ts";
+import type { Random } from "./random.ts";
+
+/** What one verb works with. */
+export interface VerbContext {
+  readonly daemon: MayflyProcess;
+  readonly random: Random;
+  /** No other one has the same. */
+  readonly name: string;
+  /** The path of a layout whose image `box:1` is in the daemon. */
+  readonly layout: string;
+}
+
+/** Does something and looks at its outcome. @throws when that is not what it should be. */
+export type Verb = (context: VerbContext) => Promise<void>;
+
+/** The functions that the verbs call. */
+export const functions: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  echo: { command: ["/bin/cat"] },
+  copied: { command: ["/bin/cat"], snapshotter: "native" },
+  fails: { command: ["/bin/sh", "-c", "exit 3"] },
+  late: { command: ["/bin/sleep", "60"], timeoutMs: 100 },
+  eats: { command: ["/bin/sh", "-c", "cat /dev/zero | tail"], memoryBytes: 16 << 20, timeoutMs: 20_000 },
+  // It goes on writing until somebody ends it.
+  talks: { command: ["/bin/sh", "-c", "while true; do echo talk; sleep 0.01; done"] },
+  orphans: { command: ["/bin/sh", "-c", "(sleep 1000; true) & (setsid sleep 1000; true) & sleep 0; echo left two"] },
+};
+
+const waits = { image: "box:1", command: ["/bin/sh", "-c", "trap 'exit 5' TERM; while true; do sleep 0.05; done"] };
+
+async function invoke({ daemon }: VerbContext, name: string, body = "x"): Promise<{ status: number; text: string }> {
+  const answer = await fetch(`${daemon.url}/fn/${name}`, { method: "POST", body });
+  return { status: answer.status, text: await answer.text() };
+}
+
+/** Calls the admin API for something that has to succeed. */
+async function admin<T>({ daemon }: VerbContext, method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await daemon.admin(method, path, body);
+  const text = await answer.text();
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
+  return (text === "" ? undefined : JSON.parse(text)) as T;
+}
+
+/** Waits up to some milliseconds: the point of it is to be anywhere in what goes on meanwhile. */
+const anywhere = (random: Random, mostMs: number) => new Promise((go) => setTimeout(go, random.next() * mostMs));
+
+const runSettings = (...command: string[]) =>
+  encodeURIComponent(JSON.stringify({ image: "box:1", command, timeoutMs: 20_000 }));
+
+export const verbs: Readonly<Record<string, Verb>> = {
+  async "invoke"(context) {
+    const body = "mayfly ".repeat(context.random.below(30_000));
+    assert.deepEqual(await invoke(context, "echo", body), { status: 200, text: body });
+  },
+
+  async "invoke on a copy"(context) {
+    assert.deepEqual(await invoke(context, "copied", "copy"), { status: 200, text: "copy" });
+  },
+
+  async "exit code"(context) {
+    assert.equal((await invoke(context, "fails")).status, 500);
+  },
+
+  async "timeout"(context) {
+    assert.equal((await invoke(context, "late")).status, 504);
+  },
+
+  async "out of memory"(context) {
+    const { status, text } = await invoke(context, "eats");
+    assert.equal(status, 500);
+    assert.match(text, /memory/);
+  },
+
+  async "orphans"(context) {
+    assert.deepEqual(await invoke(context, "orphans"), { status: 200, text: "left two\n" });
+  },
+
+  async "client disconnects"({ daemon, random }) {
+    const gone = new AbortController();
+    const answer = fetch(`${daemon.url}/fn/talks`, { signal: gone.signal }).then((answer) => answer.text());
+    const [outcome] = await Promise.allSettled([
+      answer,
+      anywhere(random, 60).then(() => gone.abort()),
+    ]);
+    assert.equal(outcome.status, "rejected");
+  },
+
+  async "run"({ daemon }) {
+    const path = `/v1/run?settings=${runSettings("/bin/sh", "-c", "echo out; echo err >&2; exit 4")}`;
+    const answer = await daemon.admin("POST", path);
+    assert.ok(answer.ok && answer.body !== null, String(answer.status));
+    let result = "";
+    for await (const { channel, payload } of decodeFrames(answer.body)) {
+      if (channel === "result") result += new TextDecoder().decode(payload);
+    }
+    assert.match(result, /"code":4/);
+  },
+
+  async "run, and go"({ daemon, random }) {
+    const gone = new AbortController();
+    const path = `/v1/run?settings=${runSettings("/bin/sleep", "60")}`;
+    const answer = daemon.admin("POST", path, undefined, { signal: gone.signal }).then((answer) => answer.text());
+    const [outcome] = await Promise.allSettled([answer, anywhere(random, 60).then(() => gone.abort())]);
+    assert.equal(outcome.status, "rejected");
+  },
+
+  async "deploy and delete"(context) {
+    const path = `/v1/functions/${context.name}`;
+    await admin(context, "PUT", path, { image: "box:1", command: ["/bin/echo", context.name] });
+    assert.equal((await invoke(context, context.name)).text, `${context.name}\n`);
+    await admin(context, "DELETE", path);
+  },
+
+  async "import and remove"(context) {
+    await admin(context, "POST", "/v1/images/import", { path: context.layout, name: `${context.name}:1` });
+    await admin(context, "DELETE", `/v1/images?name=${context.name}:1`);
+  },
+
+  async "container's life"(context) {
+    const { random, name } = context;
+    const path = `/v1/containers/${name}`;
+    await admin(context, "POST", "/v1/containers", { ...waits, name });
+    await admin(context, "POST", `${path}/start`);
+    if (random.below(2) === 0) {
+      await admin(context, "POST", `${path}/pause`);
+      await admin(context, "POST", `${path}/resume`);
+    }
+    await anywhere(random, 20);
+    const end = random.below(3);
+    if (end === 0) await admin(context, "POST", `${path}/stop?graceMs=2000`);
+    if (end === 1) await admin(context, "POST", `${path}/kill`);
+    await admin(context, "DELETE", `${path}?force=true`);
+  },
+
+  async "container that is paused and removed"(context) {
+    const path = `/v1/containers/${context.name}`;
+    await admin(context, "POST", "/v1/containers", { ...waits, name: context.name });
+    await admin(context, "POST", `${path}/start`);
+    await admin(context, "POST", `${path}/pause`);
+    await admin(context, "DELETE", `${path}?force=true`);
+  },
+
+  async "container that never starts"(context) {
+    await admin(context, "POST", "/v1/containers", { ...waits, name: context.name });
+    await admin(context, "DELETE", `/v1/containers/${context.name}`);
+  },
+
+  async "container that cannot start"(context) {
+    await admin(context, "POST", "/v1/containers", { ...waits, workdir: "/etc/passwd", name: context.name });
+    const answer = await context.daemon.admin("POST", `/v1/containers/${context.name}/start`);
+    const text = await answer.text();
+    assert.ok(!answer.ok, text);
+    await admin(context, "DELETE", `/v1/containers/${context.name}`);
+  },
+
+  async "container that is refused"({ daemon, name }) {
+    const answer = await daemon.admin("POST", "/v1/containers", { image: "box:1", command: ["/bin/nothing"], name });
+    assert.equal(answer.status, 400, await answer.text());
+  },
+};

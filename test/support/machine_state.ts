@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+
+/** One process of this machine. */
+export interface ProcessState {
+  readonly pid: number;
+  /** Clock ticks between the machine's start and its own: with the pid, no other process has both. */
+  readonly start: string;
+  readonly name: string;
+  /** Paths of its cgroups, one a line. */
+  readonly cgroups: string;
+  /** Its environment as it began, `NAME=value` each; empty where it has none, or is the kernel's. */
+  readonly environment: readonly string[];
+  /** Its network namespace, as `net:[4026531840]`. */
+  readonly network: string;
+}
+
+/** Everything that a container could have left on this machine. */
+export interface MachineState {
+  readonly processes: readonly ProcessState[];
+  /** `<type> on <path>`, in this process's mount namespace. */
+  readonly mounts: readonly string[];
+  /** Paths of all cgroups, in every hierarchy. */
+  readonly cgroups: readonly string[];
+}
+
+/** Looks at the machine. */
+export function machineState(): MachineState {
+  return { processes: processes(), mounts: mounts(), cgroups: cgroups() };
+}
+
+/**
+ * What is there now and was not before, a line each.
+ * @param isOurs tells whose it is, where others are at work on the machine too. Default: everything is ours.
+ */
+export function leftSince(
+  before: MachineState,
+  after: MachineState,
+  isOurs: (thing: { readonly process: ProcessState } | { readonly path: string }) => boolean = () => true,
+): readonly string[] {
+  const known = new Set(before.processes.map(({ pid, start }) => `${pid} ${start}`));
+  const networks = new Set(before.processes.map(({ network }) => network));
+  const processes = after.processes
+    .filter((process) => !known.has(`${process.pid} ${process.start}`) && isOurs({ process }))
+    .map(({ pid, name, network }) =>
+      `process ${pid} (${name})${networks.has(network) || network === "" ? "" : ` with network namespace ${network}`}`
+    );
+  const mounts = added(before.mounts, after.mounts).filter((path) => isOurs({ path })).map((path) => `mount ${path}`);
+  const cgroups = added(before.cgroups, after.cgroups).filter((path) => isOurs({ path })).map((path) =>
+    `cgroup ${path}`
+  );
+  return [...processes, ...mounts, ...cgroups];
+}
+
+function added(before: readonly string[], after: readonly string[]): readonly string[] {
+  const known = new Set(before);
+  return after.filter((each) => !known.has(each));
+}
+
+function processes(): readonly ProcessState[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((name) => {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, "utf8");
+      // The name may hold anything, spaces and parentheses too.
+      const end = stat.lastIndexOf(")");
+      const fields = stat.slice(end + 2).split(" ");
+      const [state = "", start = ""] = [fields[0], fields[19]];
+      // What has ended and waits for its parent holds nothing.
+      if (state === "Z") return [];
+      return [{
+        pid: Number(name),
+        start,
+        name: stat.slice(stat.indexOf("(") + 1, end),
+        cgroups: readFileSync(`/proc/${name}/cgroup`, "utf8"),
+        environment: readFileSync(`/proc/${name}/environ`, "utf8").split("\0"),
+        network: readlinkSync(`/proc/${name}/ns/net`),
+      }];
+    } catch {
+      // It ended in between.
+      return [];
+    }
+  });
+}
+
+function mounts(): readonly string[] {
+  return readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    return `${after.split(" ")[0]} on ${before.split(" ")[4]}`;
+  });
+}
+
+function cgroups(): readonly string[] {
+  const found: string[] = [];
+  const walk = (path: string) => {
+    let entries;
+    try {
+      entries = readdirSync(path, { withFileTypes: true });
+    } catch {
+      // It was removed in between.
+      return;
+    }
+    for (const entry of entries) {
+      if (!entry.isDirectory()) continue;
+      found.push(join(path, entry.name));
+      walk(join(path, entry.name));
+    }
+  };
+  walk("/sys/fs/cgroup");
+  return found;
+}
