@@ -15,8 +15,14 @@ export const fetchUnix: Host["fetchUnix"] = async (path, request) => {
     signal: request.signal,
   });
   const answer = new Promise<IncomingMessage>((resolve, reject) => {
-    outgoing.once("response", resolve);
+    const { signal } = request;
+    // Deno says nothing of a request that is destroyed before its answer, and answers it all the same.
+    outgoing.once("response", (incoming) => signal.aborted ? incoming.destroy() : resolve(incoming));
     outgoing.on("error", reject);
+    signal.addEventListener("abort", () => {
+      outgoing.socket?.destroy();
+      reject(signal.reason);
+    }, { once: true });
   });
   // An answer may come, and be all that matters, before the body has been taken.
   if (request.body === null) outgoing.end();
