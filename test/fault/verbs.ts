@@ -84,7 +84,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
       answer,
       anywhere(random, 60).then(() => gone.abort()),
     ]);
-    assert.equal(outcome.status, "rejected");
+    assert.equal(outcome.status, "rejected", JSON.stringify(outcome));
   },
 
   async "run"({ daemon }) {
@@ -103,7 +103,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
     const path = `/v1/run?settings=${runSettings("/bin/sleep", "60")}`;
     const answer = daemon.admin("POST", path, undefined, { signal: gone.signal }).then((answer) => answer.text());
     const [outcome] = await Promise.allSettled([answer, anywhere(random, 60).then(() => gone.abort())]);
-    assert.equal(outcome.status, "rejected");
+    assert.equal(outcome.status, "rejected", JSON.stringify(outcome));
   },
 
   async "deploy and delete"(context) {
