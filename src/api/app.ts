@@ -5,11 +5,13 @@ import { version } from "../version.ts";
 import { HealthAnswer } from "./answers.ts";
 import { documented, withDescription } from "./documented.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
+import { attachRoutes } from "./attach.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
 import { type ApiEnv, observeRequests } from "./observe_requests.ts";
 import { problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
+import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
@@ -81,6 +83,8 @@ export function createApp(parts: ApiParts, access: Access) {
     })
     .route("/v1/containers", containerRoutes(parts))
     .route("/v1/containers", containerChangesRoutes(parts))
+    .route("/v1/containers", attachRoutes(parts))
+    .route("/v1/containers", execRoutes(parts))
     .route("/v1/events", eventRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))

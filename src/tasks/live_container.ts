@@ -6,8 +6,8 @@ import type { ContainerLog } from "./container_log.ts";
 /** The two output streams of a container. */
 export type OutputChannel = "stdout" | "stderr";
 
-/** Takes output as it comes; it must neither throw nor wait. */
-export type OutputListener = (channel: OutputChannel, chunk: Uint8Array) => void;
+/** Takes output as it comes; the container waits for it as for its log. It must not throw. */
+export type OutputListener = (channel: OutputChannel, chunk: Uint8Array) => Promise<void> | void;
 
 /** A container's task, with its output going to its log and to whoever is attached. */
 export class LiveContainer {
@@ -58,8 +58,9 @@ export class LiveContainer {
   async #capture(channel: OutputChannel, stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
     // Another process may hold the other end: of one that has ended, only what it left is waited for.
     for await (const chunk of boundedTail(stream, this.task.wait())) {
-      for (const listener of this.#listeners) listener(channel, chunk);
+      const taken = Array.from(this.#listeners, (listener) => listener(channel, chunk));
       await this.log.append(channel, chunk);
+      await Promise.all(taken);
     }
   }
 }
