@@ -4,7 +4,7 @@ import * as f from "../../src/linux/flags.ts";
 import type { Argument, Operation } from "../../src/linux/program.ts";
 import { type MountOptions, parseMountOptions } from "../../src/linux/mount/options.ts";
 import type { Namespaces } from "./namespaces.ts";
-import { clean, file, folders, mount, quote } from "./steps.ts";
+import { attach, clean, close, file, find, folders, mount, quote } from "./steps.ts";
 
 /** One of `spec.mounts`, ready to be planned. */
 export interface ContainerMount {
@@ -35,9 +35,10 @@ export function mountsOf(spec: Spec, { made }: Namespaces): readonly ContainerMo
   return (spec.mounts ?? []).map((entry, index) => {
     const field = `mounts[${index}]`;
     const options = parseMountOptions(entry.options ?? []);
-    const type = options.bind ? "bind" : entry.type ?? "";
+    const type = options.remount ? "remount" : options.bind ? "bind" : entry.type ?? "";
     const target = clean(entry.destination);
     refuse(entry, type, field);
+    if (options.copyUp && type !== "tmpfs") throw invalid(field, "tmpcopyup is for a tmpfs");
     if (target === "/") throw invalid(field, "the root itself cannot be mounted over");
     if (type === "mqueue" && !made.has("ipc")) throw invalid(field, "mqueue needs a new ipc namespace");
     if (type === "cgroup" && !made.has("cgroup")) throw invalid(field, "cgroup needs a new cgroup namespace");
@@ -108,8 +109,9 @@ function setAttributes(store: string, flags: number, attributes: readonly number
 }
 
 /**
- * Mounts everything at its place. It runs in the new root, where no path leads outside, whatever links the image has.
- * Where the kernel's own filesystems go, no link is followed either: masked and read-only paths are told by name.
+ * Mounts everything at its place. It runs in the new root, where no path leads outside, whatever links the image has; each
+ * place is opened once, and mounted on by its descriptor. Where the kernel's own filesystems go, no link is followed
+ * either: masked and read-only paths are told by name.
  *
  * @param afterDev steps for the device nodes, which go into `/dev` before anything is mounted below it.
  */
@@ -122,48 +124,96 @@ export function* attachMounts(
   const hasDev = mounts.some(({ target }) => target === "/dev");
   if (!hasDev) yield* afterDev();
   for (const [index, entry] of mounts.entries()) {
-    const { target, type, source, options } = entry;
+    const { target, type, source } = entry;
+    const place = `place:${index}`;
     const why = `mount ${type} on ${quote(target)}`;
     if (type === "bind") {
       if (kinds.get(source) === "file") yield* file(target, made);
       else yield* folders(target, made);
-      yield attach(`mount:${index}`, target, why);
+      yield find(target, place, { why });
+      yield attach(`mount:${index}`, place, why);
+      yield close(`mount:${index}`, why);
+      yield close(place, why);
     } else {
       yield* folders(target, made);
-      if (/^\/(?:proc|sys|dev)$/.test(target)) yield* refuseLinks(target);
-      if (type === "cgroup") yield* attachCgroups(entry, context.cgroups, made);
-      else yield mount(source, target, { type, flags: options.flags, data: options.data.join(","), why });
-      if (type !== "cgroup" && options.propagation !== 0) {
-        yield mount(0, target, { flags: options.propagation, why: `set propagation of ${quote(target)}` });
-      }
+      yield* enter(target, place, why);
+      if (type === "cgroup") yield* attachCgroups(entry, context.cgroups, made, why);
+      else yield* mountHere(entry, place, why);
     }
     // What was there is hidden now.
     for (const path of made) if (path.startsWith(`${target}/`)) made.delete(path);
     if (target === "/dev") yield* afterDev();
   }
+  yield { syscall: "fchdir", args: [{ ref: "root" }], why: "go back to the root" };
 }
 
-function attach(store: string, target: string, why: string): Operation {
-  return {
-    syscall: "move_mount",
-    args: [{ ref: store }, "", f.AT_FDCWD, target, f.MOVE_MOUNT_F_EMPTY_PATH | f.MOVE_MOUNT_T_SYMLINKS],
+/** Makes a folder the working directory, which is where `mountHere` mounts. */
+function* enter(target: string, place: string, why: string): Generator<Operation> {
+  const kernels = /^\/(?:proc|sys|dev)$/.test(target);
+  const found = `find a folder${kernels ? " and no link" : ""} at ${quote(target)} of the image`;
+  yield find(target, place, { why: found, folder: true, links: !kernels });
+  yield { syscall: "fchdir", args: [{ ref: place }], why };
+  yield close(place, why);
+}
+
+/** Mounts a filesystem on the working directory, and sets what a mount of it has of its own. */
+function* mountHere(
+  { target, type, source, options }: ContainerMount,
+  place: string,
+  why: string,
+): Generator<Operation> {
+  const { flags, propagation, recursive, copyUp, remount, bind } = options;
+  const data = options.data.join(",");
+  if (remount) yield mount(0, ".", { flags: flags | f.MS_REMOUNT | (bind ? f.MS_BIND : 0), data, why });
+  else yield mount(source, ".", { type, flags, data, why });
+  const below = recursive.set !== 0 || recursive.clear !== 0;
+  if (!copyUp && propagation === 0 && !below) return;
+  yield find(target, place, { why, folder: true });
+  if (copyUp) {
+    yield* copyUpHere(options, place, why);
+    yield close(place, why);
+    yield find(target, place, { why, folder: true });
+  }
+  if (propagation !== 0) {
+    const all = (propagation & f.MS_REC) !== 0 ? f.AT_RECURSIVE : 0;
+    yield setAttributes(place, all, [0, 0, propagation & ~f.MS_REC, 0], `the mount on ${quote(target)}`);
+  }
+  if (below) yield setAttributes(place, f.AT_RECURSIVE, [recursive.set, recursive.clear, 0, 0], quote(target));
+  yield close(place, why);
+}
+
+/**
+ * Shows the image's folder through a tmpfs: an overlay, whose changes are in the tmpfs that has just been mounted. The
+ * working directory still is the folder below it.
+ * @param place the tmpfs.
+ */
+function* copyUpHere({ data }: MountOptions, place: string, why: string): Generator<Operation> {
+  const mode = Number.parseInt(
+    data.findLast((option) => option.startsWith("mode="))?.slice("mode=".length) ?? "755",
+    8,
+  );
+  for (const [name, bits] of [["upper", mode], ["work", 0o700]] as const) {
+    yield { syscall: "mkdirat", args: [{ ref: place }, name, bits], why: `make a folder to ${why}` };
+  }
+  // The kernel takes all three by their paths, which begin at the tmpfs.
+  const lower = `${place}:lower`;
+  yield { syscall: "openat", args: [f.AT_FDCWD, ".", f.O_PATH | f.O_DIRECTORY | f.O_CLOEXEC, 0], store: lower, why };
+  yield {
+    syscall: "open_tree",
+    args: [{ ref: lower }, "", f.OPEN_TREE_CLONE | f.OPEN_TREE_CLOEXEC | f.AT_EMPTY_PATH],
+    store: `${lower}:tree`,
     why,
   };
-}
-
-function* refuseLinks(target: string): Generator<Operation> {
+  yield { syscall: "mkdirat", args: [{ ref: place }, "lower", 0o700], why };
   yield {
-    syscall: "openat2",
-    args: [
-      f.AT_FDCWD,
-      target,
-      [f.O_PATH | f.O_DIRECTORY | f.O_NOFOLLOW | f.O_CLOEXEC, 0, f.RESOLVE_NO_SYMLINKS],
-      24,
-    ],
-    store: `check:${target}`,
-    why: `find a folder and no link at ${quote(target)} of the image`,
+    syscall: "move_mount",
+    args: [{ ref: `${lower}:tree` }, "", { ref: place }, "lower", f.MOVE_MOUNT_F_EMPTY_PATH],
+    why,
   };
-  yield { syscall: "close", args: [{ ref: `check:${target}` }], why: `close ${quote(target)}`, onError: "ignore" };
+  yield { syscall: "fchdir", args: [{ ref: place }], why };
+  yield mount("overlay", ".", { type: "overlay", data: "lowerdir=lower,upperdir=upper,workdir=work", why });
+  yield close(`${lower}:tree`, why);
+  yield close(lower, why);
 }
 
 /**
@@ -174,29 +224,32 @@ function* attachCgroups(
   { target, options }: ContainerMount,
   cgroups: readonly CgroupView[],
   made: Set<string>,
+  why: string,
 ): Generator<Operation> {
   const flags = options.flags;
   const [first] = cgroups;
   if (first?.name === "") {
-    yield mount("cgroup", target, { type: "cgroup2", flags, why: `mount cgroup2 on ${quote(target)}` });
+    yield mount("cgroup", ".", { type: "cgroup2", flags, why: `mount cgroup2 on ${quote(target)}` });
     return;
   }
-  yield mount("cgroup", target, {
-    type: "tmpfs",
-    data: "mode=755",
-    why: `mount tmpfs for cgroups on ${quote(target)}`,
-  });
+  yield mount("cgroup", ".", { type: "tmpfs", data: "mode=755", why: `mount tmpfs for cgroups on ${quote(target)}` });
+  const place = "place:cgroups";
   for (const { name, version } of cgroups) {
     const path = `${target}/${name}`;
     yield* folders(path, made);
-    if (version === 1) yield attach(`cgroup:${name}`, path, `mount cgroup on ${quote(path)}`);
-    else yield mount("cgroup", path, { type: "cgroup2", flags, why: `mount cgroup2 on ${quote(path)}` });
+    yield find(path, place, { why, folder: true });
+    if (version === 1) {
+      yield attach(`cgroup:${name}`, place, `mount cgroup on ${quote(path)}`);
+      yield close(`cgroup:${name}`, why);
+    } else {
+      yield { syscall: "fchdir", args: [{ ref: place }], why };
+      yield mount("cgroup", ".", { type: "cgroup2", flags, why: `mount cgroup2 on ${quote(path)}` });
+    }
+    yield close(place, why);
   }
+  yield find(target, place, { why, folder: true });
   // All of it at once: nobody could use it before.
   const attributes = [options.attributes.set, options.attributes.clear, f.MS_PRIVATE, 0];
-  yield {
-    syscall: "mount_setattr",
-    args: [f.AT_FDCWD, target, f.AT_RECURSIVE, attributes, 32],
-    why: `set attributes of ${quote(target)}`,
-  };
+  yield setAttributes(place, f.AT_RECURSIVE, attributes, quote(target));
+  yield close(place, why);
 }

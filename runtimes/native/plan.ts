@@ -16,7 +16,7 @@ import { setRlimits } from "./rlimits.ts";
 import { moveRoot, pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
 import { arrangeStdio, giveStdio, type StdioKinds } from "./stdio.ts";
-import { clean } from "./steps.ts";
+import { clean, openRoot } from "./steps.ts";
 import { setSysctls } from "./sysctl.ts";
 
 /** What a plan needs to know beside the spec. */
@@ -109,11 +109,13 @@ export function* mountRoot({ settings, rootfs, folder, cgroups }: PlanOptions): 
 export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanOptions): Generator<Operation> {
   const { process, linux } = spec;
   const made = new Set<string>(["/"]);
-  yield* manner?.pivot === false ? moveRoot() : pivotRoot();
-  yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
-  yield* setHostName(spec);
+  // Through the host's /proc: what is at its place in the container is the image's and the user's affair.
   yield* setSysctls(spec);
   yield* setOomScore(process.oomScoreAdj);
+  yield* manner?.pivot === false ? moveRoot() : pivotRoot();
+  yield* openRoot();
+  yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
+  yield* setHostName(spec);
   yield* maskPaths(linux.maskedPaths ?? []);
   yield* protectPaths(linux.readonlyPaths ?? []);
   yield* sealRootfs(spec, clean(process.cwd), made);
@@ -145,11 +147,20 @@ export function* become(
   // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
   if (process.noNewPrivileges !== true) yield* loadFilter(seccomp);
   yield* assumeIdentity(identity, lastCapability);
-  yield { syscall: "chdir", args: [cwd], why: `enter the working folder ${JSON.stringify(cwd)}` };
+  yield* enterFolder(cwd);
   if (manner.outlives !== true) {
     yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
   }
   yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
+}
+
+/** No link of /proc is followed: it could lead to a folder that somebody has open outside of the container. */
+function* enterFolder(path: string): Generator<Operation> {
+  const why = `enter the working folder ${JSON.stringify(path)}`;
+  const how = [f.O_PATH | f.O_DIRECTORY | f.O_CLOEXEC, 0, f.RESOLVE_NO_MAGICLINKS];
+  yield { syscall: "openat2", args: [f.AT_FDCWD, path, how, how.length * 8], store: "folder", why };
+  yield { syscall: "fchdir", args: [{ ref: "folder" }], why };
+  yield { syscall: "close", args: [{ ref: "folder" }], why };
 }
 
 /** `KEYCTL_JOIN_SESSION_KEYRING`; without a name it is a new one. */

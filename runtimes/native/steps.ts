@@ -1,5 +1,16 @@
 import type { Operation } from "../../src/linux/program.ts";
-import { AT_FDCWD, S_IFREG } from "../../src/linux/flags.ts";
+import {
+  AT_FDCWD,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MOVE_MOUNT_T_EMPTY_PATH,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  S_IFREG,
+} from "../../src/linux/flags.ts";
 import { quote } from "../../src/linux/mount/step.ts";
 
 /** Steps that several parts of the plan need. */
@@ -41,4 +52,44 @@ export function clean(path: string): string {
     else parts.push(part);
   }
   return `/${parts.join("/")}`;
+}
+
+/** The descriptor of the container's root, from `openRoot` on. */
+const root = { ref: "root" };
+
+/** Takes hold of the container's root, so that paths in it are found from there. */
+export function* openRoot(): Generator<Operation> {
+  yield {
+    syscall: "openat",
+    args: [AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0],
+    store: root.ref,
+    why: "take hold of the root",
+  };
+}
+
+/**
+ * Takes hold of what is at a path of the container, to mount on it by its descriptor: what the path leads to may be another
+ * thing a moment later, where others have the same image. The links of the image are followed inside the root; those of
+ * /proc, which lead to descriptors and other processes' files, never are.
+ * @param store the descriptor's name, to be given to `close`.
+ */
+export function find(
+  path: string,
+  store: string,
+  options: { readonly why: string; readonly folder?: boolean; readonly links?: boolean },
+): Operation {
+  const { why, folder = false, links = true } = options;
+  const flags = O_PATH | O_CLOEXEC | (folder ? O_DIRECTORY : 0);
+  const resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS);
+  return { syscall: "openat2", args: [root, path, [flags, 0, resolve], 24], store, why };
+}
+
+/** Attaches a mount that is held to what `find` has found. */
+export function attach(store: string, target: string, why: string): Operation {
+  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+  return { syscall: "move_mount", args: [{ ref: store }, "", { ref: target }, "", flags], why };
+}
+
+export function close(store: string, why: string): Operation {
+  return { syscall: "close", args: [{ ref: store }], why, onError: "ignore" };
 }

@@ -172,7 +172,7 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     ["process.apparmorProfile", { ...spec, process: { ...spec.process, apparmorProfile: "x" } }],
     ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
     ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],
-    ["tmpcopyup", { ...spec, mounts: [{ destination: "/x", type: "tmpfs", options: ["tmpcopyup"] }] }],
+
     ["linux.mountLabel", { ...spec, linux: { ...spec.linux, mountLabel: "x" } }],
   ];
   for (const [field, changed] of unsupported) {

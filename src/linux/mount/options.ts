@@ -14,6 +14,10 @@ export interface MountOptions {
   readonly bind: boolean;
   /** `rbind`: with the mounts below it. */
   readonly rbind: boolean;
+  /** `tmpcopyup`: a tmpfs begins with what is at its place. */
+  readonly copyUp: boolean;
+  /** Changes the mount that is there. */
+  readonly remount: boolean;
   /** The filesystem's own options, in order. */
   readonly data: readonly string[];
 }
@@ -43,6 +47,7 @@ const superblock: readonly (readonly [on: string, off: string, flag: number])[] 
   ["lazytime", "nolazytime", f.MS_LAZYTIME],
   ["mand", "nomand", f.MS_MANDLOCK],
   ["silent", "loud", f.MS_SILENT],
+  ["iversion", "noiversion", f.MS_I_VERSION],
 ];
 
 const words = new Map<string, Flag>([
@@ -72,7 +77,7 @@ export function propagationFlags(word: string): number {
   return propagations.get(word) ?? 0;
 }
 
-const unsupported = new Set(["remount", "move", "tmpcopyup", "idmap", "ridmap", "loop", "user", "users", "owner"]);
+const unsupported = new Set(["move", "idmap", "ridmap", "loop", "user", "users", "owner"]);
 
 /**
  * Parses options in mount(8)'s words. Later words win over earlier ones; unknown words are the filesystem's own.
@@ -85,6 +90,8 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   let propagation = 0;
   let bind = false;
   let rbind = false;
+  let copyUp = false;
+  let remount = false;
   const attributes = { set: 0, clear: 0 };
   const recursive = { set: 0, clear: 0 };
   const data: string[] = [];
@@ -101,6 +108,8 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
     } else if (propagations.has(option)) propagation = propagationFlags(option);
     else if (option === "bind") bind = true;
     else if (option === "rbind") bind = rbind = true;
+    else if (option === "tmpcopyup") copyUp = true;
+    else if (option === "remount") remount = true;
     else if (option === "defaults" || option === "") continue;
     else if (unsupported.has(option)) {
       throw new Failure("unimplemented", `cannot mount with option ${JSON.stringify(option)}: not supported here`, {
@@ -108,7 +117,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
       });
     } else data.push(option);
   }
-  return { flags, attributes, recursive, propagation, bind, rbind, data };
+  return { flags, attributes, recursive, propagation, bind, rbind, copyUp, remount, data };
 }
 
 /** Access times are a field of the attributes, not bits: whoever sets one value clears the whole field first. */
