@@ -60,6 +60,14 @@ export function eventRoutes({ events, closing }: ApiParts) {
     );
 }
 
+export interface EventStreamOptions {
+  readonly after: EventId | undefined;
+  /** Ends the answer. */
+  readonly closing: AbortSignal;
+  /** Behind which event the answer ends. */
+  readonly isLast?: (event: Event) => boolean;
+}
+
 /**
  * An answer of server-sent events: what is kept behind `after`, then what happens. Where some of it is kept no more, an
  * event `gap` says so first. A client that falls so far behind that something would be left out is cut.
@@ -68,7 +76,7 @@ export function eventRoutes({ events, closing }: ApiParts) {
 export function eventStream(
   events: Events,
   filter: EventFilter,
-  { after, closing }: { readonly after: EventId | undefined; readonly closing: AbortSignal },
+  { after, closing, isLast = () => false }: EventStreamOptions,
 ): Response {
   const encoder = new TextEncoder();
   let end = () => {};
@@ -87,8 +95,11 @@ export function eventStream(
           if (past.gap) write(gapBlock(at, past.events[0]?.id));
           first = false;
           at = past.last;
-          const text = past.events.filter((event) => fits(event, filter)).map(block).join("");
-          if (text !== "") write(text);
+          const fitting = past.events.filter((event) => fits(event, filter));
+          const last = fitting.findIndex(isLast);
+          const told = last < 0 ? fitting : fitting.slice(0, last + 1);
+          if (told.length > 0) write(told.map(block).join(""));
+          if (last >= 0) return close();
           if (past.events.length < batch) return;
         }
         // What it has not read is kept, up to a point.

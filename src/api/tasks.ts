@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import * as v from "valibot";
 import { ContainerResourcesSchema } from "../core/container.ts";
-import { ExecInputSchema } from "../core/exec.ts";
+import { ExecInputSchema, TerminalSizeSchema } from "../core/exec.ts";
 import { isContainerId } from "../core/container_id.ts";
 import { Failure } from "../core/errors.ts";
 import { parseSignal } from "../core/signal.ts";
@@ -158,6 +158,20 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
         return c.json({ items: processes.map((one) => ({ ...one, execId: added.get(one.pid) })) });
       },
     )
+    .post(
+      "/:id/resize",
+      documented("Resizes the terminal of a task, or of a process that was added.", { 204: null }, {
+        problems: ["failed_precondition", "unimplemented"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, process: processField })),
+      json(TerminalSizeSchema),
+      async (c) => {
+        const { namespace, process } = c.req.valid("query");
+        const { task } = tasks.load(namespace, c.req.param("id"));
+        await demand(process === undefined ? task : processOf(task, process), "resize").resize(c.req.valid("json"));
+        return c.body(null, 204);
+      },
+    )
     // One more process: body → its stdin; stdout, stderr and the result come back as frames.
     .post(
       "/:id/exec",
@@ -199,7 +213,9 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
     )
     .get(
       "/:id/events",
-      documented("Tells what happens to a task, as server-sent events.", { 200: "text/event-stream" }),
+      documented("Tells what happens to a task from here on, until it is deleted, as server-sent events.", {
+        200: "text/event-stream",
+      }),
       scope,
       (c) => {
         const { namespace } = c.req.valid("query");
@@ -207,6 +223,7 @@ export function taskRoutes({ tasks, containers, events, closing }: ApiParts) {
         return eventStream(events, { namespace, containers: [task.id], topics: ["/tasks/"] }, {
           after: undefined,
           closing,
+          isLast: ({ topic }) => topic === "/tasks/delete",
         });
       },
     );

@@ -189,8 +189,9 @@ describe("/openapi.json", () => {
     await call("POST", `/v1/tasks/${id}/pause`);
     await call("POST", `/v1/tasks/${id}/resume`);
     await call("POST", `/v1/tasks/${id}/exec?${settings({ command: ["true"] })}`);
-    await call("POST", `/v1/tasks/${id}/processes`, { id: "more", command: ["sleep", "60"] });
+    await call("POST", `/v1/tasks/${id}/processes`, { id: "more", command: ["sleep", "60"], tty: true });
     await call("GET", `/v1/tasks/${id}/processes`);
+    await call("POST", `/v1/tasks/${id}/resize?process=more`, { width: 80, height: 24 });
     await call("POST", `/v1/tasks/${id}/kill?process=more`);
     await call("POST", `/v1/tasks/${id}/wait?process=more`);
     await call("DELETE", `/v1/tasks/${id}?process=more`);

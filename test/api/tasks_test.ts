@@ -99,11 +99,23 @@ for (const runtime of ["native", "crun"]) {
       assert.equal((await refused("POST", `/v1/tasks/${id}/wait?process=side`)).code, "not_found");
     });
 
+    it("resizes terminals, and nothing else", async () => {
+      const size = { width: 90, height: 30 };
+      assert.equal((await refused("POST", `/v1/tasks/${id}/resize`, size)).code, "failed_precondition");
+      await world.admin("POST", `/v1/tasks/${id}/processes`, { id: "tty", command: ["sleep", "62"], tty: true });
+      await world.admin("POST", `/v1/tasks/${id}/resize?process=tty`, size);
+      await world.admin("DELETE", `/v1/tasks/${id}?process=tty`);
+      assert.equal((await refused("POST", `/v1/tasks/${id}/resize`, { width: 0, height: 1 })).status, 400);
+    });
+
     it("kills, waits and deletes", async () => {
+      const events = await world.ask("GET", `/v1/tasks/${id}/events`);
       const waiting = world.admin<{ exitStatus: number; signal: number }>("POST", `/v1/tasks/${id}/wait`);
       await world.admin("POST", `/v1/tasks/${id}/kill?signal=KILL`);
       const { exitStatus, signal } = await waiting;
       assert.deepEqual([exitStatus, signal], [137, 9]);
+      const topics = [...(await events.text()).matchAll(/"topic":"([^"]+)"/g)].map(([, topic]) => topic);
+      assert.deepEqual(topics, ["/tasks/exit", "/tasks/delete"]);
       await until(async () => (await world.ask("GET", `/v1/tasks/${id}`)).status === 404);
       await world.admin("POST", `/v1/containers/${id}/start`);
       const { exit } = await world.admin<{ exit: { code: number } }>("DELETE", `/v1/tasks/${id}`);
