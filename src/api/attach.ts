@@ -4,6 +4,7 @@ import { can } from "../core/task.ts";
 import type { Containers } from "../tasks/containers.ts";
 import type { LiveContainer } from "../tasks/live_container.ts";
 import type { Bindings } from "./client_address.ts";
+import { documented } from "./documented.ts";
 import { flagField, namespaceField, query } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
 import { type Inputs, ProcessSocket, TerminalSizeSchema, upgradeOf } from "./process_socket.ts";
@@ -22,20 +23,29 @@ const input = v.strictObject({
  * alone.
  */
 export function attachRoutes({ containers }: ApiParts) {
-  return new Hono<{ Bindings: Bindings }>().get("/:id/attach", query(input), async (c) => {
-    const { namespace, start, size } = c.req.valid("query");
-    const upgrade = upgradeOf(c);
-    const { id } = await containers.get(namespace, c.req.param("id"));
-    if (start) {
-      return upgrade((connection) => startAttached(new ProcessSocket(connection), containers, { namespace, id, size }));
-    }
-    const live = await containers.live(namespace, id);
-    return upgrade(async (connection) => {
-      const socket = new ProcessSocket(connection);
-      const stop = listen(socket, live);
-      await Promise.all([socket.takeInput(inputsOf(live)), untilEnd(socket, live)]).finally(stop);
-    });
-  });
+  return new Hono<{ Bindings: Bindings }>().get(
+    "/:id/attach",
+    documented("Attaches to a container's streams, over a WebSocket.", { 101: null }, {
+      problems: ["failed_precondition"],
+    }),
+    query(input),
+    async (c) => {
+      const { namespace, start, size } = c.req.valid("query");
+      const upgrade = upgradeOf(c);
+      const { id } = await containers.get(namespace, c.req.param("id"));
+      if (start) {
+        return upgrade((connection) =>
+          startAttached(new ProcessSocket(connection), containers, { namespace, id, size })
+        );
+      }
+      const live = await containers.live(namespace, id);
+      return upgrade(async (connection) => {
+        const socket = new ProcessSocket(connection);
+        const stop = listen(socket, live);
+        await Promise.all([socket.takeInput(inputsOf(live)), untilEnd(socket, live)]).finally(stop);
+      });
+    },
+  );
 }
 
 interface Started {

@@ -6,6 +6,7 @@ import type { Process, Task } from "../core/task.ts";
 import { killSoon } from "../tasks/kill_soon.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import type { Bindings } from "./client_address.ts";
+import { documented } from "./documented.ts";
 import { namespaceField, query } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
 import { ProcessSocket, readJson, upgradeOf } from "./process_socket.ts";
@@ -21,6 +22,9 @@ const ProcessSchema = v.looseObject({ stdin: v.optional(v.boolean(), false) });
 export function execRoutes({ containers, tasks }: ApiParts) {
   return new Hono<{ Bindings: Bindings }>().get(
     "/:id/exec",
+    documented("Runs one more process in a container, over a WebSocket.", { 101: null }, {
+      problems: ["failed_precondition", "unimplemented"],
+    }),
     query(v.strictObject({ namespace: namespaceField })),
     async (c) => {
       const { namespace } = c.req.valid("query");

@@ -100,7 +100,12 @@ function isList(answer: v.GenericSchema | readonly string[]): answer is readonly
   return Array.isArray(answer);
 }
 
-const successes: Readonly<Record<number, string>> = { 200: "OK", 201: "Created", 204: "No Content" };
+const successes: Readonly<Record<number, string>> = {
+  101: "Switching Protocols: a WebSocket",
+  200: "OK",
+  201: "Created",
+  204: "No Content",
+};
 
 /** What any route of its kind may refuse with, and what this one may. */
 function codesOf(path: string, { query, json }: RouteDescription, own: readonly ErrorCode[]): ReadonlySet<ErrorCode> {

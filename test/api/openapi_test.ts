@@ -118,7 +118,7 @@ describe("/openapi.json", () => {
     assert.equal(new Set(ids).size, ids.length);
     for (const { key, path, operation } of operations()) {
       assert.ok(operation.summary, key);
-      assert.ok(Object.keys(operation.responses).some((status) => status.startsWith("2")), key);
+      assert.ok(Object.keys(operation.responses).some((status) => /^101|^2/.test(status)), key);
       assert.ok(operation.responses["default"]?.content?.["application/problem+json"], key);
       const named = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
       assert.deepEqual(operation.parameters?.filter((one) => one.in === "path").map(({ name }) => name) ?? [], named);
@@ -210,6 +210,8 @@ describe("/openapi.json", () => {
     await call("GET", `/v1/containers/${id}/logs?follow=true`, undefined, { accept: frameType });
     await call("DELETE", `/v1/containers/${id}`);
     await call("POST", "/v1/containers/prune");
-    assert.deepEqual(operations().map(({ key }) => key).filter((key) => !seen.has(key)), []);
+    // What becomes a WebSocket is no answer to be read here.
+    const answered = operations().filter(({ operation }) => operation.responses["101"] === undefined);
+    assert.deepEqual(answered.map(({ key }) => key).filter((key) => !seen.has(key)), []);
   });
 });
