@@ -8,6 +8,7 @@ import type { Kernel } from "../../src/linux/kernel.ts";
 import { compileSeccomp, seccompFlags } from "../../src/linux/seccomp.ts";
 import type { Template } from "../../src/linux/template.ts";
 import { candidates } from "./execute.ts";
+import { allTurns, hasHooks } from "./hooks.ts";
 import { checkHostName } from "./host_name.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
@@ -41,7 +42,8 @@ export class Blueprint implements Disposable {
 
   /** Whether only a launch in stages can do it. */
   get needsStages(): boolean {
-    return needStages(this.settings.namespaces) || this.#spec.process.terminal === true;
+    const spec = this.#spec;
+    return needStages(this.settings.namespaces) || spec.process.terminal === true || hasHooks(spec, ...allTurns);
   }
 
   /** For a launch from nothing to the container's command at once, laid out in memory. @throws as `plan`. */

@@ -15,14 +15,16 @@ import { Blueprints } from "./blueprints.ts";
 import { sendTerminal } from "./console_socket.ts";
 import { launchExec } from "./exec_launch.ts";
 import { execPlan } from "./exec_plan.ts";
-import { createFailure, startFailure } from "./failure.ts";
+import { startFailure } from "./failure.ts";
+import { Hooks } from "./hooks.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
 import { namespacesOf } from "./namespaces.ts";
 import type { Manner } from "./plan.ts";
+import { prepareContainer } from "./prepare.ts";
 import { Rights } from "./rights.ts";
 import { rlimitsOf } from "./rlimits.ts";
-import { makeGate, mostPreserved, openGate, recordSteps, waitAtGate } from "./start_gate.ts";
+import { makeGate, mostPreserved, openGate, recordedLaunch, recordLaunch, waitAtGate } from "./start_gate.ts";
 import { noStreams, type StdioKinds, stdioKinds } from "./stdio.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
@@ -78,27 +80,52 @@ export class NativeDetached implements DetachedRuntime, Disposable {
       await cgroup.remove();
     });
     const values = launchValues(spec, stdio.ends, cgroup);
-    const prepare = [...plan.enter, ...plan.isolate, ...plan.mountRoot, ...plan.furnish];
-    try {
-      using gate = makeGate(kernel, container.folder);
-      const stage = this.#stages.spawn(new Map([...descriptors, ...gate.descriptors]));
-      undo.defer(() => stage.abandon());
-      if (terminal) this.#send(await stage.descriptor(prepare, values), options);
-      else await stage.run(prepare, values);
-      const start = [...waitAtGate(), ...plan.start];
-      recordSteps(container.folder, start, stage.starts(start, values));
-      // It lets go of this process when it begins to wait.
-      await stage.execute(start, values);
-      const made = this.#process(stage.release());
-      undo.move();
-      return made;
-    } catch (error) {
-      throw createFailure(id, prepare, error);
-    }
+    const hooks = this.#hooks(container);
+    using gate = makeGate(kernel, container.folder);
+    const stage = this.#stages.spawn(new Map([...descriptors, ...gate.descriptors]));
+    undo.defer(async () => {
+      await stage.abandon();
+      // The end of a container's life, however short that was.
+      await hooks.try("poststop", stage.process);
+    });
+    const master = await prepareContainer(stage, { id, spec, plan, values, hooks });
+    if (master !== undefined) this.#send(master, options);
+    const start = [...waitAtGate(), ...plan.start];
+    recordLaunch(container.folder, { pid: stage.process.pid, steps: start, starts: stage.starts(start, values) });
+    // It lets go of this process when it begins to wait.
+    await stage.execute(start, values);
+    const made = this.#process(stage.release());
+    undo.move();
+    return made;
   }
 
-  start({ id, spec, folder }: DetachedContainer): Promise<void> {
-    return openGate(this.#parts.kernel, folder, (steps, error) => startFailure(id, spec, steps, error));
+  async start(container: DetachedContainer): Promise<void> {
+    const { id, spec, folder } = container;
+    const { kernel } = this.#parts;
+    const hooks = this.#hooks(container);
+    if (hooks.has("startContainer")) {
+      const { pid } = recordedLaunch(folder);
+      const pidfd = kernel.call("pidfd_open", pid, 0);
+      try {
+        await hooks.run("startContainer", { pid, pidfd });
+      } catch (error) {
+        kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
+        throw error;
+      } finally {
+        kernel.attempt("close", pidfd);
+      }
+    }
+    await openGate(kernel, folder, (steps, error) => startFailure(id, spec, steps, error));
+  }
+
+  /** @throws what the first of them failed with; those behind it have run all the same. */
+  async hooks(container: DetachedContainer, turn: "poststart" | "poststop", pid: number): Promise<void> {
+    const [first] = await this.#hooks(container).try(turn, { pid });
+    if (first !== undefined) throw first;
+  }
+
+  #hooks({ id, spec, bundle }: DetachedContainer): Hooks {
+    return new Hooks({ stages: this.#stages, id, spec, bundle, namespaces: namespacesOf(spec) });
   }
 
   async exec(
@@ -142,10 +169,6 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     } finally {
       kernel.attempt("close", container);
     }
-  }
-
-  async hooks(): Promise<void> {
-    // A spec that has any is refused.
   }
 
   #blueprints(options: DetachedOptions, folder: string): Blueprints {

@@ -39,13 +39,14 @@ export const native: Plugin<Runtime, typeof Config> = {
       return { available: false, reason: messageOf(error) };
     }
   },
-  create({ host, run, config }) {
+  create({ host, run, config, log }) {
     const kernel = new Kernel(host);
     return new NativeRuntime({
       kernel,
       children: new Children(kernel),
       cgroups: new Cgroups(kernel, detectLayout(kernel)),
       folder: `${run}/rootfs`,
+      log,
       cgroupParent: config.cgroupParent ?? defaultCgroupParent(run),
     });
   },

@@ -1,5 +1,6 @@
 import { checkContainerId, isContainerId } from "../../src/core/container_id.ts";
 import { Failure } from "../../src/core/errors.ts";
+import { type Logger, silent } from "../../src/core/logger.ts";
 import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
 import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
@@ -15,6 +16,7 @@ import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { startFailure } from "./failure.ts";
+import { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
@@ -34,6 +36,8 @@ export interface NativeRuntimeParts {
   readonly folder: string;
   /** The cgroup below which containers get theirs, for example `/mayfly`. */
   readonly cgroupParent: string;
+  /** Default: what is said is dropped. */
+  readonly log?: Logger;
 }
 
 /** Runs containers with system calls alone. Disposing of it deletes its tasks. */
@@ -106,7 +110,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     }
   }
 
-  async #create({ id, spec, rootfs, stdio, lazy }: CreateTask): Promise<Task> {
+  async #create({ id, spec, rootfs, stdio, bundle, lazy }: CreateTask): Promise<Task> {
     const { kernel, children, cgroups, cgroupParent } = this.#parts;
     const terminal = spec.process.terminal === true;
     const kinds = stdioKinds(kernel, terminal ? noStreams : stdio);
@@ -151,10 +155,11 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       },
       close() {},
     };
+    const hooks = new Hooks({ stages: this.#stages, id, spec, namespaces, bundle: bundle ?? this.#parts.folder });
     let launch = direct;
     let take: (() => void) | undefined;
     if (way !== "direct") {
-      const options = { id, spec, values: launchValues(spec, streams.ends, cgroup) };
+      const options = { id, spec, values: launchValues(spec, streams.ends, cgroup), hooks };
       const prepared = way === "staged"
         ? await StagedLaunch.prepare(this.#stages, {
           ...options,
@@ -192,6 +197,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       ooms: this.#ooms,
       initIsLast: namespaces.made.has("pid"),
       launch,
+      hooks,
+      log: this.#parts.log ?? silent,
       keepCgroup: (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats),
       publish,
       onDelete: () => this.#tasks.delete(id),

@@ -1,22 +1,17 @@
-import type { Spec } from "../../src/core/spec.ts";
 import type { Spawned } from "../../src/linux/kernel.ts";
-import type { Program } from "../../src/linux/program.ts";
-import type { Stage, Values } from "../../src/linux/stage.ts";
+import type { Stage } from "../../src/linux/stage.ts";
 import type { Descriptors, Stages } from "../../src/linux/stages.ts";
 import type { Template } from "../../src/linux/template.ts";
 import { createFailure, startFailure } from "./failure.ts";
 import type { Launch } from "./launch.ts";
+import { prepareContainer, type PrepareOptions } from "./prepare.ts";
 import type { StagedPlan } from "./staged_plan.ts";
 
-interface StartOptions {
-  readonly id: string;
-  readonly spec: Spec;
+interface StartOptions extends Omit<PrepareOptions, "plan"> {
   readonly plan: Pick<StagedPlan, "start">;
-  readonly values: Values;
 }
 
-export interface StagedLaunchOptions extends StartOptions {
-  readonly plan: StagedPlan;
+export interface StagedLaunchOptions extends PrepareOptions {
   readonly descriptors: Descriptors;
 }
 
@@ -48,19 +43,16 @@ export class StagedLaunch implements Launch {
     this.init = stage.process;
   }
 
-  /** Makes the process. @throws what cannot be done, by the failing step; nothing is left then. */
+  /** Makes the process. @throws what cannot be done, by the failing step or hook; nothing is left then. */
   static async prepare(stages: Stages, options: StagedLaunchOptions): Promise<StagedLaunch> {
-    const { id, spec, plan, values, descriptors } = options;
-    const stage = stages.spawn(descriptors);
-    const program: Program = [...plan.enter, ...plan.isolate, ...plan.mountRoot, ...plan.furnish];
+    const stage = stages.spawn(options.descriptors);
     try {
-      let terminal: number | undefined;
-      if (spec.process.terminal === true) terminal = await stage.descriptor(program, values);
-      else await stage.run(program, values);
-      return new StagedLaunch(stage, options, terminal);
+      return new StagedLaunch(stage, options, await prepareContainer(stage, options));
     } catch (error) {
       await stage.abandon();
-      throw createFailure(id, program, error);
+      // The end of a container's life, however short that was.
+      await options.hooks.try("poststop", stage.process);
+      throw error;
     }
   }
 
@@ -76,8 +68,9 @@ export class StagedLaunch implements Launch {
   }
 
   async start(): Promise<Spawned> {
-    const { id, spec, plan, values } = this.#options;
+    const { id, spec, plan, values, hooks } = this.#options;
     try {
+      await hooks.run("startContainer", this.init);
       await this.#stage.execute(plan.start, values);
       return this.init;
     } catch (error) {

@@ -6,7 +6,7 @@ import { parse } from "../../src/core/parse.ts";
 import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
-import type { Operation, Program } from "../../src/linux/program.ts";
+import type { Operation } from "../../src/linux/program.ts";
 import { failedStep } from "../../src/linux/stage.ts";
 import { mostDescriptors } from "../../src/linux/stages.ts";
 import { init } from "../../src/linux/stub/layout.ts";
@@ -15,7 +15,7 @@ import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import type { SyscallName } from "../../src/linux/syscalls.ts";
 
 /** Fifos in the container's folder: the one lets the process go on, on the other it tells why it could not. */
-const [startName, answerName, stepsName] = ["start", "answer", "steps.json"];
+const [startName, answerName, launchName] = ["start", "answer", "launch.json"];
 
 /** Where the process has them: behind what it may keep, and before the container's init. */
 const [startDescriptor, answerDescriptor] = [mostDescriptors - 3, mostDescriptors - 2];
@@ -23,7 +23,8 @@ const [startDescriptor, answerDescriptor] = [mostDescriptors - 3, mostDescriptor
 /** How many descriptors behind the standard streams can be kept. */
 export const mostPreserved = startDescriptor - 3;
 
-const StepsSchema = v.strictObject({
+const LaunchSchema = v.strictObject({
+  pid: v.number(),
   starts: v.array(v.number()),
   steps: v.array(
     v.strictObject({ syscall: v.custom<SyscallName>((name) => typeof name === "string"), why: v.string() }),
@@ -73,10 +74,21 @@ export function* waitAtGate(): Generator<Operation> {
   yield { syscall: "close", args: [startDescriptor], why };
 }
 
-/** Keeps what it takes to name the step that fails. */
-export function recordSteps(folder: string, program: Program, starts: readonly number[]): void {
-  const steps = program.map(({ syscall, why }) => ({ syscall, why }));
-  writeFileSync(join(folder, stepsName), JSON.stringify({ starts, steps }), { mode: 0o600 });
+/** Keeps what it takes to start the container: who waits, and what each of its steps is for. */
+export function recordLaunch(folder: string, launch: {
+  readonly pid: number;
+  readonly steps: readonly Step[];
+  readonly starts: readonly number[];
+}): void {
+  const { pid, starts } = launch;
+  const steps = launch.steps.map(({ syscall, why }) => ({ syscall, why }));
+  writeFileSync(join(folder, launchName), JSON.stringify({ pid, starts, steps }), { mode: 0o600 });
+}
+
+/** What `recordLaunch` kept. @throws not_found when nothing was created in this folder. */
+export function recordedLaunch(folder: string): v.InferOutput<typeof LaunchSchema> {
+  const text = readFileSync(join(folder, launchName), "utf8");
+  return parse(LaunchSchema, JSON.parse(text), "cannot read how the container was launched");
 }
 
 /**
@@ -103,11 +115,7 @@ export async function openGate(
     kernel.attempt("close", start);
     const bytes = await readAnswer(kernel, answer);
     if (bytes.length === 0) return;
-    const { starts, steps } = parse(
-      StepsSchema,
-      JSON.parse(readFileSync(path(stepsName), "utf8")),
-      "cannot tell why the start failed",
-    );
+    const { starts, steps } = recordedLaunch(folder);
     throw named(steps, failedStep(steps, starts, bytes));
   } finally {
     kernel.attempt("close", answer);

@@ -1,4 +1,5 @@
-import { Failure } from "../../src/core/errors.ts";
+import { Failure, messageOf } from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/logger.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
 import type {
   ExecOptions,
@@ -19,6 +20,7 @@ import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgr
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
+import type { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
 import type { Processes } from "./processes.ts";
 import { checkSignal, sendSignal } from "./signal.ts";
@@ -37,6 +39,9 @@ export interface TaskParts {
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
   readonly initIsLast: boolean;
   readonly launch: Launch;
+  readonly hooks: Hooks;
+  /** Takes what fails and changes nothing. */
+  readonly log: Logger;
   /** Keeps the cgroup for another container. @returns false where it has to be removed. */
   readonly keepCgroup: (stats: CgroupStats) => boolean;
   readonly publish: (event: NewTaskEvent) => void;
@@ -122,6 +127,16 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
       throw error;
     } finally {
       streams.release();
+    }
+    await this.#hooks("poststart");
+  }
+
+  /** Runs hooks whose failure changes nothing. */
+  async #hooks(turn: "poststart" | "poststop"): Promise<void> {
+    const { hooks, log } = this.#parts;
+    if (this.#pid === undefined || !hooks.has(turn)) return;
+    for (const error of await hooks.try(turn, { pid: this.#pid })) {
+      log.warn(`${this.#name}: ${messageOf(error)}`, { id: this.id });
     }
   }
 
@@ -292,6 +307,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
       await this.#turn;
       const kept = !this.#altered && this.#stats !== undefined && keepCgroup(this.#stats);
       if (!kept && !cgroup.tryRemove()) await cgroup.remove();
+      await this.#hooks("poststop");
       onDelete();
       this.#parts.publish({ type: "delete", id: this.id, exit });
     }

@@ -14,12 +14,6 @@ const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])
   ["linux.intelRdt", ({ linux }) => linux.intelRdt],
   ["linux.personality", ({ linux }) => linux.personality],
   ["linux.timeOffsets", ({ linux }) => linux.timeOffsets],
-  ["hooks.prestart", ({ hooks }) => hooks?.prestart],
-  ["hooks.createRuntime", ({ hooks }) => hooks?.createRuntime],
-  ["hooks.createContainer", ({ hooks }) => hooks?.createContainer],
-  ["hooks.startContainer", ({ hooks }) => hooks?.startContainer],
-  ["hooks.poststart", ({ hooks }) => hooks?.poststart],
-  ["hooks.poststop", ({ hooks }) => hooks?.poststop],
 ];
 
 /** @throws unimplemented, naming the field. */

@@ -207,6 +207,25 @@ describe("NativeDetached", { skip: isRoot ? false : "it takes root" }, () => {
     await written(output, /^bin\n/);
   });
 
+  it("runs the hooks of a creation and of a start", () => {
+    const log = join(folder, "hooks");
+    const sh = (script: string) => [{ path: "/bin/sh", args: ["sh", "-c", script] }];
+    const inside = sh("test $(ls / | wc -l) -lt 15 || exit 4; exit 5");
+    const hooks = {
+      createRuntime: sh(`echo create >> ${log}`),
+      startContainer: inside,
+      poststop: sh(`echo stop >> ${log}`),
+    };
+    const container = containerOf(["true"], { hooks });
+    const { answer } = command("create", container);
+    assert.equal(answer.message, undefined);
+    const started = command("start", container).answer;
+    assert.match(started.message ?? "", /startContainer\[0\].*ended with status 5/);
+    const failing = containerOf(["true"], { hooks: { ...hooks, createContainer: sh("exit 6") } });
+    assert.match(command("create", failing).answer.message ?? "", /createContainer\[0\].*ended with status 6/);
+    assert.equal(readFileSync(log, "utf8"), "create\ncreate\nstop\n");
+  });
+
   /** Listens on a path that may be longer than an address takes. */
   function listen(path: string): number {
     const parts = path.split("/");
