@@ -1,7 +1,7 @@
 import { Failure } from "../../src/core/errors.ts";
 
-/** @see https://man7.org/linux/man-pages/man7/capabilities.7.html */
-const names = [
+/** Every capability, in the order of their numbers. @see https://man7.org/linux/man-pages/man7/capabilities.7.html */
+export const capabilityNames = [
   "CAP_CHOWN",
   "CAP_DAC_OVERRIDE",
   "CAP_DAC_READ_SEARCH",
@@ -44,13 +44,13 @@ const names = [
   "CAP_BPF",
   "CAP_CHECKPOINT_RESTORE",
 ] as const;
-export type CapabilityName = (typeof names)[number];
+export type CapabilityName = (typeof capabilityNames)[number];
 
-const numbers: ReadonlyMap<string, number> = new Map(names.map((name, index) => [name, index]));
+const numbers: ReadonlyMap<string, number> = new Map(capabilityNames.map((name, index) => [name, index]));
 
 /** The number of a capability. */
 export function capability(name: CapabilityName): number {
-  return names.indexOf(name);
+  return capabilityNames.indexOf(name);
 }
 
 /** A set of capabilities as the kernel keeps it: bit N is capability N. */
@@ -63,7 +63,7 @@ export function has(set: CapabilitySet, number: number): boolean {
 
 /** Names what a set holds. */
 export function namesOf(set: CapabilitySet): string[] {
-  return names.filter((_, number) => has(set, number));
+  return capabilityNames.filter((_, number) => has(set, number));
 }
 
 /** @throws invalid_argument for a name that is no capability. */

@@ -1,4 +1,5 @@
-import { type ErrorCode, Failure } from "../../src/core/errors.ts";
+import * as v from "valibot";
+import { type ErrorCode, errorCodes, Failure } from "../../src/core/errors.ts";
 
 interface Pattern {
   readonly text: RegExp;
@@ -34,33 +35,43 @@ const patterns: readonly Pattern[] = [
   { text: /operation not permitted|permission denied/i, code: "permission_denied" },
 ];
 
+const EntrySchema = v.object({
+  msg: v.string(),
+  level: v.optional(v.string(), "error"),
+  /** `mayfly oci` tells these beside the words. */
+  code: v.optional(v.picklist(errorCodes)),
+  exitCode: v.optional(v.number()),
+});
+
 /**
  * Makes a failure of what a runtime's command said.
  * @param action what could not be done, as the message begins.
  * @param log its log, as JSON lines, or its stderr.
  */
 export function commandFailure(action: string, log: string): Failure {
-  const message = lastError(log);
-  const { code = "failed_precondition", exitCode } = patterns.find(({ text }) => text.test(message)) ?? {};
-  return new Failure(code, `${action}: ${message}`, exitCode === undefined ? {} : { details: { exitCode } });
+  const { msg, code: told, exitCode: toldExitCode } = lastError(log);
+  const pattern = patterns.find(({ text }) => text.test(msg));
+  const code = told ?? pattern?.code ?? "failed_precondition";
+  const exitCode = told === undefined ? pattern?.exitCode : toldExitCode;
+  const message = msg.startsWith(`${action}: `) ? msg : `${action}: ${msg}`;
+  return new Failure(code, message, exitCode === undefined ? {} : { details: { exitCode } });
 }
 
 /** The last error of a log; runtimes write what led to it before. */
-function lastError(log: string): string {
+function lastError(log: string): Partial<v.InferOutput<typeof EntrySchema>> & { readonly msg: string } {
   const lines = log.split("\n").filter((line) => line.trim() !== "");
   for (const line of lines.toReversed()) {
     const entry = parseLine(line);
-    if (entry !== undefined && /^(?:error|fatal|panic)$/i.test(entry.level)) return entry.message;
+    if (entry !== undefined && /^(?:error|fatal|panic)$/i.test(entry.level)) return { ...entry, msg: entry.msg.trim() };
   }
   const last = lines.at(-1) ?? "it does not say why";
-  return parseLine(last)?.message ?? last;
+  return parseLine(last) ?? { msg: last };
 }
 
-function parseLine(line: string): { readonly level: string; readonly message: string } | undefined {
+function parseLine(line: string): v.InferOutput<typeof EntrySchema> | undefined {
   try {
-    const entry: unknown = JSON.parse(line);
-    if (typeof entry !== "object" || entry === null || !("msg" in entry)) return undefined;
-    return { level: "level" in entry ? String(entry.level) : "error", message: String(entry.msg).trim() };
+    const entry = v.safeParse(EntrySchema, JSON.parse(line));
+    return entry.success ? entry.output : undefined;
   } catch {
     return undefined;
   }

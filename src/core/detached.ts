@@ -1,5 +1,4 @@
-import type { SpecProcess } from "./spec.ts";
-import type { Spec } from "./spec.ts";
+import type { Spec, SpecProcess } from "./spec.ts";
 import type { ProcessExit } from "./task.ts";
 
 /**

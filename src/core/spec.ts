@@ -68,7 +68,7 @@ const cpuList = v.optional(v.pipe(v.string(), v.regex(/^[0-9, -]*$/, "a list of 
 const side = v.pipe(uint64, v.maxValue(0xffff));
 
 /** @see https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md#process */
-const ProcessSchema = v.looseObject({
+export const ProcessSchema = v.looseObject({
   terminal: v.optional(v.boolean()),
   consoleSize: v.nullish(v.looseObject({ height: side, width: side })),
   user: v.optional(UserSchema, {}),

@@ -72,6 +72,16 @@ const propagations = new Map<string, number>([
   ["runbindable", f.MS_UNBINDABLE | f.MS_REC],
 ]);
 
+/** Every option that is the kernel's, sorted: others are the filesystem's. */
+export const mountOptionNames: readonly string[] = [
+  "bind",
+  "defaults",
+  "rbind",
+  ...words.keys(),
+  ...pairs.flatMap(([on, off]) => [`r${on}`, `r${off}`]),
+  ...propagations.keys(),
+].sort();
+
 /** The flags of a propagation word (`rslave`); 0 for an empty one. */
 export function propagationFlags(word: string): number {
   return propagations.get(word) ?? 0;

@@ -7,7 +7,7 @@ interface Difference {
 }
 
 const references = ["crun", "runc"];
-const native = ["native", "native, process made at start", "native on cgroup v2 alone"];
+const native = ["native", "native, process made at start", "native on cgroup v2 alone", "mayfly oci"];
 
 /** All that is known. Each of these tests has to fail on those runtimes, so that the table stays true. */
 const differences: readonly Difference[] = [
