@@ -91,6 +91,20 @@ describe("containers that live on", () => {
     }
   });
 
+  it("are waited for before they are started", async () => {
+    const { id } = await create("exit 6");
+    let code: number | undefined;
+    const waiting = post<{ exitCode: number }>(id, "wait?condition=next-exit").then(({ exitCode }) => code = exitCode);
+    // Nobody knows when the request has arrived: to start it again does no harm.
+    await until(async () => {
+      await world.ask("POST", `/v1/containers/${id}/start`);
+      await post(id, "wait");
+      return code !== undefined;
+    });
+    assert.equal(await waiting, 6);
+    await remove(id);
+  });
+
   it("are listed by what runs and by label", async () => {
     const one = await create("exec sleep 60", { labels: { app: "x", tier: "1" } });
     const two = await create("exec sleep 60", { labels: { app: "x" } });
