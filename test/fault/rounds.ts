@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -217,7 +217,7 @@ async function done(daemon: MayflyProcess, method: string, path: string, body?: 
 }
 
 /** Ends what a failed round has left, so that the folder can be removed. */
-async function ended(isOurs: (thing: { readonly process: ProcessState }) => boolean): Promise<void> {
+async function ended(isOurs: (thing: { readonly process: ProcessState } | { readonly path: string }) => boolean) {
   const ours = (state: MachineState) => state.processes.filter((process) => isOurs({ process }));
   for (const { pid } of ours(machineState())) {
     try {
@@ -228,4 +228,5 @@ async function ended(isOurs: (thing: { readonly process: ProcessState }) => bool
   }
   const deadline = Date.now() + settleMs;
   while (ours(machineState()).length > 0 && Date.now() < deadline) await new Promise((go) => setTimeout(go, 50));
+  for (const path of machineState().cgroups.filter((path) => isOurs({ path })).toReversed()) rmdirSync(path);
 }

@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { Audit } from "./audit.ts";
 import { type Outcome, parseJunit } from "./junit.ts";
 import { lacking } from "./requirements.ts";
 
@@ -44,8 +45,10 @@ const shownLines = 60;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const reports = mkdtempSync(join(tmpdir(), "mayfly-test-"));
+const audit = new Audit(reports);
 const environment = {
   ...process.env,
+  ...audit.environment,
   PATH: `${root}node_modules/.bin:${process.env.PATH}`,
   NO_COLOR: "1",
   FORCE_COLOR: undefined,
@@ -62,8 +65,16 @@ function testFiles(paths: readonly string[]): string[] {
   );
 }
 
-/** Runs one file on one host. Whatever its report says, a process that failed has at least one failure. */
+/** Runs one file on one host, and looks at what it leaves on the machine: that is a failure too. */
 async function runFile(host: HostName, file: string): Promise<Outcome> {
+  audit.begin();
+  const { outcome, pid } = await runProcess(host, file);
+  const left = await audit.end(pid);
+  return left.length === 0 ? outcome : withFailure(outcome, "it left something on this machine", left.join("\n"));
+}
+
+/** Whatever its report says, a process that failed has at least one failure. */
+async function runProcess(host: HostName, file: string): Promise<{ outcome: Outcome; pid: number | undefined }> {
   const report = join(reports, `${host}-${file.replaceAll("/", "-")}.xml`);
   const [program = host, ...args] = commands[host](file, report);
   const child = spawn(program, args, {
@@ -93,11 +104,16 @@ async function runFile(host: HostName, file: string): Promise<Outcome> {
     ? parseJunit(readFileSync(report, "utf8"))
     : { passed: 0, skipped: 0, failures: [] };
   const text = output.split("\n").slice(-shownLines).join("\n");
-  if (late) return withFailure(outcome, `the file took longer than ${fileLimitMs / 1000} s`, text);
-  if (outcome.failures.length > 0) return outcome;
-  if (ended !== "") return withFailure(outcome, `the process failed: ${ended}`, text);
-  if (outcome.passed + outcome.skipped === 0) return withFailure(outcome, "no test ran", text);
-  return outcome;
+  const why = late
+    ? `the file took longer than ${fileLimitMs / 1000} s`
+    : outcome.failures.length > 0
+    ? undefined
+    : ended !== ""
+    ? `the process failed: ${ended}`
+    : outcome.passed + outcome.skipped === 0
+    ? "no test ran"
+    : undefined;
+  return { outcome: why === undefined ? outcome : withFailure(outcome, why, text), pid: child.pid };
 }
 
 function withFailure(outcome: Outcome, name: string, text: string): Outcome {
