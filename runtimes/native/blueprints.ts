@@ -10,6 +10,7 @@ import type { Template } from "../../src/linux/template.ts";
 import { candidates } from "./execute.ts";
 import { allTurns, hasHooks } from "./hooks.ts";
 import { checkHostName } from "./host_name.ts";
+import { checkLabels } from "./labels.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
 import { become, type Manner, parkedPlan, plan, type PlanOptions } from "./plan.ts";
@@ -138,6 +139,7 @@ export class Blueprints implements Disposable {
     const { kernel, rights, folder, manner = {} } = this.#parts;
     const settings = settingsOf(spec);
     rights.check(spec.process, settings.identity, settings.rlimits);
+    checkLabels(kernel, spec.process, spec.linux);
     const kinds = this.#kinds(settings.mounts);
     return new Blueprint(kernel, spec, {
       settings,
@@ -148,6 +150,7 @@ export class Blueprints implements Disposable {
       kinds,
       lastCapability: rights.lastCapability,
       seccomp: this.filter(spec.linux.seccomp),
+      personality: spec.linux.personality,
       manner,
     });
   }
@@ -162,6 +165,9 @@ export class Blueprints implements Disposable {
       mounts,
       linux.namespaces,
       linux.devices,
+      process.scheduler,
+      process.ioPriority,
+      linux.personality,
       linux.seccomp,
       linux.sysctl,
       linux.maskedPaths,
@@ -178,6 +184,9 @@ export class Blueprints implements Disposable {
       process.cwd,
       process.noNewPrivileges,
       process.oomScoreAdj,
+      process.apparmorProfile,
+      process.selinuxLabel,
+      linux.mountLabel,
       root?.readonly,
       !spec.hostname,
       spec.domainname,

@@ -17,6 +17,7 @@ import { launchExec } from "./exec_launch.ts";
 import { execPlan } from "./exec_plan.ts";
 import { startFailure } from "./failure.ts";
 import { Hooks } from "./hooks.ts";
+import { checkLabels } from "./labels.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
 import { namespacesOf } from "./namespaces.ts";
@@ -138,6 +139,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     refuseUnsupported({ ociVersion: spec.ociVersion, process, linux: {} });
     const settings = { identity: identityOf(process), rlimits: rlimitsOf(process) };
     this.#rights.check(process, settings.identity, settings.rlimits);
+    checkLabels(kernel, process);
     using blueprints = this.#blueprints(options, folder);
     const cgroup = cgroups.open(cgroupPath);
     const stdio = this.#stdio(terminal);
@@ -148,6 +150,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
       stdio: stdio.kinds,
       lastCapability: this.#rights.lastCapability,
       seccomp: blueprints.filter(spec.linux.seccomp),
+      personality: spec.linux.personality,
       manner: mannerOf(options),
     });
     const container = kernel.attempt("pidfd_open", pid, 0);

@@ -4,6 +4,7 @@ import type { CgroupView } from "./mounts.ts";
 import { cloneFlags, goOnInChild, type Namespaces } from "./namespaces.ts";
 import { mostDescriptors } from "../../src/linux/stages.ts";
 import { become, type BecomeOptions, enterCgroups, setOomScore } from "./plan.ts";
+import { setAffinity } from "./scheduling.ts";
 import { hide } from "./staged_plan.ts";
 import { giveStdio, type StdioKinds } from "./stdio.ts";
 import { openTerminal } from "./terminal.ts";
@@ -35,7 +36,9 @@ export function execPlan(process: SpecProcess, options: ExecPlanOptions): ExecPl
     enter: [
       ...hide(),
       ...giveStdio(options.stdio, identity.uid),
+      ...setAffinity(process.execCPUAffinity?.initial, "process.execCPUAffinity.initial"),
       ...enterCgroups(options.cgroups),
+      ...setAffinity(process.execCPUAffinity?.final, "process.execCPUAffinity.final"),
       ...setOomScore(process.oomScoreAdj),
       ...enterContainer(options.namespaces),
       { syscall: "setsid", args: [], why: "leave the daemon's session" },

@@ -42,8 +42,18 @@ export function mountsOf(spec: Spec, { made }: Namespaces): readonly ContainerMo
     if (target === "/") throw invalid(field, "the root itself cannot be mounted over");
     if (type === "mqueue" && !made.has("ipc")) throw invalid(field, "mqueue needs a new ipc namespace");
     if (type === "cgroup" && !made.has("cgroup")) throw invalid(field, "cgroup needs a new cgroup namespace");
-    return { target, type, source: entry.source ?? type, options };
+    return { target, type, source: entry.source ?? type, options: withLabel(options, type, spec.linux.mountLabel) };
   });
+}
+
+/** The filesystems that take SELinux's label for all of their files. */
+const labelled: ReadonlySet<string> = new Set(["tmpfs", "ramfs", "devpts", "overlay"]);
+
+function withLabel(options: MountOptions, type: string, label = ""): MountOptions {
+  if (label === "" || !labelled.has(type) || options.data.some((option) => option.startsWith("context="))) {
+    return options;
+  }
+  return { ...options, data: [...options.data, `context=${JSON.stringify(label)}`] };
 }
 
 function refuse(entry: SpecMount, type: string, field: string): void {

@@ -12,6 +12,8 @@ import { assumeIdentity } from "./identity.ts";
 import { maskPaths, protectPaths } from "./masked_paths.ts";
 import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
 import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.ts";
+import { openLabel, setLabel } from "./labels.ts";
+import { setPersonality, setScheduling } from "./scheduling.ts";
 import { setRlimits } from "./rlimits.ts";
 import { moveRoot, pivotRoot, sealRootfs } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
@@ -31,6 +33,8 @@ export interface PlanOptions {
   readonly kinds: SourceKinds;
   /** The highest capability that the kernel has. */
   readonly lastCapability: number;
+  /** The execution domain. */
+  readonly personality?: Spec["linux"]["personality"];
   /** The compiled filter, and the flags to load it with. */
   readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
   readonly manner?: Manner;
@@ -122,14 +126,14 @@ export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanO
 }
 
 /** What a process is made of: the container's own, or one more in it. */
-export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp" | "manner"> & {
+export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp" | "personality" | "manner"> & {
   readonly settings: Pick<Settings, "identity" | "rlimits">;
 };
 
 /** Becomes the user's process and executes its command. */
 export function* become(
   { process }: Pick<Spec, "process">,
-  { settings: { identity, rlimits }, lastCapability, seccomp, manner = {} }: BecomeOptions,
+  { settings: { identity, rlimits }, lastCapability, seccomp, personality, manner = {} }: BecomeOptions,
 ): Generator<Operation> {
   const cwd = clean(process.cwd);
   if (manner.keyring !== false) {
@@ -140,7 +144,10 @@ export function* become(
       onError: "ignore",
     };
   }
+  yield* openLabel(process);
+  yield* setPersonality(personality);
   yield* setRlimits(rlimits);
+  yield* setScheduling(process);
   if (process.noNewPrivileges === true) {
     yield { syscall: "prctl", args: [f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], why: "set no_new_privs" };
   }
@@ -151,6 +158,7 @@ export function* become(
   if (manner.outlives !== true) {
     yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
   }
+  yield* setLabel(process);
   yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
 }
 

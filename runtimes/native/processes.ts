@@ -1,6 +1,6 @@
 import { checkContainerId } from "../../src/core/container_id.ts";
 import { Failure } from "../../src/core/errors.ts";
-import type { Seccomp } from "../../src/core/spec.ts";
+import type { Seccomp, Spec } from "../../src/core/spec.ts";
 import type { ExecOptions, Process } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
@@ -9,6 +9,7 @@ import type { Stages } from "../../src/linux/stages.ts";
 import type { Blueprints } from "./blueprints.ts";
 import { launchExec } from "./exec_launch.ts";
 import { execPlan } from "./exec_plan.ts";
+import { checkLabels } from "./labels.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, processValues } from "./launch_values.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -25,6 +26,7 @@ export interface ProcessesParts {
   readonly cgroup: Cgroup;
   readonly namespaces: Namespaces;
   readonly seccomp: Seccomp | null | undefined;
+  readonly personality: Spec["linux"]["personality"];
   /** What a process has that does not say it. */
   readonly oomScoreAdj: number | null | undefined;
   /** The container's id. */
@@ -84,6 +86,7 @@ export class Processes {
     refuseUnsupported({ ociVersion: "1.2.0", process: spec, linux: {} });
     const settings = { identity: identityOf(spec), rlimits: rlimitsOf(spec) };
     blueprints.rights.check(spec, settings.identity, settings.rlimits);
+    checkLabels(kernel, spec);
     const plan = execPlan({ oomScoreAdj: this.#parts.oomScoreAdj, ...spec }, {
       settings,
       namespaces,
@@ -91,6 +94,7 @@ export class Processes {
       stdio: stdioKinds(kernel, terminal ? noStreams : stdio),
       lastCapability: blueprints.rights.lastCapability,
       seccomp: blueprints.filter(this.#parts.seccomp),
+      personality: this.#parts.personality,
     });
     await using undo = new AsyncDisposableStack();
     const streams = new Streams(kernel, stdio ?? {}, terminal);

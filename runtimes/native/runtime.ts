@@ -183,6 +183,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       cgroup,
       namespaces,
       seccomp: spec.linux.seccomp,
+      personality: spec.linux.personality,
       oomScoreAdj: spec.process.oomScoreAdj,
       publish,
     });

@@ -3,16 +3,9 @@ import type { Spec } from "../../src/core/spec.ts";
 
 /** What a spec can ask for and this runtime cannot do. A spec that asks is refused: nothing is left out silently. */
 const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])[] = [
-  ["process.apparmorProfile", ({ process }) => process.apparmorProfile],
-  ["process.selinuxLabel", ({ process }) => process.selinuxLabel],
-  ["process.scheduler", ({ process }) => process.scheduler],
-  ["process.ioPriority", ({ process }) => process.ioPriority],
-  ["process.execCPUAffinity", ({ process }) => process.execCPUAffinity],
   ["linux.uidMappings", ({ linux }) => linux.uidMappings],
   ["linux.gidMappings", ({ linux }) => linux.gidMappings],
-  ["linux.mountLabel", ({ linux }) => linux.mountLabel],
   ["linux.intelRdt", ({ linux }) => linux.intelRdt],
-  ["linux.personality", ({ linux }) => linux.personality],
   ["linux.timeOffsets", ({ linux }) => linux.timeOffsets],
 ];
 

@@ -166,7 +166,7 @@ describe("NativeTask.exec()", { skip: isRoot ? false : "it takes root" }, () => 
     await rejects(of(["true"], { cwd: "/no/such" }), "not_found");
     await rejects(of(["true"]), "invalid_argument", "../x");
     await rejects(of(["true"], { capabilities: { bounding: ["CAP_NONE"] } }), "invalid_argument");
-    await rejects(of(["true"], { apparmorProfile: "x" }), "unimplemented");
+    await rejects(of(["true"], { execCPUAffinity: { final: "3-1" } }), "invalid_argument");
     assert.deepEqual(task.processes(), []);
     const made = await task.exec({ id: "one", process: of(["sleep", "60"]) });
     await rejects(of(["true"]), "already_exists", "one");

@@ -169,11 +169,10 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
 
   const spec = specFor(["true"]);
   const unsupported: readonly (readonly [field: string, spec: Spec])[] = [
-    ["process.apparmorProfile", { ...spec, process: { ...spec.process, apparmorProfile: "x" } }],
     ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
     ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],
 
-    ["linux.mountLabel", { ...spec, linux: { ...spec.linux, mountLabel: "x" } }],
+    ["linux.intelRdt", { ...spec, linux: { ...spec.linux, intelRdt: { closID: "x" } } }],
   ];
   for (const [field, changed] of unsupported) {
     it(`create() names ${field} as not supported`, () =>
