@@ -1,8 +1,8 @@
 import type { ByteString } from "../linux/byte_string.ts";
 import type { Files } from "../linux/files.ts";
-import { O_NONBLOCK, O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../linux/flags.ts";
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../linux/flags.ts";
 import type { Slice } from "../linux/slice.ts";
-import { type FileStatus, isRegular } from "../linux/statx.ts";
+import type { FileStatus } from "../linux/statx.ts";
 import type { Xattrs } from "../linux/xattr.ts";
 import { portableAttributes } from "./portable_attributes.ts";
 import type { TarEntry, TarEntryType } from "./tar_header.ts";
@@ -69,13 +69,10 @@ export async function* archiveNode(
     yield* tarHeader({ ...entry, attributes });
     return;
   }
-  // It may have become a fifo, and opening one must not wait for somebody who writes.
-  const fd = files.tryOpen(parent, name, O_RDONLY | O_NONBLOCK);
-  if (fd < 0) return;
+  const fd = files.openRegular(parent, name);
+  if (fd === undefined) return;
   try {
-    const opened = files.stat(fd, "");
-    if (opened === undefined || !isRegular(opened)) return;
-    const { size, modified } = opened;
+    const { size, modified } = files.stat(fd, "") ?? status;
     yield* tarHeader({ ...entry, size, modified, attributes });
     for (let left = size; left > 0;) {
       if (slice.over) await slice.next();

@@ -1,7 +1,6 @@
 import type { SnapshotFolder } from "../core/snapshotter.ts";
 import type { ByteString } from "../linux/byte_string.ts";
 import { Files } from "../linux/files.ts";
-import { O_NONBLOCK, O_RDONLY } from "../linux/flags.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { Slice } from "../linux/slice.ts";
 import { type FileStatus, isDirectory, isRegular, isSymlink, type Timestamp } from "../linux/statx.ts";
@@ -197,11 +196,9 @@ export class TreeDiff implements Disposable {
   }
 
   async #sameContent(parent: number, name: ByteString, beforeParent: number): Promise<boolean> {
-    const [mine, theirs] = [parent, beforeParent].map((folder) =>
-      this.files.tryOpen(folder, name, O_RDONLY | O_NONBLOCK)
-    ) as [number, number];
+    const [mine, theirs] = [this.files.openRegular(parent, name), this.files.openRegular(beforeParent, name)];
     try {
-      if (mine < 0 || theirs < 0) return false;
+      if (mine === undefined || theirs === undefined) return false;
       for (;;) {
         if (this.#slice.over) await this.#slice.next();
         const piece = this.files.read(mine, compareBytes).slice();
@@ -210,7 +207,7 @@ export class TreeDiff implements Disposable {
         if (piece.length === 0) return true;
       }
     } finally {
-      for (const fd of [mine, theirs]) if (fd >= 0) this.files.close(fd);
+      for (const fd of [mine, theirs]) if (fd !== undefined) this.files.close(fd);
     }
   }
 

@@ -9,13 +9,15 @@ import {
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
   O_RDONLY,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
   SEEK_SET,
 } from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
-import { type FileStatus, readStatx, statxMask, type Timestamp } from "./statx.ts";
+import { type FileStatus, isRegular, readStatx, statxMask, type Timestamp } from "./statx.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 import type { SyscallName } from "./syscalls.ts";
 
@@ -67,6 +69,26 @@ export class Files implements Disposable {
 
   tryOpen(parent: number, name: ByteString, flags: number, mode = 0): number {
     return this.#kernel.attempt("openat", parent, argument(name), flags | O_NOFOLLOW | O_CLOEXEC, mode);
+  }
+
+  /**
+   * Opens a file for reading if it is a regular one. Of others not even the driver hears: to open a device can do
+   * something, and a fifo waits for its writer.
+   * @returns the descriptor, or undefined.
+   */
+  openRegular(parent: number, name: ByteString): number | undefined {
+    const found = this.tryOpen(parent, name, O_PATH);
+    if (found < 0) return undefined;
+    try {
+      const status = this.stat(found, "");
+      if (status === undefined || !isRegular(status)) return undefined;
+      // The very file that was looked at, whatever has its name by now.
+      const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+      const fd = this.#kernel.attempt("openat", AT_FDCWD, `/proc/self/fd/${found}`, flags, 0);
+      return this.#done(fd, "openat", () => `cannot open ${quote(name)}`);
+    } finally {
+      this.close(found);
+    }
   }
 
   /**
@@ -187,12 +209,28 @@ export class Files implements Disposable {
     this.#done(result, "fchownat", () => `cannot give ${quote(name)} to ${uid}:${gid}`);
   }
 
-  /** Sets permission bits. Not for a symbolic link: it has none, and would be followed. @param name empty for the open file itself. */
+  /**
+   * Sets permission bits; a symbolic link is refused, never followed, whenever it came there.
+   * @param name empty for the open file itself.
+   */
   chmod(parent: number, name: ByteString, mode: number): void {
-    const result = name === ""
-      ? this.#kernel.attempt("fchmod", parent, mode)
-      : this.#kernel.attempt("fchmodat", parent, argument(name), mode);
-    this.#done(result, name === "" ? "fchmod" : "fchmodat", () => `cannot set the mode of ${quote(name)}`);
+    const why = () => `cannot set the mode of ${quote(name)}`;
+    if (name === "") {
+      this.#done(this.#kernel.attempt("fchmod", parent, mode), "fchmod", why);
+      return;
+    }
+    const result = this.#kernel.attempt("fchmodat2", parent, argument(name), mode, AT_SYMLINK_NOFOLLOW);
+    if (result !== -errno.ENOSYS) {
+      this.#done(result, "fchmodat2", why);
+      return;
+    }
+    // Before Linux 6.6 there is no call of that kind: what was opened is named by its descriptor.
+    const fd = this.#done(this.tryOpen(parent, name, O_PATH), "openat", why);
+    try {
+      this.#done(this.#kernel.attempt("fchmodat", AT_FDCWD, `/proc/self/fd/${fd}`, mode), "fchmodat", why);
+    } finally {
+      this.close(fd);
+    }
   }
 
   /** @param name empty for the open file itself. */

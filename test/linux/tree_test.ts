@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { TreeCopy } from "../../src/linux/copy_tree.ts";
+import { errno } from "../../src/linux/errno.ts";
+import { Files } from "../../src/linux/files.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
 import { treeUsage } from "../../src/linux/tree_usage.ts";
@@ -75,6 +77,42 @@ describe("trees of files", () => {
     assert.equal(readFileSync(join(folder, "from/a/f"), "utf8"), "hello");
     await removeTree(kernel, target);
     await removeTree(kernel, join(folder, "nowhere/at/all"));
+  });
+
+  it("Files.chmod() follows no link, by either of its calls", async () => {
+    const where = join(folder, "modes");
+    execFileSync("sh", [
+      "-c",
+      `mkdir ${where} && cd ${where} && touch victim && chmod 600 victim && ln -s victim link && mkfifo p`,
+    ]);
+    const newest = new Kernel(await currentHost());
+    const older = new Kernel(await currentHost());
+    const attempt = older.attempt.bind(older);
+    older.attempt = (name, ...args) => name === "fchmodat2" ? -errno.ENOSYS : attempt(name, ...args);
+    for (const [one, mode] of [[newest, 0o640], [older, 0o4750]] as const) {
+      using files = new Files(one);
+      const fd = files.openFolder(where);
+      files.chmod(fd, "p", mode);
+      assert.equal(statSync(join(where, "p")).mode & 0o7777, mode);
+      assert.throws(() => files.chmod(fd, "link", 0o777));
+      files.close(fd);
+    }
+    assert.equal(statSync(join(where, "victim")).mode & 0o7777, 0o600);
+  });
+
+  it("Files.openRegular() opens nothing else", () => {
+    const where = join(folder, "kinds");
+    execFileSync("sh", [
+      "-c",
+      `mkdir ${where} && cd ${where} && echo x >f && ln -s f l && mkfifo p && mknod n c 1 3 && mkdir d`,
+    ]);
+    using files = new Files(kernel);
+    const fd = files.openFolder(where);
+    for (const name of ["l", "p", "n", "d", "missing"]) assert.equal(files.openRegular(fd, name), undefined, name);
+    const file = files.openRegular(fd, "f") ?? assert.fail("not opened");
+    assert.equal(new TextDecoder().decode(files.read(file, 10)), "x\n");
+    files.close(file);
+    files.close(fd);
   });
 
   it("removeTree() names what is mounted below", async () => {

@@ -86,6 +86,7 @@ describe("openContainerRoot()", () => {
   after(async () => {
     await tasks[Symbol.asyncDispose]();
     await runtime.recover();
+    if (Symbol.asyncDispose in runtime) await (runtime as Runtime & AsyncDisposable)[Symbol.asyncDispose]();
     await metadata.close();
     rmSync(folder, { recursive: true });
     const mount = "/sys/fs/cgroup";
