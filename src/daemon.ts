@@ -30,6 +30,7 @@ import { Images } from "./images/images.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
 import { lockFile } from "./linux/flock.ts";
 import { Kernel } from "./linux/kernel.ts";
+import type { Upgrade } from "./core/web_socket.ts";
 import { Collector } from "./metadata/collector.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
@@ -193,8 +194,8 @@ class Daemon implements DaemonHandle {
     this.#app = createApp(parts.api, { listener: "socket", trustedProxies: parts.config.trustedProxies });
   }
 
-  async fetch(request: Request): Promise<Response> {
-    return await this.#app.fetch(request);
+  async fetch(request: Request, upgrade?: Upgrade): Promise<Response> {
+    return await this.#app.fetch(request, upgrade && { connection: { peer: () => undefined, upgrade } });
   }
 
   async listen(): Promise<readonly string[]> {

@@ -1,5 +1,6 @@
 import type { Host } from "../core/host.ts";
 import type { Config } from "../config.ts";
+import type { Upgrade } from "../core/web_socket.ts";
 import type { Connection } from "./connection.ts";
 import type { Output } from "./output.ts";
 
@@ -50,8 +51,11 @@ export interface CommandContext {
 export type OpenDaemon = (host: Host, config: Config) => Promise<DaemonHandle>;
 
 export interface DaemonHandle extends AsyncDisposable {
-  /** Answers a request with the rights of the admin socket. */
-  fetch(request: Request): Promise<Response>;
+  /**
+   * Answers a request with the rights of the admin socket.
+   * @param upgrade makes a WebSocket of it, within this process.
+   */
+  fetch(request: Request, upgrade?: Upgrade): Promise<Response>;
   /** Opens the Unix socket and the TCP listener; returns what they are reached by. */
   listen(): Promise<readonly string[]>;
   /** Ends what runs: takes nothing new, waits for running invocations up to `drainMs`, then closes. */

@@ -1,12 +1,21 @@
 import type { Command } from "./command.ts";
+import { attach } from "./attach.ts";
+import { commit } from "./commit.ts";
+import { cp } from "./cp.ts";
 import { deploy } from "./deploy.ts";
+import { diff } from "./diff.ts";
 import { doctor } from "./doctor.ts";
+import { events } from "./events.ts";
+import { exec } from "./exec.ts";
 import { exportCommand } from "./export.ts";
 import { functions } from "./functions.ts";
 import { images } from "./images.ts";
 import { importCommand } from "./import.ts";
+import { inspect } from "./inspect.ts";
 import { invoke } from "./invoke.ts";
+import { kill } from "./kill.ts";
 import { logs } from "./logs.ts";
+import { pause } from "./pause.ts";
 import { plugins } from "./plugins.ts";
 import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
@@ -14,6 +23,14 @@ import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
+import { snapshots } from "./snapshots.ts";
+import { start } from "./start.ts";
+import { stats } from "./stats.ts";
+import { stop } from "./stop.ts";
+import { top } from "./top.ts";
+import { unpause } from "./unpause.ts";
+import { update } from "./update.ts";
+import { wait } from "./wait.ts";
 
 /** Every command, in the order in which a newcomer meets them. */
 export const commands: readonly Command[] = [
@@ -25,12 +42,29 @@ export const commands: readonly Command[] = [
   images,
   rmi,
   run,
+  ps,
+  logs,
+  exec,
+  attach,
+  start,
+  stop,
+  kill,
+  wait,
+  pause,
+  unpause,
+  update,
+  rm,
+  inspect,
+  top,
+  stats,
+  cp,
+  diff,
+  commit,
   deploy,
   invoke,
   functions,
-  rm,
-  ps,
-  logs,
+  events,
+  snapshots,
   plugins,
 ];
 

@@ -3,7 +3,9 @@ import { type Config, environmentOf } from "../config.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import { version } from "../version.ts";
-import type { OpenDaemon } from "./command.ts";
+import { type WebSocketConnection, webSocketPair } from "../core/web_socket.ts";
+import { succeeded } from "./answer.ts";
+import type { DaemonHandle, OpenDaemon } from "./command.ts";
 
 type Fetch = (request: Request) => Promise<Response>;
 
@@ -13,6 +15,10 @@ export interface Connection extends AsyncDisposable {
   readonly api: Client;
   /** Sends what the admin API's client does not know: requests to functions. */
   readonly fetch: Fetch;
+  /** Whether the daemon is one of this process's own, which ends with this command. */
+  readonly own: boolean;
+  /** Opens a WebSocket of the admin API. @throws what the daemon says that refuses it. */
+  open(path: string): Promise<WebSocketConnection>;
 }
 
 export interface ConnectOptions {
@@ -42,7 +48,13 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
     if (theirs !== null && theirs !== version) {
       warn(`the daemon is version ${theirs}, this command ${version}: restart the daemon to use one version`);
     }
-    return connection(overSocket, () => Promise.resolve());
+    return {
+      api: createClient(overSocket),
+      fetch: overSocket,
+      own: false,
+      open: async (target) => opened(await host.connectWebSocket({ url: `http://mayfly${target}`, path })),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
   } catch (cause) {
     if (codeOf(cause) === "permission_denied") {
       throw new Failure(
@@ -55,7 +67,14 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
   }
   try {
     const daemon = await openDaemon(host, config);
-    return connection((request) => daemon.fetch(request), () => daemon[Symbol.asyncDispose]());
+    const fetch: Fetch = (request) => daemon.fetch(request);
+    return {
+      api: createClient(fetch),
+      fetch,
+      own: true,
+      open: async (target) => opened(await openHere(daemon, new Request(`http://mayfly${target}`))),
+      [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+    };
   } catch (cause) {
     throw new Failure(
       codeOf(cause),
@@ -66,6 +85,20 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
   }
 }
 
-function connection(fetch: Fetch, close: () => PromiseLike<void>): Connection {
-  return { api: createClient(fetch), fetch, [Symbol.asyncDispose]: close };
+/** A WebSocket within this process. */
+async function openHere(daemon: DaemonHandle, request: Request): Promise<WebSocketConnection | Response> {
+  const [ours, theirs] = webSocketPair();
+  let accepted: Promise<void> | undefined;
+  const answer = await daemon.fetch(request, (accept) => {
+    accepted = accept(theirs);
+    accepted.catch(() => theirs.close({ code: 1011 }));
+    return new Response(null);
+  });
+  return accepted === undefined ? answer : ours;
+}
+
+async function opened(answer: WebSocketConnection | Response): Promise<WebSocketConnection> {
+  if (!(answer instanceof Response)) return answer;
+  await succeeded(Promise.resolve(answer));
+  throw new Failure("unavailable", `the daemon answered ${answer.status} in place of opening a WebSocket`);
 }

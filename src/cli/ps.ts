@@ -1,25 +1,55 @@
 import { result } from "./answer.ts";
-import type { Command } from "./command.ts";
+import { type Command, texts } from "./command.ts";
 import { namespaceFlag, scope } from "./flags.ts";
 import { ago, bytes, table } from "./output.ts";
 
 export const ps: Command = {
   name: "ps",
-  summary: "list the containers that run now",
+  summary: "list the containers that run now, those of functions too",
   usage: "ps [options]",
-  flags: namespaceFlag,
+  examples: ["mayfly ps -a", "mayfly ps -q --label tier=web"],
+  flags: {
+    ...namespaceFlag,
+    all: { type: "boolean", short: "a", help: "those that do not run, too" },
+    quiet: { type: "boolean", short: "q", help: "ids alone" },
+    label: {
+      type: "string",
+      short: "l",
+      multiple: true,
+      value: "NAME[=value]",
+      help: "those that have it; may be given often",
+    },
+  },
   async run({ connect, flags, output }) {
     await using connection = await connect();
-    const { items } = await result(connection.api.v1.tasks.$get({ query: scope(flags) }));
+    const { api } = connection;
+    const label = texts(flags, "label");
+    const all = flags["all"] === true ? "true" as const : "false" as const;
+    const [{ items: kept }, { items: tasks }] = await Promise.all([
+      result(
+        api.v1.containers.$get({ query: { ...scope(flags), all, ...(label.length > 0 && { label: [...label] }) } }),
+      ),
+      result(api.v1.tasks.$get({ query: scope(flags) })),
+    ]);
+    const running = new Map(tasks.map((task) => [task.id, task]));
+    // Those of functions have no labels, and no name but the function's.
+    const passing = label.length > 0 ? [] : tasks.filter(({ id }) => !kept.some((container) => container.id === id));
+    const items = [
+      ...kept.map((container) => ({ ...container, stats: running.get(container.id)?.stats })),
+      ...passing,
+    ];
+    if (flags["quiet"] === true) {
+      for (const { id } of items) output.line(id);
+      return 0;
+    }
     table(
       output,
-      ["id", "function", "image", "pid", "status", "memory", "started"],
+      ["id", "name", "image", "status", "memory", "started"],
       items.map((item) => [
         item.id,
-        item.function ?? "-",
+        "function" in item ? item.function ?? "-" : "name" in item ? item.name ?? "-" : "-",
         item.image ?? "-",
-        String(item.pid ?? "-"),
-        item.status,
+        statusOf(item),
         bytes(item.stats?.memoryBytes),
         item.startedAt === undefined ? "-" : ago(item.startedAt),
       ]),
@@ -28,3 +58,8 @@ export const ps: Command = {
     return 0;
   },
 };
+
+/** `exited (3)` */
+function statusOf(item: { readonly status: string; readonly exitCode?: number | undefined }): string {
+  return item.status === "exited" && item.exitCode !== undefined ? `exited (${item.exitCode})` : item.status;
+}
