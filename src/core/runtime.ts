@@ -15,7 +15,7 @@ export interface Runtime {
   /**
    * Makes a task that `start` will run. Everything that can be refused is refused here, by name, before anything is made.
    * @throws invalid_argument for a spec that cannot be met; already_exists for an id in use; failed_precondition for
-   * what the machine lacks; unimplemented for what this runtime cannot do.
+   * what the machine lacks; unimplemented for what this runtime cannot do; and what `start` throws, where it is known here.
    */
   create(options: CreateTask): Promise<Task>;
   /** The tasks of this process that are not deleted. */

@@ -12,6 +12,8 @@ const packages: Readonly<Record<string, string | undefined>> = {
   "btrfs-progs": "mkfs.btrfs",
   crun: "crun",
   runc: "runc",
+  podman: "podman",
+  conmon: "conmon",
   binutils: "as",
   "python3-seccomp": undefined,
   libseccomp2: undefined,
