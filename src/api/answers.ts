@@ -15,7 +15,7 @@ import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
-import type { ContainerExit, ContainerInfo } from "../tasks/containers.ts";
+import type { ContainerExit, ContainerInfo } from "../tasks/container_info.ts";
 import type { ProcessInfo } from "../tasks/processes.ts";
 import type { TaskInfo } from "../tasks/tasks.ts";
 

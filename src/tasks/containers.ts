@@ -5,7 +5,6 @@ import {
   ContainerInputSchema,
   type ContainerResources,
   type ContainerRunState,
-  type ContainerSettings,
   type ContainerStore,
   type ListedContainer,
 } from "../core/container.ts";
@@ -24,6 +23,18 @@ import { SIGKILL } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { prepareRootfs } from "./container_rootfs.ts";
 import { ContainerLog } from "./container_log.ts";
+import {
+  type ContainerExit,
+  type ContainerInfo,
+  describeContainer,
+  exitOf,
+  isKept,
+  type Kept,
+  keyOf,
+  told,
+  unknownExitCode,
+  wrongState,
+} from "./container_info.ts";
 import { type ContainerRoot, openContainerRoot } from "./container_root.ts";
 import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
 import type { IngredientSource } from "./ingredients.ts";
@@ -31,10 +42,12 @@ import { killSoon } from "./kill_soon.ts";
 import { hasLabels } from "./labels.ts";
 import { LiveContainer } from "./live_container.ts";
 import type { LogRecord } from "./log_records.ts";
-import { logFolders, removeLog } from "./log_segments.ts";
+import { removeLog } from "./log_segments.ts";
 import { listProcesses, type ProcessInfo } from "./processes.ts";
 import { readLog, type ReadLogOptions } from "./read_log.ts";
+import { recoverContainers } from "./recover_containers.ts";
 import { generateSpec, limitsOf } from "./spec.ts";
+import { goOn, stopLive } from "./stop_live.ts";
 import type { Tasks } from "./tasks.ts";
 
 export interface ContainersParts {
@@ -51,16 +64,6 @@ export interface ContainersParts {
   readonly onError: (error: unknown, what: string) => void;
 }
 
-export type ContainerStatus = "created" | "running" | "paused" | "exited";
-
-/** What is shown of a container. */
-export interface ContainerInfo extends Omit<Container, "spec" | "settings" | "state">, Partial<ContainerRunState> {
-  readonly status: ContainerStatus;
-  /** Of its init, on this machine. */
-  readonly pid: number | undefined;
-  readonly settings: ContainerSettings;
-}
-
 export interface ContainerFilter {
   /** Those that do not run, too. Default only those that run. */
   readonly all?: boolean;
@@ -68,22 +71,6 @@ export interface ContainerFilter {
   readonly labels?: readonly string[];
 }
 
-/** How a container ended. */
-export interface ContainerExit {
-  readonly exitCode: number;
-  readonly oomKilled: boolean;
-  readonly finishedAt: Date | undefined;
-  readonly error: string | undefined;
-}
-
-/** A container that lives on has settings; one that is only run is none of these. */
-type Kept<C extends ListedContainer = Container> = C & {
-  readonly settings: ContainerSettings;
-  readonly snapshotKey: string;
-};
-
-/** Where a container ended that nobody saw end. As containerd has it. */
-const unknownExitCode = 255;
 const defaultStopSignal = "SIGTERM";
 
 /**
@@ -100,6 +87,8 @@ export class Containers implements AsyncDisposable {
   readonly #busy = new Set<Promise<void>>();
   /** Who waits for the next end of a container that does not run. */
   readonly #nextExits = new Map<string, PromiseWithResolvers<ContainerRunState>>();
+  /** Lets go of the files of containers that do not run. */
+  readonly #releases = new Set<() => void>();
   #closed = false;
 
   constructor(parts: ContainersParts) {
@@ -381,6 +370,7 @@ export class Containers implements AsyncDisposable {
     if (this.#live.has(key)) return await open();
     const opened = Promise.withResolvers<ContainerRoot>();
     const released = Promise.withResolvers<void>();
+    this.#releases.add(released.resolve);
     this.#own(this.#locks.hold(key, async () => {
       try {
         using root = await open();
@@ -388,6 +378,8 @@ export class Containers implements AsyncDisposable {
         await released.promise;
       } catch (error) {
         opened.reject(error);
+      } finally {
+        this.#releases.delete(released.resolve);
       }
     }));
     return await opened.promise;
@@ -469,44 +461,9 @@ export class Containers implements AsyncDisposable {
     throw wrongState(action, container, container.state === undefined ? "created" : "exited");
   }
 
-  /**
-   * Takes up what an earlier process left: what ran then has ended, and what was half made or half removed goes. Call it
-   * after `Tasks.recover`, before anything is started.
-   * @param options.keepAll nothing is removed: database and folder may not belong together.
-   * @returns `<namespace>/<id>` of those that had been running.
-   */
-  async recover(options: { readonly keepAll?: boolean } = {}): Promise<readonly string[]> {
-    const { store, snapshotters, events } = this.#parts;
-    const kept = (await store.list()).filter(isKept);
-    const here = new Map<string, ReadonlySet<string>>();
-    for (const [id, snapshotter] of snapshotters) {
-      here.set(id, new Set((await snapshotter.walk()).map(({ key }) => key)));
-    }
-    const ended: string[] = [];
-    const folders = new Set<string>();
-    for (const container of kept) {
-      const { namespace, id, state, snapshotter, snapshotKey } = container;
-      // Its creation was broken off, or its removal. One that has run is somebody's, whatever happened to its files.
-      const half = state === undefined && here.get(snapshotter)?.has(snapshotKey) === false;
-      if (half && options.keepAll !== true) {
-        await store.delete(namespace, id);
-        continue;
-      }
-      folders.add(keyOf(namespace, id));
-      if (state === undefined || state.finishedAt !== undefined) continue;
-      const finishedAt = new Date();
-      const error = "the daemon ended while it ran: how it ended is not known";
-      await store.update(namespace, id, { state: { ...state, finishedAt, exitCode: unknownExitCode, error } });
-      events.publish("/tasks/exit", namespace, {
-        ...told(container),
-        exitStatus: unknownExitCode,
-        exitedAt: finishedAt,
-      });
-      ended.push(keyOf(namespace, id));
-    }
-    if (options.keepAll === true) return ended;
-    for (const key of logFolders(this.#parts.folder)) if (!folders.has(key)) removeLog(join(this.#parts.folder, key));
-    return ended;
+  /** As `recoverContainers`. Call it after `Tasks.recover`, before anything is started. */
+  recover(options: { readonly keepAll?: boolean } = {}): Promise<readonly string[]> {
+    return recoverContainers(this.#parts, options);
   }
 
   /** Stops what runs, each as `stop` does, and takes nothing new. @param signal kills what has not ended by then. */
@@ -532,7 +489,12 @@ export class Containers implements AsyncDisposable {
   /** Kills what runs, and waits until its end is recorded. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.drain(AbortSignal.abort());
+    // Who still copies is cut off.
+    for (const release of this.#releases) release();
     while (this.#busy.size > 0) await Promise.all(this.#busy);
+    for (const { reject } of this.#nextExits.values()) {
+      reject(new Failure("unavailable", "nobody knows how the container will end: the daemon is shutting down"));
+    }
   }
 
   async #need(namespace: string, reference: string): Promise<Kept> {
@@ -553,15 +515,7 @@ export class Containers implements AsyncDisposable {
   }
 
   #describe(kept: Kept<ListedContainer>): ContainerInfo {
-    // Whole containers come here too; their configuration is shown only to who asks for it.
-    const { state, spec: _spec, ...container }: Kept<ListedContainer> & { readonly spec?: unknown } = kept;
-    const task = this.#live.get(keyOf(container.namespace, container.id))?.task;
-    const status = task === undefined
-      ? state === undefined ? "created" : "exited"
-      : task.status === "paused"
-      ? "paused"
-      : "running";
-    return { ...container, ...state, status, pid: task?.pid };
+    return describeContainer(kept, this.#live.get(keyOf(kept.namespace, kept.id))?.task);
   }
 
   #logFolder({ namespace, id }: Container): string {
@@ -586,55 +540,13 @@ export class Containers implements AsyncDisposable {
   }
 }
 
-function keyOf(namespace: string, id: string): string {
-  return `${namespace}/${id}`;
-}
-
-function isKept<C extends ListedContainer>(container: C): container is Kept<C> {
-  return container.settings !== undefined && container.snapshotKey !== undefined;
-}
-
 /** Asked again, since a task may have been resumed or killed meanwhile. */
 function isPaused({ status }: Pick<Task, "status">): boolean {
   return status === "paused";
 }
 
-function told({ id, name, image, labels }: ListedContainer) {
-  return { containerId: id, name, image, labels };
-}
-
-function exitOf(
-  { exitCode = unknownExitCode, oomKilled = false, finishedAt, error }: ContainerRunState,
-): ContainerExit {
-  return { exitCode, oomKilled, finishedAt, error };
-}
-
 function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {
   return { ...spec, linux: { ...spec.linux, resources: { ...spec.linux.resources, ...limits } } };
-}
-
-/** Lets a paused task see a signal that it was sent. */
-async function goOn(task: Task): Promise<void> {
-  if (task.status !== "paused") return;
-  try {
-    await demand(task, "pause").resume();
-  } catch (error) {
-    // Its runtime has thawed it for the signal already, or the signal has ended it.
-    if (codeOf(error) !== "failed_precondition") throw error;
-  }
-}
-
-/** Signals, waits, kills; resolves when the end is recorded. @param graceMs Infinity waits without killing. */
-async function stopLive(live: LiveContainer, signal: number, graceMs: number): Promise<void> {
-  const { task } = live;
-  await task.kill(signal);
-  await goOn(task);
-  const timer = graceMs === Infinity ? undefined : setTimeout(() => killSoon(task), graceMs);
-  try {
-    await live.ended;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 async function ignoreMissing(removal: Promise<void>): Promise<void> {
@@ -643,15 +555,4 @@ async function ignoreMissing(removal: Promise<void>): Promise<void> {
   } catch (error) {
     if (codeOf(error) !== "not_found") throw error;
   }
-}
-
-function wrongState(action: string, { id, name }: Container, state: string): Failure {
-  const status = state.split(/[:,]/)[0];
-  return new Failure(
-    "failed_precondition",
-    `cannot ${action} container ${JSON.stringify(name ?? id)}: it is ${state}`,
-    {
-      details: { id, status },
-    },
-  );
 }

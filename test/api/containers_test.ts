@@ -221,6 +221,19 @@ describe("containers that live on", () => {
     await remove(made.id);
   });
 
+  it("do not hold the daemon up when it closes", async () => {
+    const other = await World.open();
+    const { id } = await other.admin<Info>("POST", "/v1/containers", { image: "box:1", command: ["sleep", "60"] });
+    const open = [await other.ask("GET", `/v1/containers/${id}/archive?path=/bin`)];
+    const started = other.ask("POST", `/v1/containers/${id}/start`);
+    const waiting = other.ask("POST", `/v1/containers/${id}/wait?condition=next-exit`);
+    open.push(await other.ask("GET", "/v1/events"), await other.ask("GET", `/v1/containers/${id}/logs?follow=true`));
+    await other[Symbol.asyncDispose]();
+    await started;
+    assert.equal(open.every(({ status }) => status === 200), true);
+    assert.ok([200, 503].includes((await waiting).status));
+  });
+
   it("leave nothing behind, whatever is asked of them at once", async () => {
     const events = await world.ask("GET", "/v1/events?topic=/tasks/");
     const before = await settled();
