@@ -197,6 +197,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       processes,
       ooms: this.#ooms,
       initIsLast: namespaces.made.has("pid"),
+      ownNetwork: namespaces.made.has("network") || namespaces.joined.has("network"),
       launch,
       hooks,
       log: this.#parts.log ?? silent,

@@ -18,6 +18,7 @@ import type {
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
+import { networkUsage } from "../../src/linux/network_usage.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import type { Hooks } from "./hooks.ts";
@@ -38,6 +39,8 @@ export interface TaskParts {
   readonly ooms: OomWatch;
   /** Whether the end of init ends all of the container: it has a pid namespace of its own. */
   readonly initIsLast: boolean;
+  /** Whether its network is not the host's. */
+  readonly ownNetwork: boolean;
   readonly launch: Launch;
   readonly hooks: Hooks;
   /** Takes what fails and changes nothing. */
@@ -230,8 +233,9 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
 
   async stats(): Promise<TaskStats> {
     this.#needProcess("read the resources of");
-    const { oomKills: _, ...stats } = this.#parts.cgroup.stats();
-    return stats;
+    const { cgroup, kernel, ownNetwork } = this.#parts;
+    const { oomKills: _, ...stats } = cgroup.stats();
+    return ownNetwork && this.#pid !== undefined ? { ...stats, ...networkUsage(kernel, this.#pid) } : stats;
   }
 
   async pids(): Promise<readonly number[]> {

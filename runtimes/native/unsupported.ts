@@ -7,6 +7,9 @@ const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])
   ["linux.gidMappings", ({ linux }) => linux.gidMappings],
   ["linux.intelRdt", ({ linux }) => linux.intelRdt],
   ["linux.timeOffsets", ({ linux }) => linux.timeOffsets],
+  // Of later versions of the specification.
+  ["linux.netDevices", ({ linux }) => Reflect.get(linux, "netDevices")],
+  ["linux.memoryPolicy", ({ linux }) => Reflect.get(linux, "memoryPolicy")],
 ];
 
 /** @throws unimplemented, naming the field. */

@@ -13,6 +13,7 @@ import { can, demand, type Task } from "../../src/core/task.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
+import { networkUsage } from "../../src/linux/network_usage.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 import { busyboxRootfs, cgroupsOf, hasCgroups, idleCgroupsOf, nativeRuntime, specFor } from "./native_runtime.ts";
 
@@ -344,6 +345,24 @@ for (const [name, layout] of layouts) {
         stop();
         await other[Symbol.asyncDispose]();
         assert.equal(relays(), before);
+      });
+    });
+
+    it("tells what goes through a network of its own, and not of the loopback's", async () => {
+      const script = "(echo hi | nc -l -p 80 -w 2 &); sleep 0.2; nc 127.0.0.1 80 </dev/null; echo done; sleep 60";
+      await withTask(script, async (task) => {
+        const read = reader(task);
+        for (let text = ""; !text.includes("done");) text += await read();
+        const { networkReceivedBytes, networkSentBytes } = await demand(task, "stats").stats();
+        assert.deepEqual([networkReceivedBytes, networkSentBytes], [0, 0]);
+        const { networkReceivedBytes: own } = networkUsage(new Kernel(await currentHost()), process.pid);
+        assert.equal(typeof own, "number");
+        // Where it has the host's, that is not the container's.
+        const namespaces = specFor(["true"]).linux.namespaces?.filter(({ type }) => type !== "network") ?? [];
+        await withTask("sleep 60", async (other) => {
+          const stats = await demand(other, "stats").stats();
+          assert.equal(stats.networkReceivedBytes, undefined);
+        }, { namespaces });
       });
     });
 

@@ -170,8 +170,6 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
   const spec = specFor(["true"]);
   const unsupported: readonly (readonly [field: string, spec: Spec])[] = [
     ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
-    ["hooks.prestart", { ...spec, hooks: { prestart: [{ path: "/bin/true" }] } }],
-
     ["linux.intelRdt", { ...spec, linux: { ...spec.linux, intelRdt: { closID: "x" } } }],
   ];
   for (const [field, changed] of unsupported) {

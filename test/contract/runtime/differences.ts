@@ -7,7 +7,6 @@ interface Difference {
 }
 
 const references = ["crun", "runc"];
-const native = ["native", "native, process made at start", "native on cgroup v2 alone", "mayfly oci"];
 
 /** All that is known. Each of these tests has to fail on those runtimes, so that the table stays true. */
 const differences: readonly Difference[] = [
@@ -73,15 +72,6 @@ const differences: readonly Difference[] = [
     kinds: references,
     tests: ["hooks: keep a container from being, where one fails: startContainer"],
     reason: "runs it behind the answer of `start`: its failure is the container's exit status",
-  },
-  {
-    kinds: native,
-    tests: [
-      "hooks: are run in their order, with the state",
-      "hooks: are told of a state that is true",
-      "hooks: are killed after their time",
-    ],
-    reason: "refuses hooks",
   },
 ];
 
