@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -76,7 +77,7 @@ describe("openContainerRoot()", () => {
     const { path } = await snapshotter.folder("base");
     for (const name of ["bin", "proc", "dev", "sys", "tmp", "etc"]) mkdirSync(join(path, name));
     copyFileSync("/bin/busybox", join(path, "bin/busybox"));
-    for (const name of ["sh", "cat", "ln"]) symlinkSync("busybox", join(path, "bin", name));
+    for (const name of ["sh", "cat", "ln", "mkdir", "rm"]) symlinkSync("busybox", join(path, "bin", name));
     writeFileSync(join(path, "etc/from-base"), "base");
     await snapshotter.commit("low", "base");
     await snapshotter.prepare("second", "low");
@@ -177,6 +178,47 @@ describe("openContainerRoot()", () => {
     await assert.rejects(get(root, "/magic/etc/"), (error) => codeOf(error) === "invalid_argument");
     await assert.rejects(put(root, "/out", "secret", "stolen"), (error) => codeOf(error) === "not_found");
     assert.equal(readFileSync(hostOwn, "utf8"), "secret");
+  });
+
+  it("is led out by no container that changes folders into links under its hands", async () => {
+    const outside = join(folder, "outside");
+    mkdirSync(join(outside, "sub"), { recursive: true });
+    for (const name of ["file", "fifo", "sub/file"]) writeFileSync(join(outside, name), "outside", { mode: 0o600 });
+    const script = `echo ready; while :; do
+      mkdir -p /tmp/d/sub; rm -rf /tmp/d; ln -s ${outside} /tmp/d; rm -f /tmp/d
+      mkdir /tmp/d; ln -s ${outside}/sub /tmp/d/sub; ln -sf ${outside}/fifo /tmp/d/fifo; rm -rf /tmp/d
+    done`;
+    await using container = await run(script, false);
+    const output = container.task.stdout!.getReader();
+    assert.equal(await line(output), "ready\n");
+    output.releaseLock();
+    using root = await openContainerRoot(kernel, { task: container.task, snapshotter, key: "unused" });
+    const archive = tarOf(
+      { path: "d", type: "5", mode: 0o777 },
+      { path: "d/file", content: "inside", mode: 0o777 },
+      { path: "d/fifo", type: "6", mode: 0o777 },
+      { path: "d/sub/file", content: "inside", mode: 0o777 },
+    );
+    let landed = 0;
+    for (let round = 0; round < 300; round++) {
+      // Whether the one or the other comes first, a copy may fail.
+      await copyIn(
+        kernel,
+        root.fd,
+        "/tmp",
+        (async function* () {
+          yield archive;
+        })(),
+      ).then(() => landed++, () => {});
+      const seen = await get(root, "/tmp/d/.").catch(() => ({}));
+      assert.ok(!Object.values(seen).includes("outside"), JSON.stringify(seen));
+    }
+    assert.ok(landed > 0);
+    for (const name of ["file", "fifo", "sub/file"]) {
+      assert.equal(readFileSync(join(outside, name), "utf8"), "outside");
+      assert.equal(statSync(join(outside, name)).mode & 0o7777, 0o600);
+    }
+    assert.deepEqual(readdirSync(outside).sort(), ["fifo", "file", "sub"]);
   });
 
   it("opens the snapshot of a stopped one, through its layers, and writes into it", async () => {
