@@ -48,8 +48,8 @@ describe("a daemon that is killed", () => {
       const { items } = await (await first.admin("GET", "/v1/tasks")).json() as { items: { status: string }[] };
       return items.filter(({ status }) => status === "running").length === 16;
     });
-    const pids = processes(slow.join(" "));
-    assert.equal(pids.length, 16);
+    // Its command line comes a moment behind its execve.
+    await until(() => processes(slow.join(" ")).length === 16);
     await first.end("SIGKILL");
     assert.deepEqual(new Set(await Promise.all(running)), new Set(["cut"]));
 
@@ -94,7 +94,7 @@ describe("a daemon that is killed", () => {
       await until(async () => await logs(first, id) === "run\n");
       const events = (await first.admin("GET", "/v1/events")).body!.getReader();
       eventId = /^id: (\S+)$/m.exec(new TextDecoder().decode((await events.read()).value))?.[1] ?? "";
-      assert.equal(processes(slow.join(" ")).length, 1);
+      await until(() => processes(slow.join(" ")).length === 1);
       await first.end("SIGKILL");
       await events.cancel().catch(() => {});
     }
