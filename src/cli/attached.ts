@@ -76,7 +76,11 @@ export async function attached(
     if (!left && last === undefined) throw error;
   }
   if (last !== undefined) return outcome(last, output);
-  if (left) return detached;
+  if (left) {
+    // Behind the prompt that the process had drawn.
+    output.note("");
+    return detached;
+  }
   const { code, reason } = await connection.closed;
   throw new Failure("unavailable", `the process's outcome is not known: the connection was closed (${code} ${reason})`);
 }

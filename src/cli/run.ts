@@ -176,7 +176,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       if (remove) await forget();
       return status;
     }
-    output.note(`\r\n${id.slice(0, 12)} goes on: mayfly attach ${text(flags, "name") ?? id.slice(0, 12)}`);
+    output.note(`${id.slice(0, 12)} goes on: mayfly attach ${text(flags, "name") ?? id.slice(0, 12)}`);
     return 0;
   } catch (error) {
     // Its own failure is what is told.

@@ -14,6 +14,11 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** The words that start the command line on this host. */
+export async function commandLine(): Promise<readonly string[]> {
+  return await sameHost(main);
+}
+
 /** Runs a command of the command line to its end. */
 export async function mayfly(
   args: readonly string[],

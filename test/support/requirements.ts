@@ -21,6 +21,8 @@ const packages: Readonly<Record<string, string | undefined>> = {
   "xz-utils": "xz",
   "qemu-system-x86": "qemu-system-x86_64",
   curl: "curl",
+  tmux: "tmux",
+  procps: "pgrep",
   "golang-github-opencontainers-specs-dev": undefined,
 };
 
