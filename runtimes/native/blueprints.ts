@@ -138,7 +138,7 @@ export class Blueprints implements Disposable {
   #make(spec: Spec, rootfs: Rootfs, stdio: StdioKinds, hierarchies: readonly Hierarchy[]): Blueprint {
     const { kernel, rights, folder, manner = {} } = this.#parts;
     const settings = settingsOf(spec);
-    rights.check(spec.process, settings.identity, settings.rlimits);
+    rights.check(spec.process, settings.identity, settings.rlimits, settings.namespaces);
     checkLabels(kernel, spec.process, spec.linux);
     const kinds = this.#kinds(settings.mounts);
     return new Blueprint(kernel, spec, {
@@ -169,6 +169,9 @@ export class Blueprints implements Disposable {
       process.ioPriority,
       linux.personality,
       linux.seccomp,
+      linux.uidMappings,
+      linux.gidMappings,
+      linux.timeOffsets,
       linux.sysctl,
       linux.maskedPaths,
       linux.readonlyPaths,

@@ -20,6 +20,7 @@ import { Hooks } from "./hooks.ts";
 import { checkLabels } from "./labels.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
+import { userMapsOf } from "./user_namespace.ts";
 import { namespacesOf } from "./namespaces.ts";
 import type { Manner } from "./plan.ts";
 import { prepareContainer } from "./prepare.ts";
@@ -89,7 +90,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
       // The end of a container's life, however short that was.
       await hooks.try("poststop", stage.process);
     });
-    const master = await prepareContainer(stage, { id, spec, plan, values, hooks });
+    const master = await prepareContainer(kernel, stage, { id, spec, plan, values, hooks });
     if (master !== undefined) this.#send(master, options);
     const start = [...waitAtGate(), ...plan.start];
     recordLaunch(container.folder, { pid: stage.process.pid, steps: start, starts: stage.starts(start, values) });
@@ -138,14 +139,16 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     const terminal = checkTerminal(process, options);
     refuseUnsupported({ ociVersion: spec.ociVersion, process, linux: {} });
     const settings = { identity: identityOf(process), rlimits: rlimitsOf(process) };
-    this.#rights.check(process, settings.identity, settings.rlimits);
+    const namespaces = namespacesOf(spec);
+    this.#rights.check(process, settings.identity, settings.rlimits, namespaces);
     checkLabels(kernel, process);
     using blueprints = this.#blueprints(options, folder);
     const cgroup = cgroups.open(cgroupPath);
     const stdio = this.#stdio(terminal);
     const plan = execPlan({ oomScoreAdj: spec.process.oomScoreAdj, ...process }, {
       settings,
-      namespaces: namespacesOf(spec),
+      namespaces,
+      maps: userMapsOf(spec, namespaces, settings.identity),
       cgroups: cgroupViews([...cgroup.folders.keys()]),
       stdio: stdio.kinds,
       lastCapability: this.#rights.lastCapability,

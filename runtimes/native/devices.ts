@@ -2,7 +2,7 @@ import { Failure } from "../../src/core/errors.ts";
 import type { Spec, SpecDevice } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
-import { clean, folders, quote } from "./steps.ts";
+import { attach, clean, close, file, find, folders, quote } from "./steps.ts";
 
 const character = (path: string, major: number, minor: number): SpecDevice => ({ type: "c", path, major, minor });
 
@@ -47,6 +47,40 @@ export function* makeDevices(spec: Spec, made: Set<string>): Generator<Operation
     if (own && defaultDevices.some(({ path }) => path === clean(device.path))) yield remove(clean(device.path));
     yield* makeNode(device, made, fresh);
   }
+}
+
+/** Takes hold of the host's devices: in a user namespace none can be made. */
+export function* holdDevices(spec: Spec): Generator<Operation> {
+  for (const path of devicePaths(spec)) {
+    yield {
+      syscall: "open_tree",
+      args: [f.AT_FDCWD, path, f.OPEN_TREE_CLONE | f.OPEN_TREE_CLOEXEC],
+      store: `device:${path}`,
+      why: `bind device ${quote(path)}`,
+    };
+  }
+}
+
+/** Puts the devices that are held, and the links, into `/dev`. */
+export function* attachDevices(spec: Spec, made: Set<string>): Generator<Operation> {
+  for (const path of devicePaths(spec)) {
+    const why = `bind device ${quote(path)}`;
+    yield* file(path, made);
+    yield find(path, `place:${path}`, { why });
+    yield attach(`device:${path}`, `place:${path}`, why);
+    yield close(`device:${path}`, why);
+    yield close(`place:${path}`, why);
+  }
+  if (!ownsDev(spec)) return;
+  for (const [path, target] of links) {
+    yield remove(path);
+    yield { syscall: "symlinkat", args: [target, f.AT_FDCWD, path], why: `link ${quote(path)} to ${quote(target)}` };
+  }
+}
+
+function devicePaths(spec: Spec): ReadonlySet<string> {
+  const own = ownsDev(spec) ? defaultDevices : [];
+  return new Set([...own, ...spec.linux.devices ?? []].map(({ path }) => clean(path)));
 }
 
 const types = { c: f.S_IFCHR, u: f.S_IFCHR, b: f.S_IFBLK, p: f.S_IFIFO } as const;

@@ -7,6 +7,7 @@ import { become, type BecomeOptions, enterCgroups, setOomScore } from "./plan.ts
 import { setAffinity } from "./scheduling.ts";
 import { hide } from "./staged_plan.ts";
 import { giveStdio, type StdioKinds } from "./stdio.ts";
+import { becomeNamespaceRoot, hostId, type UserMaps } from "./user_namespace.ts";
 import { openTerminal } from "./terminal.ts";
 
 /** Where the process finds the pidfd of the container's init: behind all that it may keep. */
@@ -15,6 +16,7 @@ export const initDescriptor = mostDescriptors - 1;
 export interface ExecPlanOptions extends BecomeOptions {
   /** The container's. */
   readonly namespaces: Namespaces;
+  readonly maps: UserMaps | undefined;
   readonly cgroups: readonly CgroupView[];
   readonly stdio: StdioKinds;
 }
@@ -31,11 +33,11 @@ export interface ExecPlan {
  * right container however old its process id is.
  */
 export function execPlan(process: SpecProcess, options: ExecPlanOptions): ExecPlan {
-  const { settings: { identity } } = options;
+  const { settings: { identity }, maps } = options;
   return {
     enter: [
       ...hide(),
-      ...giveStdio(options.stdio, identity.uid),
+      ...giveStdio(options.stdio, maps === undefined ? identity.uid : hostId(maps.uids, identity.uid) ?? 0),
       ...setAffinity(process.execCPUAffinity?.initial, "process.execCPUAffinity.initial"),
       ...enterCgroups(options.cgroups),
       ...setAffinity(process.execCPUAffinity?.final, "process.execCPUAffinity.final"),
@@ -59,5 +61,6 @@ export function* enterContainer({ made, joined }: Namespaces): Generator<Operati
     why: `join the container's namespaces: ${types.join(", ")}`,
   };
   yield { syscall: "close", args: [initDescriptor], why: "let go of the container's init" };
+  if (types.includes("user")) yield* becomeNamespaceRoot();
   if (types.includes("pid") || types.includes("time")) yield* goOnInChild("enter the container's pid namespace");
 }

@@ -18,7 +18,7 @@ export const cloneFlags = {
 export type NamespaceType = keyof typeof cloneFlags;
 
 /** Namespaces that exist already and can be joined. */
-const joinable: ReadonlySet<string> = new Set(["network", "ipc", "uts", "cgroup", "pid"]);
+const joinable: ReadonlySet<string> = new Set(["network", "ipc", "uts", "cgroup", "pid", "user", "time"]);
 
 /**
  * Namespaces that only a process with nothing of the daemon in it may join: one that shares the daemon's memory must not be
@@ -43,15 +43,6 @@ export function namespacesOf(spec: Spec): Namespaces {
   const made = new Set<NamespaceType>();
   const joined = new Map<NamespaceType, string>();
   for (const { type, path } of spec.linux.namespaces ?? []) {
-    if (type === "user" || type === "time") {
-      throw new Failure(
-        "unimplemented",
-        `cannot make a ${type} namespace: the native runtime does not support it yet`,
-        {
-          details: { field: "linux.namespaces", type },
-        },
-      );
-    }
     if (made.has(type) || joined.has(type)) {
       throw new Failure("invalid_argument", `cannot use linux.namespaces: ${quote(type)} is there twice`);
     }
@@ -66,7 +57,16 @@ export function namespacesOf(spec: Spec): Namespaces {
   if (!made.has("mount")) {
     throw new Failure("invalid_argument", "cannot run without a new mount namespace: linux.namespaces has none");
   }
+  const { timeOffsets } = spec.linux;
+  if (timeOffsets && Object.keys(timeOffsets).length > 0 && !made.has("time")) {
+    throw new Failure("invalid_argument", "cannot use linux.timeOffsets: they need a new time namespace");
+  }
   return { made, joined };
+}
+
+/** Whether the container has users of its own, or another's. */
+export function hasOwnUsers({ made, joined }: Namespaces): boolean {
+  return made.has("user") || joined.has("user");
 }
 
 /**
@@ -104,16 +104,30 @@ export function needStages({ made, joined }: Namespaces): boolean {
 }
 
 /**
- * Makes and joins all namespaces but the user namespace, in a process that has begun in the daemon's. The cgroup
- * namespace is made with the others: the process is in its cgroup by now.
+ * Makes or joins the user namespace. What comes before it is done as the daemon's user, what comes behind it has rights in
+ * the container alone.
+ */
+export function* takeUserNamespace({ made, joined }: Namespaces): Generator<Operation> {
+  const path = joined.get("user");
+  if (path !== undefined) yield* join("user", path);
+  else if (made.has("user")) yield { syscall: "unshare", args: [f.CLONE_NEWUSER], why: "make user namespace" };
+}
+
+/**
+ * Makes and joins all other namespaces, in a process that has begun in the daemon's. The cgroup namespace is made with the
+ * others: the process is in its cgroup by now.
  */
 export function* takeNamespaces(namespaces: Namespaces): Generator<Operation> {
-  const { made, joined } = namespaces;
+  const { made } = namespaces;
   yield* joinNamespaces(namespaces);
   let flags = 0;
   for (const type of made) if (type !== "user") flags |= cloneFlags[type];
   yield { syscall: "unshare", args: [flags], why: `make namespaces: ${[...made].join(", ")}` };
   if (made.has("network")) yield* raiseLoopback();
+}
+
+/** Goes on as a process that is in all of its namespaces. */
+export function* inhabitNamespaces({ made, joined }: Namespaces): Generator<Operation> {
   const inChild = (["pid", "time"] as const).filter((type) => made.has(type) || joined.has(type));
   if (inChild.length > 0) yield* goOnInChild(`enter the ${inChild.join(" and ")} namespace`);
 }
@@ -126,19 +140,21 @@ export function* goOnInChild(why: string): Generator<Operation> {
   yield { syscall: "getpid", args: [], why: "go on", label };
 }
 
-/** Joins the namespaces that exist. */
+/** Joins the namespaces that exist, but for the user namespace. */
 export function* joinNamespaces({ joined }: Namespaces): Generator<Operation> {
-  for (const [type, path] of joined) {
-    const store = `ns:${type}`;
-    yield {
-      syscall: "openat",
-      args: [f.AT_FDCWD, path, f.O_RDONLY | f.O_CLOEXEC, 0],
-      store,
-      why: `open ${type} namespace ${quote(path)}`,
-    };
-    yield { syscall: "setns", args: [{ ref: store }, cloneFlags[type]], why: `join ${type} namespace ${quote(path)}` };
-    yield { syscall: "close", args: [{ ref: store }], why: `close ${type} namespace`, onError: "ignore" };
-  }
+  for (const [type, path] of joined) if (type !== "user") yield* join(type, path);
+}
+
+function* join(type: NamespaceType, path: string): Generator<Operation> {
+  const store = `ns:${type}`;
+  yield {
+    syscall: "openat",
+    args: [f.AT_FDCWD, path, f.O_RDONLY | f.O_CLOEXEC, 0],
+    store,
+    why: `open ${type} namespace ${quote(path)}`,
+  };
+  yield { syscall: "setns", args: [{ ref: store }, cloneFlags[type]], why: `join ${type} namespace ${quote(path)}` };
+  yield { syscall: "close", args: [{ ref: store }], why: `close ${type} namespace`, onError: "ignore" };
 }
 
 /** Makes the cgroup namespace, once the child is in its cgroup. */

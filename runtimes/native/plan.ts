@@ -5,17 +5,17 @@ import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
 import { executeStub, takeDescriptors } from "../../src/linux/stages.ts";
 import { streamNames } from "../../src/linux/stdio_pipes.ts";
-import { makeDevices } from "./devices.ts";
+import { attachDevices, makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
 import { assumeIdentity } from "./identity.ts";
 import { maskPaths, protectPaths } from "./masked_paths.ts";
 import { attachMounts, type CgroupView, holdSources, type SourceKinds } from "./mounts.ts";
-import { joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.ts";
+import { hasOwnUsers, joinNamespaces, makeCgroupNamespace, takeNetwork } from "./namespaces.ts";
 import { openLabel, setLabel } from "./labels.ts";
 import { setPersonality, setScheduling } from "./scheduling.ts";
 import { setRlimits } from "./rlimits.ts";
-import { moveRoot, pivotRoot, sealRootfs } from "./rootfs.ts";
+import { leaveRoot, moveRoot, pivotRoot, sealRootfs, turnRoot } from "./rootfs.ts";
 import type { Settings } from "./settings.ts";
 import { arrangeStdio, giveStdio, type StdioKinds } from "./stdio.ts";
 import { clean, openRoot } from "./steps.ts";
@@ -48,6 +48,8 @@ export interface Manner {
   readonly pivot?: boolean;
   /** Whether the process gets a session keyring of its own. Default true. */
   readonly keyring?: boolean;
+  /** Whether the root filesystem has the image's ids, to be mapped to the container's. Default false: it has the host's. */
+  readonly mapsRoot?: boolean;
 }
 
 /**
@@ -113,12 +115,19 @@ export function* mountRoot({ settings, rootfs, folder, cgroups }: PlanOptions): 
 export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanOptions): Generator<Operation> {
   const { process, linux } = spec;
   const made = new Set<string>(["/"]);
+  const ownUsers = hasOwnUsers(settings.namespaces);
   // Through the host's /proc: what is at its place in the container is the image's and the user's affair.
   yield* setSysctls(spec);
-  yield* setOomScore(process.oomScoreAdj);
-  yield* manner?.pivot === false ? moveRoot() : pivotRoot();
+  if (!ownUsers) yield* setOomScore(process.oomScoreAdj);
+  // The kernel lets a user namespace mount a /proc only while another one is to be seen.
+  yield* manner?.pivot === false ? moveRoot() : ownUsers ? turnRoot() : pivotRoot();
   yield* openRoot();
-  yield* attachMounts(settings.mounts, { cgroups, kinds, made }, () => makeDevices(spec, made));
+  yield* attachMounts(
+    settings.mounts,
+    { cgroups, kinds, made },
+    () => ownUsers ? attachDevices(spec, made) : makeDevices(spec, made),
+  );
+  if (ownUsers && manner?.pivot !== false) yield* leaveRoot();
   yield* setHostName(spec);
   yield* maskPaths(linux.maskedPaths ?? []);
   yield* protectPaths(linux.readonlyPaths ?? []);

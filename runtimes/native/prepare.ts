@@ -1,11 +1,13 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { KnownResults } from "../../src/linux/known_results.ts";
+import type { Kernel } from "../../src/linux/kernel.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import type { Stage, Values } from "../../src/linux/stage.ts";
 import { createFailure } from "./failure.ts";
 import type { Hooks } from "./hooks.ts";
 import type { StagedPlan } from "./staged_plan.ts";
+import { writeMaps, writeTimeOffsets } from "./user_namespace.ts";
 
 export interface PrepareOptions {
   readonly id: string;
@@ -21,7 +23,11 @@ export interface PrepareOptions {
  * @returns the terminal's master, where it has one: the caller's.
  * @throws the failing step, or hook. The caller ends the process then.
  */
-export async function prepareContainer(stage: Stage, options: PrepareOptions): Promise<number | undefined> {
+export async function prepareContainer(
+  kernel: Kernel,
+  stage: Stage,
+  options: PrepareOptions,
+): Promise<number | undefined> {
   const { id, spec, plan, values, hooks } = options;
   const known = new KnownResults();
   let pending: readonly Operation[] = [];
@@ -35,7 +41,21 @@ export async function prepareContainer(stage: Stage, options: PrepareOptions): P
       throw createFailure(id, program, error);
     }
   };
-  pending = [...plan.enter, ...plan.isolate, ...plan.mountRoot];
+  /** Does the daemon's own part. */
+  const act = async (own: (pid: number) => void) => {
+    await flush();
+    try {
+      own(stage.process.pid);
+    } catch (error) {
+      throw error instanceof Failure ? inContext(id, error) : error;
+    }
+  };
+  const { maps, timeOffsets } = plan;
+  pending = plan.enter;
+  if (maps !== undefined) await act((pid) => writeMaps(kernel, pid, maps));
+  pending = [...pending, ...plan.isolate];
+  if (timeOffsets) await act((pid) => writeTimeOffsets(kernel, pid, timeOffsets));
+  pending = [...pending, ...plan.inhabit, ...plan.mountRoot];
   if (hooks.has("prestart", "createRuntime", "createContainer")) {
     await flush();
     try {

@@ -12,6 +12,7 @@ import { execPlan } from "./exec_plan.ts";
 import { checkLabels } from "./labels.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, processValues } from "./launch_values.ts";
+import type { UserMaps } from "./user_namespace.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { NativeProcess } from "./process.ts";
 import { rlimitsOf } from "./rlimits.ts";
@@ -25,6 +26,7 @@ export interface ProcessesParts {
   readonly blueprints: Blueprints;
   readonly cgroup: Cgroup;
   readonly namespaces: Namespaces;
+  readonly maps: UserMaps | undefined;
   readonly seccomp: Seccomp | null | undefined;
   readonly personality: Spec["linux"]["personality"];
   /** What a process has that does not say it. */
@@ -80,16 +82,17 @@ export class Processes {
   }
 
   async #start({ id, process: spec, stdio }: ExecOptions, init: number): Promise<NativeProcess> {
-    const { stages, blueprints, cgroup, namespaces, publish } = this.#parts;
+    const { stages, blueprints, cgroup, namespaces, maps, publish } = this.#parts;
     const { kernel } = stages;
     const terminal = spec.terminal === true;
     refuseUnsupported({ ociVersion: "1.2.0", process: spec, linux: {} });
     const settings = { identity: identityOf(spec), rlimits: rlimitsOf(spec) };
-    blueprints.rights.check(spec, settings.identity, settings.rlimits);
+    blueprints.rights.check(spec, settings.identity, settings.rlimits, namespaces);
     checkLabels(kernel, spec);
     const plan = execPlan({ oomScoreAdj: this.#parts.oomScoreAdj, ...spec }, {
       settings,
       namespaces,
+      maps,
       cgroups: cgroupViews([...cgroup.folders.keys()]),
       stdio: stdioKinds(kernel, terminal ? noStreams : stdio),
       lastCapability: blueprints.rights.lastCapability,

@@ -3,6 +3,7 @@ import type { SpecProcess } from "../../src/core/spec.ts";
 import { kernelRead } from "../../src/linux/kernel_read.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { capability, type CapabilitySet, has, namesOf } from "./capabilities.ts";
+import { hasOwnUsers, type Namespaces } from "./namespaces.ts";
 import type { Identity } from "./identity.ts";
 import { type Rlimit, unlimited } from "./rlimits.ts";
 
@@ -32,8 +33,9 @@ export class Rights {
   }
 
   /** @throws permission_denied, naming what a container asks for beyond what this process has. */
-  check(process: SpecProcess, identity: Identity, rlimits: readonly Rlimit[]): void {
-    this.#checkCapabilities(identity);
+  check(process: SpecProcess, identity: Identity, rlimits: readonly Rlimit[], namespaces: Namespaces): void {
+    // In a user namespace of its own a process has all capabilities, over what belongs to that namespace.
+    if (!hasOwnUsers(namespaces)) this.#checkCapabilities(identity);
     if (this.raisesLimits) return;
     for (const limit of rlimits) this.#checkRlimit(limit);
     const score = process.oomScoreAdj;

@@ -62,6 +62,17 @@ function exact(value: number): bigint {
   return value > Number.MAX_SAFE_INTEGER ? unlimited : BigInt(Math.floor(value));
 }
 
+/** Below this a process might not come to its own start. */
+const leastRaised = 1024n;
+
+/** Raises the hard limits, for a process that may not do so later. */
+export function* raiseRlimits(limits: readonly Rlimit[]): Generator<Operation> {
+  for (const { type, resource, hard } of limits) {
+    if (hard < leastRaised) continue;
+    yield { syscall: "prlimit64", args: [0, resource, [hard, hard], 0], why: `set the hard limit ${type} to ${hard}` };
+  }
+}
+
 /** Sets the limits, while the child may still raise them. */
 export function* setRlimits(limits: readonly Rlimit[]): Generator<Operation> {
   for (const { type, resource, soft, hard } of limits) {

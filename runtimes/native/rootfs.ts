@@ -12,6 +12,18 @@ export function* pivotRoot(): Generator<Operation> {
   yield chdir("/", "enter the new root");
 }
 
+/** The first half of `pivotRoot`: the host's filesystem stays where it was, on top of the root, where no path leads. */
+export function* turnRoot(): Generator<Operation> {
+  yield { syscall: "pivot_root", args: [".", "."], why: "make the root filesystem the root" };
+}
+
+/** The other half. */
+export function* leaveRoot(): Generator<Operation> {
+  yield chdir("/", "go to the root");
+  yield { syscall: "umount2", args: [".", f.MNT_DETACH], why: "let go of the host's filesystem" };
+  yield chdir("/", "enter the new root");
+}
+
 /** The same where pivot_root(2) cannot be used: the host's filesystem stays, out of reach but below. */
 export function* moveRoot(): Generator<Operation> {
   yield mount(".", "/", { flags: f.MS_MOVE, why: "move the root filesystem to the root" });

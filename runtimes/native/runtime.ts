@@ -20,8 +20,12 @@ import { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf } from "./namespaces.ts";
+import type { Settings } from "./settings.ts";
+import { mappingDescriptor } from "./staged_plan.ts";
+import { writeMaps } from "./user_namespace.ts";
+import { UserNamespaces } from "../../src/linux/user_namespaces.ts";
 import { StagedLaunch } from "./staged_launch.ts";
-import { Stages } from "../../src/linux/stages.ts";
+import { type Descriptors, Stages } from "../../src/linux/stages.ts";
 import { noStreams, stdioKinds } from "./stdio.ts";
 import { Streams } from "../../src/linux/streams.ts";
 import { Processes } from "./processes.ts";
@@ -48,6 +52,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
   readonly #stages: Stages;
+  readonly #users: UserNamespaces;
   readonly #networks: NetworkNamespaces;
   readonly #ooms: OomWatch;
   readonly #tasks = new Map<string, NativeTask>();
@@ -68,7 +73,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#networks = new NetworkNamespaces(this.#stages);
     this.#ooms = new OomWatch(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
-    this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel) });
+    this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel), manner: { mapsRoot: true } });
+    this.#users = new UserNamespaces(this.#stages);
     // Until it executes, a child shares this process's memory: nobody else may look into either.
     setUndumpable(kernel);
     makeFolder(kernel, folder);
@@ -164,7 +170,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         ? await StagedLaunch.prepare(this.#stages, {
           ...options,
           plan: blueprint.staged,
-          descriptors: streams.descriptors,
+          descriptors: await this.#descriptors(streams, blueprint.settings),
         })
         : withNetwork((network) =>
           StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network })
@@ -182,6 +188,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       blueprints,
       cgroup,
       namespaces,
+      maps: blueprint.settings.maps,
       seccomp: spec.linux.seccomp,
       personality: spec.linux.personality,
       oomScoreAdj: spec.process.oomScoreAdj,
@@ -213,6 +220,13 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     return task;
   }
 
+  /** What a process in stages is given. */
+  async #descriptors({ descriptors }: Streams, { maps }: Settings): Promise<Descriptors> {
+    if (maps === undefined) return descriptors;
+    const mapping = await this.#users.get(JSON.stringify(maps), (kernel, pid) => writeMaps(kernel, pid, maps));
+    return new Map([...descriptors, [mappingDescriptor, mapping]]);
+  }
+
   async recover(): Promise<readonly string[]> {
     const { cgroups, cgroupParent } = this.#parts;
     const ids = new Set<string>();
@@ -235,6 +249,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     await this.#pool[Symbol.asyncDispose]();
     await this.#networks[Symbol.asyncDispose]();
     await this.#ooms[Symbol.asyncDispose]();
+    this.#users[Symbol.dispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();
     this.#stages[Symbol.dispose]();

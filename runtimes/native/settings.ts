@@ -4,6 +4,7 @@ import { checkHostName } from "./host_name.ts";
 import { type ContainerMount, mountsOf } from "./mounts.ts";
 import { type Namespaces, namespacesOf } from "./namespaces.ts";
 import { type Rlimit, rlimitsOf } from "./rlimits.ts";
+import { type UserMaps, userMapsOf } from "./user_namespace.ts";
 import { checkSysctls } from "./sysctl.ts";
 
 /** A spec, read and found possible. */
@@ -12,6 +13,8 @@ export interface Settings {
   readonly identity: Identity;
   readonly rlimits: readonly Rlimit[];
   readonly mounts: readonly ContainerMount[];
+  /** Undefined where the container has the host's users. */
+  readonly maps: UserMaps | undefined;
 }
 
 /**
@@ -22,10 +25,12 @@ export function settingsOf(spec: Spec): Settings {
   const namespaces = namespacesOf(spec);
   checkSysctls(spec, namespaces);
   checkHostName(spec, namespaces);
+  const identity = identityOf(spec.process);
   return {
     namespaces,
-    identity: identityOf(spec.process),
+    identity,
     rlimits: rlimitsOf(spec.process),
     mounts: mountsOf(spec, namespaces),
+    maps: userMapsOf(spec, namespaces, identity),
   };
 }

@@ -47,7 +47,7 @@ export class StagedLaunch implements Launch {
   static async prepare(stages: Stages, options: StagedLaunchOptions): Promise<StagedLaunch> {
     const stage = stages.spawn(options.descriptors);
     try {
-      return new StagedLaunch(stage, options, await prepareContainer(stage, options));
+      return new StagedLaunch(stage, options, await prepareContainer(stages.kernel, stage, options));
     } catch (error) {
       await stage.abandon();
       // The end of a container's life, however short that was.

@@ -21,7 +21,7 @@ const [startName, answerName, launchName] = ["start", "answer", "launch.json"];
 const [startDescriptor, answerDescriptor] = [mostDescriptors - 3, mostDescriptors - 2];
 
 /** How many descriptors behind the standard streams can be kept. */
-export const mostPreserved = startDescriptor - 3;
+export const mostPreserved = 80;
 
 const LaunchSchema = v.strictObject({
   pid: v.number(),

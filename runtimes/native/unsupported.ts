@@ -3,10 +3,7 @@ import type { Spec } from "../../src/core/spec.ts";
 
 /** What a spec can ask for and this runtime cannot do. A spec that asks is refused: nothing is left out silently. */
 const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])[] = [
-  ["linux.uidMappings", ({ linux }) => linux.uidMappings],
-  ["linux.gidMappings", ({ linux }) => linux.gidMappings],
   ["linux.intelRdt", ({ linux }) => linux.intelRdt],
-  ["linux.timeOffsets", ({ linux }) => linux.timeOffsets],
   // Of later versions of the specification.
   ["linux.netDevices", ({ linux }) => Reflect.get(linux, "netDevices")],
   ["linux.memoryPolicy", ({ linux }) => Reflect.get(linux, "memoryPolicy")],

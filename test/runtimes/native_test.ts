@@ -169,7 +169,6 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
 
   const spec = specFor(["true"]);
   const unsupported: readonly (readonly [field: string, spec: Spec])[] = [
-    ["user namespace", { ...spec, linux: { ...spec.linux, namespaces: [{ type: "mount" }, { type: "user" }] } }],
     ["linux.intelRdt", { ...spec, linux: { ...spec.linux, intelRdt: { closID: "x" } } }],
   ];
   for (const [field, changed] of unsupported) {

@@ -85,15 +85,19 @@ function isLong({ type, options }: Mount): boolean {
   return type === "overlay" && options.join(",").length > longestData;
 }
 
+/** The layers' paths in a `lowerdir` option, whose colons and backslashes are escaped. */
+export function splitLayers(value: string): readonly string[] {
+  return value.split(/(?<!\\):/).map((layer) => layer.replace(/\\(.)/g, "$1"));
+}
+
 /** Gives each layer a short name: a link in a folder of the tmpfs, which is to be the working directory of the mount. */
 function* linkLayers(data: readonly string[], folder: string): Generator<Operation, readonly string[]> {
   const option = data.find((each) => each.startsWith(lowerdir)) ?? lowerdir;
   const names: string[] = [];
-  for (const [index, layer] of option.slice(lowerdir.length).split(/(?<!\\):/).entries()) {
+  for (const [index, path] of splitLayers(option.slice(lowerdir.length)).entries()) {
     // An empty one stands before layers that hold data alone.
-    names.push(layer === "" ? "" : String(index));
-    if (layer === "") continue;
-    const path = layer.replace(/\\(.)/g, "$1");
+    names.push(path === "" ? "" : String(index));
+    if (path === "") continue;
     const why = `link layer ${quote(path)}`;
     yield { syscall: "symlinkat", args: [path, f.AT_FDCWD, `${folder}/${index}`], why };
   }
