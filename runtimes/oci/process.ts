@@ -39,13 +39,16 @@ export function signalHeld(kernel: Kernel, { pid, pidfd }: Held, signal: number)
   }
 }
 
+/** `struct timespec` of no wait. */
+const noTime = new Uint8Array(16);
+
 /** Whether a process that is held has ended, reaped or not. */
 export function hasEnded(kernel: Kernel, { pidfd }: Held): boolean {
   if (pidfd < 0) return true;
   const descriptors = new DataView(new ArrayBuffer(8));
   descriptors.setInt32(0, pidfd, true);
   descriptors.setInt16(4, EPOLLIN, true);
-  return kernel.attempt("poll", new Uint8Array(descriptors.buffer), 1, 0) === 1;
+  return kernel.attempt("ppoll", new Uint8Array(descriptors.buffer), 1, noTime, 0, 0) === 1;
 }
 
 function parentOf(pid: number): number | undefined {

@@ -110,7 +110,7 @@ export class Children {
   /** Reaps all that have ended. */
   #collect(): void {
     while (this.#waiters.size > 0) {
-      const count = this.#kernel.attempt("epoll_wait", this.#epoll, this.#eventsAddress, atOnce, 0);
+      const count = this.#kernel.attempt("epoll_pwait", this.#epoll, this.#eventsAddress, atOnce, 0, 0, 0);
       if (count <= 0) return;
       const ended: number[] = [];
       for (let i = 0; i < count; i++) ended.push(this.#events.getUint32((i + 1) * this.#eventBytes - 8, true));

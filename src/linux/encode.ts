@@ -1,5 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { Arena } from "./arena.ts";
+import { portArguments } from "./open_flags.ts";
 import type { Argument, Jump, Output, Program, Reference } from "./program.ts";
 import { fail, flags, operation, pseudo } from "./stub/layout.ts";
 import type { SyscallName, SyscallTable } from "./syscalls.ts";
@@ -78,7 +79,8 @@ class Encoder {
     let jumps = false;
     this.#next = operations;
     for (let index = 0; index < program.length; index++) {
-      const { syscall, args, store, onError, onZero, onNonZero } = program[index] as Program[number];
+      const { syscall, args: given, store, onError, onZero, onNonZero } = program[index] as Program[number];
+      const args = portArguments(table, syscall, given);
       const number = table[syscall];
       if (number === undefined) throw this.#invalid(index, `there is no system call ${JSON.stringify(syscall)}`);
       if (args.length > maxArgs) throw this.#invalid(index, "a system call takes six arguments at most");

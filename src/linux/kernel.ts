@@ -15,6 +15,7 @@ import {
   WEXITED,
 } from "./flags.ts";
 import { frame } from "./frame.ts";
+import { portArguments } from "./open_flags.ts";
 import type { Argument, Operation, Program } from "./program.ts";
 import { Results } from "./results.ts";
 import { stepFailure } from "./step_failure.ts";
@@ -70,12 +71,17 @@ export class Kernel {
   }
 
   /** Makes a system call that may fail. @returns its result, or -errno. */
-  attempt(name: SyscallName, ...args: Argument[]): number {
+  attempt(name: SyscallName, ...given: Argument[]): number {
+    const args = portArguments(this.#table, name, given);
     for (;;) {
       try {
         const arena = this.#arena;
         arena.cursor = frame.size;
-        arena.int32(frame.singleOperation + operation.number, this.#table[name]);
+        const number = this.#table[name];
+        if (number === undefined) {
+          throw new Failure("unimplemented", `cannot call ${name}: ${this.host.arch} has no such system call`);
+        }
+        arena.int32(frame.singleOperation + operation.number, number);
         arena.int32(frame.singleOperation + operation.flags, callFlags(name));
         for (let i = 0; i < 6; i++) {
           const word = frame.singleOperation + operation.args + i * 8;

@@ -117,8 +117,8 @@ function decide(seccomp: Seccomp, otherwise: number, table: SyscallTable): Map<n
     const value = returnValue(rule.action, rule.errnoRet ?? undefined);
     const alternatives = alternativesOf(rule, value);
     for (const name of rule.names) {
-      if (!Object.hasOwn(table, name)) continue;
-      const number = table[name as SyscallName];
+      const number = Object.hasOwn(table, name) ? table[name as SyscallName] : undefined;
+      if (number === undefined) continue;
       const known = decisions.get(number) ?? [];
       if (typeof known === "number") continue;
       if (value === otherwise) decisions.set(number, known);

@@ -174,7 +174,7 @@ export class Cgroup {
     for (let waitMs = 1; !this.tryRemove(); waitMs = Math.min(waitMs * 2, 50)) {
       if (Date.now() > deadline) {
         throw new Failure("failed_precondition", `cannot remove cgroup ${JSON.stringify(this.path)}: it is in use`, {
-          syscall: "rmdir",
+          syscall: "unlinkat",
           errno: "EBUSY",
         });
       }

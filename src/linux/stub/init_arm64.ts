@@ -1,0 +1,7 @@
+const hex = "1300a2d2e10313aa140280d214000094740240b96102019111000094600201911f000094740a40b961020191800c80d2" +
+  "e20314aa080880d2010000d41f1000b160ffff541f0000f12d0200542100008b940200ebc1feff54ebffff17800c80d2" +
+  "e20314aae80780d2010000d41f1000b160ffff541f0000f1ad0000542100008b940200ebc1feff54c0035fd6e0031faa" +
+  "c80b80d2010000d4000020d4";
+
+/** `init_arm64.s`, assembled. A test compares the two. */
+export const initArm64: Uint8Array = Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
