@@ -28,6 +28,7 @@ import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
+import { FilesystemSync } from "./linux/filesystem_sync.ts";
 import { lockFile } from "./linux/flock.ts";
 import { Kernel } from "./linux/kernel.ts";
 import type { Upgrade } from "./core/web_socket.ts";
@@ -74,6 +75,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const events = new EventBus(onError, { opening: metadata.opening });
   const content = registry.get<ContentStore>("content");
   const lock = new SharedLock();
+  const filesystems = undo.use(new FilesystemSync(kernel));
   const images = new Images({
     content,
     lock,
@@ -83,6 +85,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     host,
     events,
     monitor,
+    sync: (path) => filesystems.sync(path),
   });
   const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);

@@ -33,9 +33,27 @@ export class Fetcher {
     await this.#flights.run(
       ingestRef(digest, reference),
       signal,
-      (signal) => this.#fetch(reference, descriptor, { ...rest, signal }, onProgress),
+      (signal) => this.#bring(reference, descriptor, { ...rest, signal }, onProgress),
     );
     onProgress?.({ digest, phase: "done", bytes: size, total: size });
+  }
+
+  /** What came of a blob is kept for the next attempt, unless it takes the room that is wanted. */
+  async #bring(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    options: DistributionOptions,
+    onProgress: OnProgress | undefined,
+  ): Promise<void> {
+    try {
+      await this.#fetch(reference, descriptor, options, onProgress);
+    } catch (error) {
+      if (error instanceof Failure && (error.errno === "ENOSPC" || error.errno === "EDQUOT")) {
+        // The error that led here is not to be hidden: garbage collection takes what cannot be removed now.
+        await this.#content.abort(ingestRef(descriptor.digest, reference)).catch(() => {});
+      }
+      throw error;
+    }
   }
 
   async #fetch(

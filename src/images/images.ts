@@ -27,7 +27,7 @@ import { importPrefix } from "./ingest.ts";
 import type { OnProgress } from "./progress.ts";
 import { fetchHeld, LayerDownloads } from "./pull.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
-import { Unpacker, unpackPrefix } from "./unpack.ts";
+import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
 
 const cachedImages = 256;
 
@@ -39,6 +39,8 @@ export interface ImagesParts {
   readonly host: Host;
   readonly events?: Events;
   readonly monitor?: Monitor;
+  /** Called before a layer is committed. Default: a power cut may lose some of its files. */
+  readonly sync?: SyncFilesystem;
   /** Shared while content is brought in or unpacked; garbage collection has it alone. */
   readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;

@@ -25,26 +25,32 @@ export interface UnpackOptions extends Traced {
   readonly arrived?: (layer: ResolvedLayer) => Promise<void>;
 }
 
+/** Writes the filesystem of a folder to its disk. */
+export type SyncFilesystem = (path: string) => Promise<void>;
+
 /** Unpacks layers into snapshots, named by their ChainID, so that each stack of layers is unpacked once and shared. */
 export class Unpacker {
   readonly #content: ContentStore;
   readonly #limits: UnpackLimits;
   readonly #kernel: Kernel;
   readonly #monitor: Monitor | undefined;
+  readonly #sync: SyncFilesystem | undefined;
   readonly #flights = new SingleFlight<void>();
 
   constructor(
-    { content, host, limits, monitor }: {
+    { content, host, limits, monitor, sync }: {
       readonly content: ContentStore;
       readonly host: Host;
       readonly limits: UnpackLimits;
       readonly monitor?: Monitor;
+      readonly sync?: SyncFilesystem;
     },
   ) {
     this.#content = content;
     this.#limits = limits;
     this.#monitor = monitor;
     this.#kernel = new Kernel(host);
+    this.#sync = sync;
   }
 
   /**
@@ -97,7 +103,10 @@ export class Unpacker {
     await hold.snapshot(snapshotter.id, key);
     await snapshotter.prepare(key, parent);
     try {
-      await this.#apply(layer, await snapshotter.folder(key), budget, onProgress, signal);
+      const folder = await snapshotter.folder(key);
+      await this.#apply(layer, folder, budget, onProgress, signal);
+      // What is committed is never unpacked again: a power cut must find it whole.
+      await this.#sync?.(folder.path);
       await snapshotter.commit(layer.chainId, key);
     } catch (error) {
       await this.#discard(snapshotter, key);

@@ -134,6 +134,24 @@ describe("a daemon that is killed in the middle", () => {
     await nothingLeft(second);
   });
 
+  it("of a deployment that pulls: no function is there, and it can be deployed", async () => {
+    const path = layout("deployed:1", tarOf({ path: "large", content: randomBytes(5 << 20) }));
+    await registry.push(`oci:${path}:deployed:1`, "t/deployed:1");
+    slow.limitBytes = (3 << 20) + 1000;
+    const deploy = (daemon: MayflyProcess) =>
+      daemon.admin("PUT", "/v1/functions/pulled", {
+        image: `${slow.host}/t/deployed:1`,
+        command: ["/bin/wc", "-c", "/large"],
+      });
+    await using second = await kill(deploy, () => ingested() >= 3 << 20);
+    slow.limitBytes = Infinity;
+    assert.equal((await fetch(`${second.url}/fn/pulled`)).status, 404);
+    const deployed = await deploy(second);
+    assert.equal(deployed.status, 201, await deployed.text());
+    assert.match(await (await fetch(`${second.url}/fn/pulled`)).text(), /^5242880 /);
+    await nothingLeft(second);
+  });
+
   it("of an import: it can be done again", async () => {
     const path = layout("imported:1", tarOf({ path: "zeros", content: new Uint8Array(100 << 20) }));
     const bringIn = (daemon: MayflyProcess) => daemon.admin("POST", "/v1/images/import", { path });

@@ -12,6 +12,7 @@ import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { LayoutFolder } from "../support/layout_folder.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { MayflyProcess } from "../support/mayfly_process.ts";
+import { startRegistry } from "../support/registry.ts";
 
 const diskMiB = 24;
 
@@ -63,6 +64,14 @@ describe("a daemon on a disk that is full", () => {
   it("refuses an import, and is rid of its bytes", async () => {
     const path = layout("stored", tarOf({ path: "large", content: randomBytes(2 * diskMiB << 20) }));
     await refused("POST", "/v1/images/import", { path }, /the disk is full: .*remove images/);
+  });
+
+  it("refuses a deployment that pulls, and is rid of what came", async () => {
+    const path = layout("pulled", tarOf({ path: "large", content: randomBytes(2 * diskMiB << 20) }));
+    await using registry = await startRegistry();
+    await registry.push(`oci:${path}:pulled:1`, "t/pulled:1");
+    const body = { image: `${registry.host}/t/pulled:1`, command: ["/x"] };
+    await refused("PUT", "/v1/functions/pulled", body, /the disk is full: .*remove images/);
   });
 
   it("refuses to unpack, and is rid of the files", async () => {

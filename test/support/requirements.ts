@@ -10,6 +10,7 @@ const packages: Readonly<Record<string, string | undefined>> = {
   buildah: "buildah",
   "busybox-static": "busybox",
   "btrfs-progs": "mkfs.btrfs",
+  e2fsprogs: "mkfs.ext4",
   crun: "crun",
   runc: "runc",
   podman: "podman",
