@@ -2,7 +2,7 @@ import type { Client } from "@libsql/client";
 import { createClient } from "@libsql/client/sqlite3";
 import { drizzle } from "drizzle-orm/libsql/sqlite3";
 import { closeSync, openSync, rmSync } from "node:fs";
-import { Failure, messageOf } from "../core/errors.ts";
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import { sqlFailure } from "./sql_failure.ts";
 
 /** The query builder over one connection. */
@@ -10,6 +10,9 @@ export type Queries = ReturnType<typeof drizzle>;
 
 /** How long a statement waits for another process's lock. It waits in this thread, so not long. */
 const busyTimeoutMs = 1000;
+
+/** How long a database at a URL may take until it is ready. */
+const openTimeoutMs = 5000;
 
 /**
  * One database: a file of this machine, or one at a libSQL URL.
@@ -22,11 +25,16 @@ export class Database implements AsyncDisposable {
   readonly name: string;
   readonly #client: Client;
   readonly #queries: Queries;
+  readonly #prepare: (() => Promise<void>) | undefined;
+  /** The attempt to make it ready that is under way, or has succeeded. */
+  #ready: Promise<void> | undefined;
 
-  private constructor(name: string, client: Client) {
+  /** @param prepare has to have succeeded once before the first query. */
+  private constructor(name: string, client: Client, prepare?: () => Promise<void>) {
     this.name = name;
     this.#client = client;
     this.#queries = drizzle(client);
+    this.#prepare = prepare;
   }
 
   /**
@@ -56,10 +64,17 @@ export class Database implements AsyncDisposable {
   }
 
   /**
-   * Opens a database at a libSQL URL (`libsql:`, `https:`, `http:`, `wss:`, `ws:` or `file:`).
-   * @throws invalid_argument for what is no such URL; unavailable where it cannot be reached; unauthenticated.
+   * Opens a database at a libSQL URL (`libsql:`, `https:`, `http:`, `wss:`, `ws:` or `file:`). One that does not answer now
+   * is tried again with every query, which fails as unavailable until it does.
+   * @param options.prepare what is done to it before the first query.
+   * @param options.onUnavailable told why it does not answer now.
+   * @throws invalid_argument for what is no such URL; unauthenticated; what `prepare` throws.
    */
-  static async remote(url: string, authToken: string | undefined): Promise<Database> {
+  static async remote(url: string, { authToken, prepare, onUnavailable }: {
+    readonly authToken: string | undefined;
+    readonly prepare: (database: Database) => Promise<void>;
+    readonly onUnavailable: (error: unknown) => void;
+  }): Promise<Database> {
     // Loaded only where it is used: the network client brings its own HTTP and WebSocket code.
     const { createClient } = await import("@libsql/client");
     let client: Client;
@@ -70,18 +85,34 @@ export class Database implements AsyncDisposable {
         cause,
       });
     }
-    const database = new Database(new URL(url).origin === "null" ? url : new URL(url).origin, client);
+    const name = new URL(url).origin === "null" ? url : new URL(url).origin;
+    const unprepared = new Database(name, client);
+    const database = new Database(name, client, () => prepare(unprepared));
     try {
-      await client.execute("SELECT 1");
-      return database;
+      await database.#open();
     } catch (error) {
-      client.close();
-      throw sqlFailure(error, database.name);
+      if (codeOf(error) !== "unavailable") {
+        client.close();
+        throw error;
+      }
+      onUnavailable(error);
     }
+    return database;
+  }
+
+  /** Resolves when queries may run. Who comes during an attempt waits for that one. */
+  #open(): Promise<void> {
+    if (this.#prepare === undefined) return Promise.resolve();
+    this.#ready ??= within(openTimeoutMs, this.name, this.#prepare()).catch((error) => {
+      this.#ready = undefined;
+      throw sqlFailure(error, this.name);
+    });
+    return this.#ready;
   }
 
   /** Runs queries; whatever fails comes out as a `Failure`, the driver's error as its cause. */
   async run<T>(query: (queries: Queries) => Promise<T>): Promise<T> {
+    if (this.#prepare !== undefined) await this.#open();
     try {
       return await query(this.#queries);
     } catch (error) {
@@ -93,6 +124,7 @@ export class Database implements AsyncDisposable {
   async apply(
     statements: readonly { readonly sql: string; readonly args: readonly (string | number)[] }[],
   ): Promise<void> {
+    if (this.#prepare !== undefined) await this.#open();
     try {
       await this.#client.batch(statements.map(({ sql, args }) => ({ sql, args: [...args] })), "write");
     } catch (error) {
@@ -136,5 +168,22 @@ function createPrivate(path: string): void {
     throw new Failure("failed_precondition", `cannot open database ${JSON.stringify(path)}: ${messageOf(cause)}`, {
       cause,
     });
+  }
+}
+
+/** @throws unavailable when the work has not ended in time. */
+async function within(ms: number, name: string, work: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(
+        new Failure("unavailable", `cannot use database ${JSON.stringify(name)}: it does not answer within ${ms} ms`),
+      );
+    }, ms);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { type Logger, silent } from "../core/logger.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { SnapshotStore } from "../core/snapshotter.ts";
 import { LibsqlContainerStore } from "./containers.ts";
@@ -19,6 +20,8 @@ export interface OpenMetadataOptions {
   /** A libSQL URL for definitions (namespaces, images, functions). Default: the file, too. */
   readonly url?: string | undefined;
   readonly authToken?: string | undefined;
+  /** Told where the database at the URL does not answer. */
+  readonly log?: Logger;
 }
 
 /** Opens, and where needed creates or migrates, the metadata of a root folder. */
@@ -30,10 +33,21 @@ export async function openMetadata(options: OpenMetadataOptions): Promise<Libsql
   const relaxed = opened.use(await Database.file(path, "NORMAL"));
   let definitions = durable;
   if (options.url !== undefined) {
-    definitions = opened.use(await Database.remote(options.url, options.authToken));
-    await migrate(definitions);
-  }
-  await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
+    const { authToken, log = silent } = options;
+    definitions = opened.use(
+      await Database.remote(options.url, {
+        authToken,
+        async prepare(database) {
+          await migrate(database);
+          await new LibsqlNamespaceStore({ definitions: database, local: durable }).ensure(defaultNamespace);
+        },
+        onUnavailable(error) {
+          const then = "images and functions are refused as unavailable (503) until it answers";
+          log.error(`the database of definitions is away: ${then}`, error);
+        },
+      }),
+    );
+  } else await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
   const identity = await identifyRoot(durable, options.root);
   const opening = await countOpening(durable);
   return new LibsqlMetadata({ durable, relaxed, definitions, identity, opening, owned: opened.move() });

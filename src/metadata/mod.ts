@@ -16,7 +16,7 @@ export const metadata: Plugin<Metadata, typeof ConfigSchema> = {
   id: "libsql",
   contract: 1,
   config: ConfigSchema,
-  create: ({ root, config }) => openMetadata({ root, ...config }),
+  create: ({ root, config, log }) => openMetadata({ root, ...config, log }),
 };
 
 export { openMetadata } from "./metadata.ts";

@@ -84,6 +84,18 @@ describe("a daemon on a root folder", () => {
     }
   });
 
+  it("whose database of definitions is away starts, says so, and refuses what needs it", async () => {
+    await using daemon = await MayflyProcess.start(copy(), ["--database", "http://127.0.0.1:1"]);
+    assert.match(daemon.log(), /the database of definitions is away: .*"code":"unavailable"/);
+    for (const path of ["/v1/functions", "/v1/images"]) {
+      const answer = await daemon.admin("GET", path);
+      assert.deepEqual([answer.status, (await answer.json() as { code: string }).code], [503, "unavailable"]);
+    }
+    assert.equal((await fetch(`${daemon.url}/fn/echo`)).status, 503);
+    assert.equal((await daemon.admin("GET", "/v1/tasks")).status, 200);
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+  });
+
   it("whose database is gone removes nothing, and says how to go on", async () => {
     const at = copy();
     for (const name of readdirSync(join(at, "root"))) {

@@ -5,6 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { createClient } from "@libsql/client/sqlite3";
 import { sql } from "drizzle-orm";
+import { silent } from "../../src/core/logger.ts";
 import type { Invocation } from "../../src/core/invocation.ts";
 import { Database } from "../../src/metadata/database.ts";
 import { openMetadata } from "../../src/metadata/metadata.ts";
@@ -172,10 +173,34 @@ describe("openMetadata()", () => {
     );
   });
 
-  it("refuses a folder that is not there, and a URL that nobody answers", async () => {
+  it("opens without the database of definitions, and uses it once it answers", async () => {
+    using root = temporaryRoot();
+    const url = `file:${join(root.path, "definitions.db")}`;
+    const other = createClient({ url });
+    await other.execute("PRAGMA locking_mode = EXCLUSIVE");
+    await other.execute("CREATE TABLE theirs (value text)");
+    const said: string[] = [];
+    const log = { ...silent, error: (text: string) => void said.push(text) };
+    await using metadata = await openMetadata({ root: root.path, url, log });
+    assert.match(said.join(), /database of definitions is away.*until it answers/);
+    await assert.rejects(metadata.images.list("default"), { code: "unavailable" });
+    await other.execute("PRAGMA locking_mode = NORMAL");
+    await other.execute("SELECT * FROM theirs");
+    other.close();
+    assert.deepEqual(await metadata.images.list("default"), []);
+    assert.deepEqual((await metadata.namespaces.list()).map(({ name }) => name), ["default"]);
+    assert.equal(said.length, 1);
+  });
+
+  it("refuses a folder that is not there, and opens without a URL that nobody answers", async () => {
     await assert.rejects(openMetadata({ root: "/nowhere/at/all" }), { code: "failed_precondition" });
     using root = temporaryRoot();
-    await assert.rejects(openMetadata({ root: root.path, url: "http://127.0.0.1:1" }), { code: "unavailable" });
+    const said: string[] = [];
+    const log = { ...silent, error: (text: string) => void said.push(text) };
+    await using metadata = await openMetadata({ root: root.path, url: "http://127.0.0.1:1", log });
+    assert.match(said.join(), /database of definitions is away.*until it answers/);
+    await assert.rejects(metadata.images.list("default"), { code: "unavailable" });
+    await metadata.leases.create("default", new Date(), {});
     await assert.rejects(openMetadata({ root: root.path, url: "gopher://x" }), { code: "invalid_argument" });
   });
 
