@@ -1,6 +1,7 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Step } from "../../src/linux/step_failure.ts";
 import type { Spec, SpecProcess } from "../../src/core/spec.ts";
+import { cutOff } from "../../src/linux/mount/rootfs.ts";
 import { executeCommand, findCommand } from "./execute.ts";
 
 /** Exit statuses of shells for what could not be run. */
@@ -45,6 +46,14 @@ function inContext(action: string, step: Step | undefined, error: Failure): Fail
     return new Failure(
       "failed_precondition",
       `${action}: ${error.message}: the image has something else there`,
+      about,
+    );
+  }
+  if (step?.why === cutOff && error.errno === "EINVAL") {
+    return new Failure(
+      "failed_precondition",
+      `${action}: ${error.message}: the daemon's / is no mount point, as in a chroot: ` +
+        "mount --rbind the chroot's folder onto itself before entering it",
       about,
     );
   }

@@ -48,11 +48,15 @@ export function detectLayout(kernel: Kernel): Layout {
  */
 export function parseLayout(mountinfo: string, controllersOf: (path: string) => readonly string[]): Layout {
   const hierarchies: Hierarchy[] = [];
+  const devices = new Set<string>();
   for (const line of mountinfo.split("\n")) {
     const [before = "", after = ""] = line.split(" - ");
-    const path = unescape(before.split(" ")[4] ?? "");
+    const [, , device = "", , mountPoint = ""] = before.split(" ");
+    const path = unescape(mountPoint);
     const [type, , options = ""] = after.split(" ");
-    if (hierarchies.some((known) => known.path === path)) continue;
+    // A hierarchy may be mounted in several places, and several may lie on one another at one.
+    if (devices.has(device) || hierarchies.some((known) => known.path === path)) continue;
+    devices.add(device);
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (type === "cgroup2") hierarchies.push({ version: 2, path, name, controllers: controllersOf(path) });
     if (type === "cgroup") {

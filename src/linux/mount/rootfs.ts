@@ -8,9 +8,12 @@ import { mount, quote } from "./step.ts";
 /** The data of mount(2) is one page, its NUL included. */
 const longestData = 4095;
 
+/** What the first step with mounts is called: it fails where / is no mount point. */
+export const cutOff = "cut mounts off from the host";
+
 /** Keeps what is mounted from here on out of the host's mount namespace; the host's unmounts still come through. */
 export function* isolateMounts(): Generator<Operation> {
-  yield mount(0, "/", { flags: f.MS_SLAVE | f.MS_REC, why: "cut mounts off from the host" });
+  yield mount(0, "/", { flags: f.MS_SLAVE | f.MS_REC, why: cutOff });
 }
 
 /**
