@@ -1,6 +1,5 @@
 /** The command line: finds the command, reads the configuration, runs it, and turns its outcome into an exit status. */
 import { readFileSync } from "node:fs";
-import process from "node:process";
 import { flagsOf, help, parse } from "./cli/arguments.ts";
 import { text } from "./cli/command.ts";
 import { commands, overview } from "./cli/commands.ts";
@@ -34,9 +33,10 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const known = flagsOf(command);
+  const host = await currentHost();
   const config = readConfig({
-    file: configFile(text(flags, "config")),
-    env: process.env,
+    file: configFile(text(flags, "config"), host.env["MAYFLY_CONFIG"]),
+    env: host.env,
     flags: Object.fromEntries(
       Object.entries(flags).filter((entry): entry is [string, string | boolean] =>
         entry[0] in known && !(entry[0] in (command.flags ?? {})) &&
@@ -44,7 +44,6 @@ async function main(args: readonly string[]): Promise<number> {
       ),
     ),
   });
-  const host = await currentHost();
   const output = terminal(flags["json"] === true);
   // Loaded only where a daemon is opened: a command that reaches one over its socket starts in a third of the time.
   const openDaemon = async (...daemon: Parameters<typeof import("./daemon.ts").openDaemon>) =>
@@ -60,12 +59,15 @@ async function main(args: readonly string[]): Promise<number> {
   });
 }
 
-function configFile(named: string | undefined): { name: string; text: string } | undefined {
-  const name = named ?? process.env["MAYFLY_CONFIG"] ?? defaultFile;
+function configFile(
+  flag: string | undefined,
+  variable: string | undefined,
+): { name: string; text: string } | undefined {
+  const name = flag ?? variable ?? defaultFile;
   try {
     return { name, text: readFileSync(name, "utf8") };
   } catch (cause) {
-    if (named === undefined && name === defaultFile && codeOfSystem(cause) === "ENOENT") return undefined;
+    if (flag === undefined && name === defaultFile && codeOfSystem(cause) === "ENOENT") return undefined;
     throw new Failure("invalid_argument", `cannot read the configuration file "${name}": ${messageOf(cause)}`, {
       cause,
     });
@@ -82,7 +84,8 @@ export async function commandLine(args: readonly string[]): Promise<number> {
     return await main(args);
   } catch (error) {
     console.error(`mayfly: ${messageOf(error)}`);
-    if (codeOf(error) === "internal" && process.env["MAYFLY_LOG_LEVEL"] === "debug") console.error(error);
+    const { env } = await currentHost();
+    if (codeOf(error) === "internal" && env["MAYFLY_LOG_LEVEL"] === "debug") console.error(error);
     return exitStatus(error);
   }
 }

@@ -65,10 +65,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/cli/cp.ts": ["tar"],
   // Loaded when the daemon runs: importing the SDK takes 0.3 s.
   "src/monitoring/sdk.ts": ["@opentelemetry/sdk-node", "node:os"],
-  // The daemon's environment and its own use of resources.
-  "src/monitoring/mod.ts": ["node:process"],
+  // The daemon's own use of resources.
   "src/monitoring/process_metrics.ts": ["node:process"],
-  "src/distribution/mod.ts": ["node:process"],
   // Folders are renamed and removed as they are; nothing of them needs a raw system call.
   "src/linux/snapshot_folders.ts": ["node:fs", "node:path"],
   "src/linux/whole_trees.ts": ["node:path"],

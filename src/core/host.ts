@@ -84,6 +84,8 @@ export interface Host {
   readonly arch: "x64" | "arm64";
   /** This process's id. */
   readonly pid: number;
+  /** The environment of this process, as it is now. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 
   /** Maps zeroed, private, writable pages. @param byteLength rounded up to whole pages. */
   map(byteLength: number): Memory;

@@ -1,4 +1,3 @@
-import process from "node:process";
 import * as v from "valibot";
 import type { Distribution } from "../core/distribution.ts";
 import type { Plugin } from "../core/plugin.ts";
@@ -29,8 +28,8 @@ export const distribution: Plugin<Distribution, typeof Config> = {
   id: "registry",
   contract: 1,
   config: Config,
-  create({ config }) {
-    const path = config.dockerConfig ?? dockerConfigPath(process.env);
+  create({ config, host }) {
+    const path = config.dockerConfig ?? dockerConfigPath(host.env);
     return new Registry({
       plainHttp: config.plainHttp,
       credentials: (reference) => dockerCredentials(path, reference),

@@ -53,6 +53,7 @@ export const host: Host = {
   version: Deno.version.deno,
   arch: Deno.build.arch === "aarch64" ? "arm64" : "x64",
   pid: process.pid,
+  env: process.env,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
   readable: (fd, { ended } = {}) => readable(c, fd, socketReader, ended),

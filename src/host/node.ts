@@ -40,6 +40,7 @@ export const host: Host = {
   version: process.versions.node,
   arch: process.arch === "arm64" ? "arm64" : "x64",
   pid: process.pid,
+  env: process.env,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
   readable: (fd, { ended } = {}) => readable(c, fd, socketReader, ended),

@@ -1,5 +1,4 @@
 /** Monitoring: spans and metrics through OpenTelemetry, and Prometheus' `/metrics`. */
-import process from "node:process";
 import type { Monitor } from "../core/monitor.ts";
 import type { Plugin } from "../core/plugin.ts";
 import { OpenTelemetryMonitor } from "./monitor.ts";
@@ -9,5 +8,5 @@ export const monitor: Plugin<Monitor> = {
   kind: "monitor",
   id: "opentelemetry",
   contract: 1,
-  create: ({ host }) => OpenTelemetryMonitor.start({ env: process.env, host: `${host.name} ${host.version}` }),
+  create: ({ host }) => OpenTelemetryMonitor.start({ env: host.env, host: `${host.name} ${host.version}` }),
 };
