@@ -84,8 +84,7 @@ export async function commandLine(args: readonly string[]): Promise<number> {
     return await main(args);
   } catch (error) {
     console.error(`mayfly: ${messageOf(error)}`);
-    const { env } = await currentHost();
-    if (codeOf(error) === "internal" && env["MAYFLY_LOG_LEVEL"] === "debug") console.error(error);
+    if (codeOf(error) === "internal" && (await currentHost()).env["MAYFLY_LOG_LEVEL"] === "debug") console.error(error);
     return exitStatus(error);
   }
 }

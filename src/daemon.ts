@@ -165,6 +165,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     containers,
     events,
     snapshotters,
+    namespaces: metadata.namespaces,
     monitor,
     host,
     plugins: () => registry.list(),

@@ -10,6 +10,7 @@ import { errorCodes } from "../core/errors.ts";
 import { FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
 import type { Image } from "../core/image.ts";
 import { type Invocation, invocationStatuses } from "../core/invocation.ts";
+import type { Namespace } from "../core/metadata.ts";
 import type { PluginInfo } from "../core/plugin.ts";
 import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
@@ -142,6 +143,8 @@ export const ImageAnswer = jsonOf<Image>()(v.object({
   updatedAt: time,
 }));
 
+export const NamespaceAnswer = jsonOf<Namespace>()(v.object({ name: v.string(), labels, createdAt: time }));
+
 export const FunctionAnswer = jsonOf<FunctionRecord>()(v.object({
   ...FunctionInputSchema.entries,
   namespace: v.string(),
@@ -202,6 +205,7 @@ export const ProblemAnswer = v.looseObject({
 
 /** What the description refers to by name. */
 export const namedAnswers = {
+  Namespace: NamespaceAnswer,
   Container: ContainerAnswer,
   ContainerInspect: ContainerInspectAnswer,
   ContainerExit: ContainerExitAnswer,

@@ -8,6 +8,7 @@ import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { attachRoutes } from "./attach.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
+import { namespaceRoutes } from "./namespaces.ts";
 import { type ApiEnv, observeRequests } from "./observe_requests.ts";
 import { problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
@@ -89,6 +90,7 @@ export function createApp(parts: ApiParts, access: Access) {
     .route("/v1/functions", functionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))
+    .route("/v1/namespaces", namespaceRoutes(parts))
     .route("/v1/snapshots", snapshotRoutes(parts))
     .route("/v1/tasks", taskRoutes(parts))
     .route("/v1/run", runRoutes(parts))

@@ -1,5 +1,6 @@
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
+import type { NamespaceStore } from "../core/metadata.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { PluginInfo } from "../core/plugin.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
@@ -16,6 +17,7 @@ export interface ApiParts {
   readonly containers: Containers;
   readonly events: Events;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly namespaces: NamespaceStore;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
   /** Every plugin with its state. */

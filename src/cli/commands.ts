@@ -15,6 +15,7 @@ import { inspect } from "./inspect.ts";
 import { invoke } from "./invoke.ts";
 import { kill } from "./kill.ts";
 import { logs } from "./logs.ts";
+import { namespaces } from "./namespaces.ts";
 import { pause } from "./pause.ts";
 import { plugins } from "./plugins.ts";
 import { ps } from "./ps.ts";
@@ -65,6 +66,7 @@ export const commands: readonly Command[] = [
   functions,
   events,
   snapshots,
+  namespaces,
   plugins,
 ];
 

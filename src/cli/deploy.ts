@@ -59,7 +59,7 @@ export const deploy: Command = {
     } satisfies Fields & { readonly image: string };
     await using connection = await connect();
     const record = await result(connection.api.v1.functions[":name"].$put({
-      param: { name: encodeURIComponent(name) },
+      param: { name },
       query: scope(flags),
       json: input,
     }));

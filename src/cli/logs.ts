@@ -77,7 +77,7 @@ function instant(flag: string, given: string | undefined): string | undefined {
 
 async function ofInvocations({ flags, output }: CommandContext, { api }: Connection, name: string): Promise<number> {
   const { items } = await result(api.v1.functions[":name"].logs.$get({
-    param: { name: encodeURIComponent(name) },
+    param: { name },
     query: { ...scope(flags), limit: text(flags, "tail") ?? "20" },
   }));
   if (output.json) {

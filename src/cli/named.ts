@@ -12,7 +12,7 @@ export const kindFlags: Readonly<Record<string, Flag>> = {
 
 /** The path's parameter of a container's routes. */
 export function ofContainer(id: string, flags: FlagValues) {
-  return { param: { id: encodeURIComponent(id) }, query: scope(flags) };
+  return { param: { id }, query: scope(flags) };
 }
 
 /**
@@ -26,10 +26,9 @@ export async function kindOf(
 ): Promise<"container" | "function"> {
   if (flags["container"] === true) return "container";
   if (flags["function"] === true) return "function";
-  const param = encodeURIComponent(name);
   const [container, fn] = await Promise.all([
-    isThere(result(api.v1.containers[":id"].$get({ param: { id: param }, query: scope(flags) }))),
-    isThere(result(api.v1.functions[":name"].$get({ param: { name: param }, query: scope(flags) }))),
+    isThere(result(api.v1.containers[":id"].$get({ param: { id: name }, query: scope(flags) }))),
+    isThere(result(api.v1.functions[":name"].$get({ param: { name }, query: scope(flags) }))),
   ]);
   if (container && fn) {
     throw new Failure(

@@ -24,7 +24,7 @@ export const rm: Command = {
       const { flags } = context;
       const { api } = connection;
       if (await kindOf(connection, name, flags) === "function") {
-        const param = { name: encodeURIComponent(name) };
+        const param = { name };
         return await done(api.v1.functions[":name"].$delete({ param, query: scope(flags) }));
       }
       const { param, query } = ofContainer(name, flags);

@@ -156,6 +156,33 @@ describe("the admin API", () => {
     assert.deepEqual(JSON.parse(seen.result), { exit: { code: 7, oomKilled: false } });
   });
 
+  it("lists, creates and removes namespaces", async () => {
+    const list = async () =>
+      (await world.admin<{ items: { name: string }[] }>("GET", "/v1/namespaces")).items.map(({ name }) => name);
+    assert.deepEqual(await list(), ["default"]);
+    await world.admin("POST", "/v1/namespaces", { name: "team" });
+    await world.admin("POST", "/v1/images/import?namespace=other", { path: join(world.folder, "layout"), name: "b:1" });
+    assert.deepEqual(await list(), ["default", "other", "team"]);
+    await world.admin("DELETE", "/v1/namespaces/team");
+    assert.equal((await refused("DELETE", "/v1/namespaces/team")).status, 404);
+    for (const name of ["other", "default"]) {
+      assert.equal((await refused("DELETE", `/v1/namespaces/${name}`)).code, "failed_precondition");
+    }
+    await world.admin("DELETE", "/v1/images?namespace=other&name=b:1");
+    await world.admin("DELETE", "/v1/namespaces/other");
+    assert.deepEqual(await list(), ["default"]);
+  });
+
+  it("has a typed client whose path parameters stay what they are", async () => {
+    const paths: string[] = [];
+    const client = createClient((request) => {
+      paths.push(new URL(request.url).pathname);
+      return Promise.resolve(new Response("{}"));
+    });
+    await client.v1.functions[":name"].$get({ param: { name: "a/b?c %2F" }, query: {} });
+    assert.deepEqual(paths, ["/v1/functions/a%2Fb%3Fc%20%252F"]);
+  });
+
   it("has a typed client", async () => {
     const client = createClient((request) => world.ask(request.method, request.url.replace("http://mayfly", "")));
     const { items } = await (await client.v1.images.$get({ query: {} })).json();

@@ -75,6 +75,7 @@ describe("the command line beside a daemon", () => {
 
   it("images, functions and plugins list what is there, as a table and as JSON", async () => {
     assert.deepEqual(rows(await cli.out("images")).map(([name]) => name), ["box:1"]);
+    assert.deepEqual(rows(await cli.out("namespaces")).map(([name]) => name), ["default"]);
     const [image] = await cli.json<{ name: string; target: { digest: string } }[]>("images");
     assert.equal(image?.name, "docker.io/library/box:1");
     assert.match(image?.target.digest ?? "", digest);

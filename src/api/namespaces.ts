@@ -1,0 +1,37 @@
+import { Hono } from "hono";
+import * as v from "valibot";
+import { Failure } from "../core/errors.ts";
+import { NameSchema } from "../core/function.ts";
+import { itemsOf, NamespaceAnswer } from "./answers.ts";
+import { documented } from "./documented.ts";
+import { json } from "./input.ts";
+import type { ApiParts } from "./parts.ts";
+
+/** `/v1/namespaces` */
+export function namespaceRoutes({ namespaces }: ApiParts) {
+  return new Hono()
+    .get(
+      "/",
+      documented("Lists namespaces.", { 200: itemsOf(NamespaceAnswer) }, { problems: ["unavailable"] }),
+      async (c) => c.json({ items: await namespaces.list() }),
+    )
+    .post(
+      "/",
+      documented("Creates a namespace; one that is there stays as it is.", { 200: NamespaceAnswer }, {
+        problems: ["unavailable"],
+      }),
+      json(v.strictObject({ name: NameSchema })),
+      async (c) => c.json(await namespaces.ensure(c.req.valid("json").name)),
+    )
+    .delete(
+      "/:name",
+      documented("Removes a namespace that has nothing in it any more.", { 204: null }, {
+        problems: ["not_found", "failed_precondition", "unavailable"],
+      }),
+      async (c) => {
+        const name = c.req.param("name");
+        if (await namespaces.delete(name)) return c.body(null, 204);
+        throw new Failure("not_found", `cannot delete namespace ${JSON.stringify(name)}: there is none of this name`);
+      },
+    );
+}
