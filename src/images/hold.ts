@@ -9,31 +9,23 @@ const leaseMs = 24 * 3600_000;
 /** What a hold is taken from. */
 export interface HoldParts {
   readonly leases: LeaseStore;
-  /** Shared for the time of the operation; garbage collection has it alone. */
+  /** Shared while something is leased; garbage collection has it alone between a look at leases and what it removes. */
   readonly lock: SharedLock;
 }
 
-/** A lease for the time of one operation; in this process no garbage is collected meanwhile. */
+/** A lease for the time of one operation: what is under it is not collected as garbage. */
 export class Hold implements AsyncDisposable {
-  readonly #leases: LeaseStore;
+  readonly #parts: HoldParts;
   readonly #id: string;
-  readonly #share: Disposable;
 
-  private constructor(leases: LeaseStore, id: string, share: Disposable) {
-    this.#leases = leases;
+  private constructor(parts: HoldParts, id: string) {
+    this.#parts = parts;
     this.#id = id;
-    this.#share = share;
   }
 
-  static async take({ leases, lock }: HoldParts, namespace: string, purpose: string): Promise<Hold> {
-    const share = await lock.shared();
-    try {
-      const { id } = await leases.create(namespace, new Date(Date.now() + leaseMs), { purpose });
-      return new Hold(leases, id, share);
-    } catch (error) {
-      share[Symbol.dispose]();
-      throw error;
-    }
+  static async take(parts: HoldParts, namespace: string, purpose: string): Promise<Hold> {
+    const { id } = await parts.leases.create(namespace, new Date(Date.now() + leaseMs), { purpose });
+    return new Hold(parts, id);
   }
 
   /**
@@ -41,21 +33,33 @@ export class Hold implements AsyncDisposable {
    * go in between.
    */
   async content(digest: Digest, source?: ImageReference): Promise<void> {
-    await this.#leases.add(this.#id, `content/${digest}`);
-    if (source !== undefined) await this.#leases.add(this.#id, `ingest/${ingestRef(digest, source)}`);
+    await this.#add(`content/${digest}`);
+    if (source !== undefined) await this.#add(`ingest/${ingestRef(digest, source)}`);
+  }
+
+  /** Holds a blob whose digest is known only when it is there. @param commit puts it there. */
+  async committed(commit: () => Promise<Digest>): Promise<Digest> {
+    using _share = await this.#parts.lock.shared();
+    const digest = await commit();
+    await this.#parts.leases.add(this.#id, `content/${digest}`);
+    return digest;
   }
 
   async snapshot(snapshotter: string, key: string): Promise<void> {
-    await this.#leases.add(this.#id, `snapshot/${snapshotter}/${key}`);
+    await this.#add(`snapshot/${snapshotter}/${key}`);
+  }
+
+  /** A collection sees the lease, or is over with its removals before it is there. */
+  async #add(resource: string): Promise<void> {
+    using _share = await this.#parts.lock.shared();
+    await this.#parts.leases.add(this.#id, resource);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      await this.#leases.delete(this.#id);
+      await this.#parts.leases.delete(this.#id);
     } catch {
       // It expires. What was done under it is done, or failed for a reason that must not be hidden, as on a full disk.
-    } finally {
-      this.#share[Symbol.dispose]();
     }
   }
 }

@@ -41,7 +41,7 @@ export interface ImagesParts {
   readonly monitor?: Monitor;
   /** Called before a layer is committed. Default: a power cut may lose some of its files. */
   readonly sync?: SyncFilesystem;
-  /** Shared while content is brought in or unpacked; garbage collection has it alone. */
+  /** Shared while something is leased; garbage collection has it alone between a look at leases and what it removes. */
   readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
 }

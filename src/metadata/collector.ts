@@ -1,11 +1,8 @@
-import type { SharedLock } from "../core/shared_lock.ts";
 import { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 
 const everyMs = 3600_000;
 
 export interface CollectorOptions extends Omit<GarbageCollection, "graceMs" | "signal"> {
-  /** Held alone while collecting, so that nothing comes to be needed between a look and a removal. */
-  readonly lock: SharedLock;
   readonly onCollected: (collected: Collected) => void;
   readonly onError: (error: unknown) => void;
 }
@@ -36,7 +33,6 @@ export class Collector implements AsyncDisposable {
   async #collect(): Promise<void> {
     while (this.#again) {
       this.#again = false;
-      using _alone = await this.#options.lock.exclusive();
       try {
         // No time of grace: whoever brings something in leases it until it is named.
         this.#options.onCollected(await collectGarbage({ ...this.#options, graceMs: 0, signal: this.#stop.signal }));

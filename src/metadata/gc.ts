@@ -2,6 +2,7 @@ import type { ContentInfo, ContentStore } from "../core/content.ts";
 import { isDigest } from "../core/digest.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
 import type { Metadata } from "../core/metadata.ts";
+import type { SharedLock } from "../core/shared_lock.ts";
 import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
 import { Reachable } from "./reachable.ts";
 
@@ -13,6 +14,8 @@ export interface GarbageCollection {
   readonly graceMs?: number;
   /** Milliseconds for which an ingest may be taken up again. Default one day. */
   readonly ingestGraceMs?: number;
+  /** Had alone between a look at leases and what is removed by it, a few things at a time. */
+  readonly lock?: SharedLock;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -37,8 +40,8 @@ const recheckAfter = 16;
  * Removes what nothing refers to: blobs and committed snapshots that no image, function, container or lease reaches, and
  * old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
  *
- * Whoever takes up something that is there already leases it before looking; so leases and roots are read again between
- * removals, and what has come to be needed meanwhile stays.
+ * Whoever takes up something that is there already leases it before looking. Leases and roots are read again for every few
+ * removals, and no lease is taken between that look and these removals, nor has anybody to wait longer than for these.
  *
  * @throws failed_precondition where database and folder do not belong together; data_loss for an image whose documents
  * cannot be read, since nobody knows then what it needs.
@@ -48,7 +51,7 @@ export async function collectGarbage(options: GarbageCollection): Promise<Collec
   if (metadata.conflict !== undefined) {
     throw new Failure("failed_precondition", `cannot collect garbage: ${metadata.conflict}`);
   }
-  const collection = new Collection(options);
+  using collection = new Collection(options);
   await collection.mark();
   await collection.removeSnapshots();
   await collection.removeBlobs();
@@ -56,7 +59,7 @@ export async function collectGarbage(options: GarbageCollection): Promise<Collec
   return collection.collected;
 }
 
-class Collection {
+class Collection implements Disposable {
   readonly collected = {
     blobs: 0,
     bytes: 0,
@@ -71,6 +74,9 @@ class Collection {
   /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases and containers hold. */
   #held: ReadonlySet<string> = new Set();
   #sinceMark = 0;
+  /** Whether nobody can have leased anything since the last look. */
+  #fresh = false;
+  #alone: Disposable | undefined;
 
   constructor(options: GarbageCollection) {
     this.#options = options;
@@ -116,11 +122,13 @@ class Collection {
           this.collected.snapshots.push(`${snapshotter.id}/${info.key}`);
         });
       }
+      this.#letOthers();
       await this.#attempt(`folders of ${snapshotter.id}`, async () => void await snapshotter.cleanup());
     }
   }
 
   async removeBlobs(): Promise<void> {
+    this.#letOthers();
     const garbage: ContentInfo[] = [];
     for await (const info of this.#options.content.list()) {
       if (!this.#reachable.blobs.has(info.digest) && this.#isOld(info.createdAt)) garbage.push(info);
@@ -136,6 +144,7 @@ class Collection {
   }
 
   async removeIngests(): Promise<void> {
+    this.#letOthers();
     const { content, ingestGraceMs = 24 * 3600_000 } = this.#options;
     for (const { ref, startedAt } of await content.ingests()) {
       if (!this.#isOld(startedAt, ingestGraceMs)) continue;
@@ -161,9 +170,25 @@ class Collection {
    * One removal that fails does not keep the rest; what is gone already, or in somebody's hands, is no failure.
    */
   async #remove(what: string, action: () => Promise<void>): Promise<void> {
-    if (this.#sinceMark >= recheckAfter) await this.mark();
+    if (!this.#fresh || this.#sinceMark >= recheckAfter) {
+      this.#letOthers();
+      this.#alone = await this.#options.lock?.exclusive();
+      await this.mark();
+      this.#fresh = true;
+    }
     this.#sinceMark++;
     await this.#attempt(what, action, ["not_found", "unavailable"]);
+  }
+
+  /** Gives the lock back: what is removed after this wants another look. */
+  #letOthers(): void {
+    this.#fresh = false;
+    this.#alone?.[Symbol.dispose]();
+    this.#alone = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#letOthers();
   }
 
   async #attempt(what: string, action: () => Promise<void>, expected: readonly ErrorCode[] = []): Promise<void> {

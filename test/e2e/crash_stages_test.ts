@@ -171,10 +171,12 @@ describe("a daemon that is killed in the middle", () => {
       await done(daemon, "POST", "/v1/images/import", { path });
       await done(daemon, "PUT", "/v1/functions/version", { image: "box:1", command: ["/bin/echo", "zero"] });
       const answer = await fetch(`${daemon.url}/fn/version`);
+      const answeredMs = Date.now();
       assert.equal(await answer.text(), "zero\n");
       id = answer.headers.get("x-mayfly-invocation") ?? "";
-      // Records are written 200 ms behind the answers. To look for it would lock the daemon out of its database.
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      // Its record is written behind its answer, and nothing else is. To look for it would lock the daemon out.
+      const log = join(folder, "root/mayfly.db-wal");
+      await until(() => statSync(log).mtimeMs > answeredMs);
       return await deploy(daemon);
     };
     await using second = await kill(begin, () => entries("overlay") > 100);

@@ -25,7 +25,8 @@ function carry(
   return { chunks, ends, failures, input: new Input(body, stdin, limits, (failure) => failures.push(failure)) };
 }
 
-const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 5));
+/** Resolves when the container's input has come to its end. */
+const ended = (ends: readonly string[]) => until(() => Promise.resolve(ends.length > 0));
 const of = (...lengths: number[]) =>
   new ReadableStream<Uint8Array>({
     start(controller) {
@@ -37,7 +38,7 @@ const of = (...lengths: number[]) =>
 describe("Input", () => {
   it("carries the body and ends it", async () => {
     const { chunks, ends, failures, input } = carry(of(2, 3));
-    await settled();
+    await ended(ends);
     await input.stop();
     assert.deepEqual(chunks.map((chunk) => chunk.length), [2, 3]);
     assert.deepEqual(ends, ["close"]);
@@ -46,15 +47,15 @@ describe("Input", () => {
   });
 
   it("refuses a body over the limit, and passes nothing beyond it", async () => {
-    const { chunks, failures } = carry(of(2, 3), {}, 4);
-    await settled();
+    const { chunks, ends, failures } = carry(of(2, 3), {}, 4);
+    await ended(ends);
     assert.deepEqual(chunks.map((chunk) => chunk.length), [2]);
     assert.deepEqual(failures.map(reasonOf), ["body_too_large"]);
   });
 
   it("takes a body of exactly the limit", async () => {
     const { ends, failures } = carry(of(2, 2), {}, 4);
-    await settled();
+    await ended(ends);
     assert.deepEqual(failures, []);
     assert.deepEqual(ends, ["close"]);
   });
@@ -66,7 +67,7 @@ describe("Input", () => {
       cancel: () => void cancelled++,
     });
     const { chunks, ends, failures, input } = carry(slow, {}, 0, 20);
-    await until(() => Promise.resolve(ends.length > 0));
+    await ended(ends);
     await input.stop();
     assert.deepEqual(failures.map(reasonOf), ["body_too_slow"]);
     assert.equal(chunks.length, 1);
@@ -78,7 +79,7 @@ describe("Input", () => {
     const gate = Promise.withResolvers<void>();
     const opened = setTimeout(() => gate.resolve(), 60);
     const { ends, failures } = carry(of(2, 3), { write: () => gate.promise }, 0, 20);
-    await until(() => Promise.resolve(ends.length > 0));
+    await ended(ends);
     clearTimeout(opened);
     assert.deepEqual(failures, []);
     assert.deepEqual(ends, ["close"]);
@@ -87,14 +88,19 @@ describe("Input", () => {
   it("tells of a body that breaks off", async () => {
     const broken = new ReadableStream<Uint8Array>({ start: (controller) => controller.error(new Error("reset")) });
     const { ends, failures } = carry(broken);
-    await settled();
+    await ended(ends);
     assert.deepEqual(failures.map(reasonOf), ["cancelled"]);
     assert.deepEqual(ends, ["abort"]);
   });
 
   it("takes a container that stops reading for its right", async () => {
-    const { failures, input } = carry(of(2, 3), { write: () => Promise.reject(new Error("EPIPE")) });
-    await settled();
+    const refused = Promise.withResolvers<void>();
+    const write = () => {
+      refused.resolve();
+      return Promise.reject(new Error("EPIPE"));
+    };
+    const { failures, input } = carry(of(2, 3), { write });
+    await refused.promise;
     await input.stop();
     assert.deepEqual(failures, []);
   });

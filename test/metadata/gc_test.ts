@@ -10,8 +10,10 @@ import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
 import { chainIds, type Digest, digestOf } from "../../src/core/digest.ts";
 import { FunctionInputSchema } from "../../src/core/function.ts";
+import { SharedLock } from "../../src/core/shared_lock.ts";
 import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
+import { Hold } from "../../src/images/hold.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
 import { WholeTrees } from "../../src/linux/whole_trees.ts";
@@ -94,6 +96,34 @@ async function makeImage({ content, snapshotter }: Opened, ...layers: string[]) 
 }
 
 describe("collectGarbage()", () => {
+  it("goes on beside an operation, and takes nothing of it", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    const lock = new SharedLock();
+    const [kept, rubbish] = [await store(content, "kept"), await store(content, "rubbish")];
+    await using hold = await Hold.take({ leases: metadata.leases, lock }, "default", "pull");
+    await hold.content(kept);
+    assert.equal((await collect({ lock })).blobs, 1);
+    assert.deepEqual(await blobs(), [kept]);
+    assert.ok(!(await blobs()).includes(rubbish));
+  });
+
+  it("removes nothing that is leased while it waits for its turn", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    const lock = new SharedLock();
+    const digest = await store(content, "wanted");
+    await using hold = await Hold.take({ leases: metadata.leases, lock }, "default", "import");
+    const collecting = Promise.withResolvers<unknown>();
+    await hold.committed(() => {
+      // As an import that has put a blob there, and does not know it by name yet.
+      collecting.resolve(collect({ lock }));
+      return Promise.resolve(digest);
+    });
+    await collecting.promise;
+    assert.deepEqual(await blobs(), [digest]);
+  });
+
   it("removes what belongs to no image, and leaves what two images share", async () => {
     await using opened = await open();
     const { metadata, collect, blobs, keys } = opened;
