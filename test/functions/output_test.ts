@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Output } from "../../src/functions/output.ts";
+import { until } from "../support/until.ts";
 
 type Controller = ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
 
@@ -62,8 +63,7 @@ describe("Output", () => {
     await sleep(20);
     assert.equal(seen.full, 0);
     controller.enqueue(bytes(1));
-    await sleep(20);
-    assert.equal(seen.full, 1);
+    await until(() => Promise.resolve(seen.full === 1));
     const body = output.stream(Promise.resolve(), () => {});
     controller.enqueue(bytes(1, 2));
     controller.enqueue(bytes(1, 3));

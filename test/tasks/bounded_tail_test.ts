@@ -38,10 +38,12 @@ describe("boundedTail()", () => {
   for (const when of ["before", "while"]) {
     it(`waits for nobody who keeps the stream open, where the process ended ${when} it is read`, async () => {
       let cancelled = false;
-      const output = new ReadableStream<Uint8Array<ArrayBuffer>>({ cancel: () => void (cancelled = true) });
-      const ended = when === "before"
-        ? Promise.reject(new Error("gone"))
-        : new Promise((resolve) => setTimeout(resolve, 30));
+      const read = Promise.withResolvers<void>();
+      const output = new ReadableStream<Uint8Array<ArrayBuffer>>({
+        pull: () => read.resolve(),
+        cancel: () => void (cancelled = true),
+      }, { highWaterMark: 0 });
+      const ended = when === "before" ? Promise.reject(new Error("gone")) : read.promise;
       assert.equal(await count(boundedTail(output, ended, { bytes: 1000, idleMs: 20 })), 0);
       assert.ok(cancelled);
     });
