@@ -57,7 +57,8 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   readonly #events = new TaskEvents();
   readonly #bundles: string;
   readonly #mountPoint: string;
-  #count = 0;
+  /** The folders of tasks of this process. */
+  readonly #folders = new Set<string>();
 
   constructor(parts: OciRuntimeParts) {
     const { id, kernel, children, program, folder, cgroups } = parts;
@@ -121,7 +122,10 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     for (; step.done !== true; step = mounting.next()) prepare.push(step.value);
     const complete: Spec = { ...spec, linux: { ...spec.linux, cgroupsPath } };
     const cgroup = () => cgroups.open(cgroupsPath);
-    const bundle = new Bundle(`${this.#bundles}/${this.#count++}`, complete, step.value);
+    // Short: sockets lie in it, whose paths are limited.
+    const name = crypto.randomUUID().slice(0, 8);
+    this.#folders.add(name);
+    const bundle = new Bundle(`${this.#bundles}/${name}`, complete, step.value);
     const terminal = spec.process.terminal === true;
     let streams: Streams | undefined;
     let keeper: Keeper | undefined;
@@ -159,7 +163,10 @@ export class OciRuntime implements Runtime, AsyncDisposable {
           if (freezer !== undefined) await frozen(own, freezer);
         },
         publish,
-        onDelete: () => this.#tasks.delete(id),
+        onDelete: () => {
+          this.#tasks.delete(id);
+          this.#folders.delete(name);
+        },
       });
       return task;
     } catch (error) {
@@ -168,6 +175,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
       await cgroup().kill();
       await cgroup().remove();
       bundle.remove();
+      this.#folders.delete(name);
       throw error;
     }
   }
@@ -202,9 +210,8 @@ export class OciRuntime implements Runtime, AsyncDisposable {
       await cgroup.remove();
       ids.add(id);
     }
-    if (this.#tasks.size === 0) {
-      rmSync(this.#bundles, { recursive: true, force: true });
-      mkdirSync(this.#bundles, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.#bundles)) {
+      if (!this.#folders.has(name)) rmSync(`${this.#bundles}/${name}`, { recursive: true, force: true });
     }
     return [...ids];
   }

@@ -4,18 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { OciRuntime } from "../../runtimes/oci/runtime.ts";
-import { currentHost } from "../../src/host/mod.ts";
-import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
-import { Children } from "../../src/linux/children.ts";
-import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime/mod.ts";
 import { cgroupsOf, hasCgroups } from "../runtimes/native_runtime.ts";
+import { ociRuntimeOf } from "../runtimes/oci_runtime.ts";
 import { sameHost } from "../support/same_host.ts";
 
 /* `mayfly oci` is held to the contract as any OCI runtime's program is: by the runtime that drives those. */
 
-const host = await currentHost();
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const cgroupParent = `/mayfly-test-${process.pid}-oci`;
 const own = mkdtempSync(join(tmpdir(), "mayfly-oci-"));
@@ -25,17 +20,7 @@ writeFileSync(program, `#!/bin/sh\nNODE_COMPILE_CACHE='${own}/compiled' exec ${c
 chmodSync(program, 0o755);
 
 testRuntime("mayfly oci", async (folder) => {
-  const kernel = new Kernel(host);
-  const runtime = new OciRuntime({
-    id: "mayfly",
-    program,
-    lacks: [],
-    kernel,
-    children: new Children(kernel),
-    cgroups: new Cgroups(kernel, detectLayout(kernel)),
-    folder: join(folder, "oci"),
-    cgroupParent,
-  });
+  const runtime = await ociRuntimeOf(program, join(folder, "oci"), cgroupParent);
   return {
     runtime,
     leftovers: () => [

@@ -26,6 +26,14 @@ export function limits(f: Fixture): void {
     assert.match(stderr, /can't fork/);
   }, { limits: true });
 
+  it("tells of one that has no memory to begin with", async () => {
+    // Whether it is refused, or killed as soon as it begins.
+    const outcome = await run(sh("true", { linux: { resources: { memory: { limit: 4096, swap: 4096 } } } }))
+      .then(({ exit }) => exit.oomKilled || exit.signal !== undefined || exit.code !== 0, () => true);
+    assert.ok(outcome, "it ran");
+    assert.deepEqual(f.runtime.tasks(), []);
+  }, { limits: true });
+
   it("limits processor time", async () => {
     const script = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; true";
     assert.match(await output(script, { settings: { cpus: 0.5 } }), /^50000/);

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { OciRuntime } from "../../runtimes/oci/runtime.ts";
+import { currentHost } from "../../src/host/mod.ts";
+import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
+import { Children } from "../../src/linux/children.ts";
+import { findProgram } from "../../src/linux/find_program.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
+
+/** A runtime of its own over an OCI runtime's program. */
+export async function ociRuntimeOf(name: string, folder: string, cgroupParent: string): Promise<OciRuntime> {
+  const kernel = new Kernel(await currentHost());
+  const program = findProgram(kernel, name);
+  assert.ok(program !== undefined, `there is no ${name}`);
+  return new OciRuntime({
+    id: name,
+    program,
+    lacks: [],
+    kernel,
+    children: new Children(kernel),
+    cgroups: new Cgroups(kernel, detectLayout(kernel)),
+    folder,
+    cgroupParent,
+  });
+}
