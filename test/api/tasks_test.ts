@@ -43,11 +43,11 @@ for (const runtime of ["native", "crun"]) {
       assert.deepEqual(items.map((item) => [item.id, item.status]), [[id, "running"]]);
       const one = await world.admin<{ pid: number; image: string }>("GET", `/v1/tasks/${id}`);
       assert.equal(one.image, "box:1");
-      const processes = await world.admin<{ items: { pid: number; command: string }[] }>(
-        "GET",
-        `/v1/tasks/${id}/processes`,
-      );
-      assert.deepEqual(processes.items.map(({ pid, command }) => [pid, command]), [[one.pid, "sleep 60"]]);
+      const processes = async () =>
+        (await world.admin<{ items: { pid: number; command: string }[] }>("GET", `/v1/tasks/${id}/processes`)).items;
+      // The shell executes it a moment behind the start.
+      await until(async () => (await processes())[0]?.command === "sleep 60");
+      assert.deepEqual((await processes()).map(({ pid }) => pid), [one.pid]);
       assert.equal((await world.admin<{ pids: number }>("GET", `/v1/tasks/${id}/stats`)).pids, 1);
       assert.deepEqual(await refused("GET", "/v1/tasks/nothing"), { status: 404, code: "not_found" });
     });
