@@ -1,7 +1,10 @@
 import * as v from "valibot";
 
-/** Names that this program and garbage collection give a meaning to begin with `mayfly/` and `containerd.io/gc.`. */
+/** Facts that somebody keeps with a thing. Those that this program keeps itself begin with `mayfly/`. */
 export type Labels = Readonly<Record<string, string>>;
+
+/** A snapshot that has it, with whatever value, is no garbage, nor are its parents. containerd gives it the same meaning. */
+export const rootLabel = "containerd.io/gc.root";
 
 /** The longest label, name and value together, in characters; containerd has the same limit. */
 const longestLabel = 4096;

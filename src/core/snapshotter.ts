@@ -23,7 +23,8 @@ export interface Snapshotter {
   /** What is recorded of a snapshot. @throws not_found. */
   stat(key: string): Promise<SnapshotInfo>;
   /**
-   * Sets labels, or takes them away (null); the others stay. A snapshot of any kind may be labelled.
+   * Sets labels, or takes them away (null); the others stay. A snapshot of any kind may be labelled; `rootLabel` keeps one from
+   * garbage collection.
    * @throws not_found; invalid_argument for a label that is too long.
    */
   update(key: string, labels: LabelChanges): Promise<SnapshotInfo>;

@@ -1,6 +1,7 @@
 import type { ContentInfo, ContentStore } from "../core/content.ts";
 import { isDigest } from "../core/digest.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
+import { rootLabel } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { SharedLock } from "../core/shared_lock.ts";
 import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
@@ -117,7 +118,8 @@ class Collection implements Disposable {
       );
       for (const info of garbage) {
         await this.#remove(`snapshot ${snapshotter.id}/${info.key}`, async () => {
-          if (this.#needs(snapshotter, info)) return;
+          // It may have been labelled since it was listed.
+          if (this.#needs(snapshotter, await snapshotter.stat(info.key))) return;
           await snapshotter.remove(info.key);
           this.collected.snapshots.push(`${snapshotter.id}/${info.key}`);
         });
@@ -156,9 +158,9 @@ class Collection implements Disposable {
     }
   }
 
-  #needs({ id }: Snapshotter, { key, kind, createdAt }: SnapshotInfo): boolean {
+  #needs({ id }: Snapshotter, { key, kind, createdAt, labels }: SnapshotInfo): boolean {
     return kind !== "committed" || !this.#isOld(createdAt) || this.#reachable.chains.has(key) ||
-      this.#held.has(`snapshot/${id}/${key}`);
+      Object.hasOwn(labels, rootLabel) || this.#held.has(`snapshot/${id}/${key}`);
   }
 
   #isOld(at: Date, graceMs = this.#options.graceMs ?? 3600_000): boolean {

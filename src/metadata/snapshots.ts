@@ -27,8 +27,8 @@ export class LibsqlSnapshotStore implements SnapshotStore {
 
   /**
    * @param databases two connections to one file. Active snapshots and views are on the way of invocations, so a power cut
-   * may take back the rows of the last moments; the end of a committed one must be on disk before its folder is gone, and so
-   * must its labels, which may keep others.
+   * may take back the rows of the last moments; the end of a committed one must be on disk before its folder is gone, and
+   * its labels may be what keeps it.
    */
   constructor(snapshotter: string, databases: { readonly relaxed: Database; readonly durable: Database }) {
     this.#snapshotter = snapshotter;

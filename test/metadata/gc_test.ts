@@ -178,6 +178,20 @@ describe("collectGarbage()", () => {
     assert.deepEqual(await keys(), [...chains, "view"].sort());
   });
 
+  it("keeps snapshots that are labelled as roots, with their parents, until they are not", async () => {
+    await using opened = await open();
+    const { snapshotter, collect, keys } = opened;
+    const labelled = await makeImage(opened, "base", "labelled");
+    const other = await makeImage(opened, "base", "other");
+    const [, top = ""] = labelled.chain;
+    await snapshotter.update(top, { "containerd.io/gc.root": "2030-01-01" });
+    assert.deepEqual((await collect()).snapshots, [`native/${other.chain[1]}`]);
+    assert.deepEqual(await keys(), labelled.chain.toSorted());
+    await snapshotter.update(top, { "containerd.io/gc.root": null });
+    await collect();
+    assert.deepEqual(await keys(), []);
+  });
+
   it("lets go what an expired lease held, and old ingests", async () => {
     await using opened = await open();
     const { metadata, content, collect, blobs } = opened;
