@@ -31,7 +31,13 @@ interface Watched {
 }
 
 /** Version 1 tells of the want before it kills: when to look again, in milliseconds. */
-const looks = [0, 1, 4, 20, 100, 500];
+const looks = [1, 5, 20, 100, 500];
+
+/**
+ * Looking takes at most one part in so many of the time: version 1 gives notice of each cgroup's removal too, and does not
+ * say of which.
+ */
+const rest = 20;
 
 const [source, sink] = [0, 1];
 const chunkBytes = 4096;
@@ -79,6 +85,11 @@ export class OomWatch implements AsyncDisposable {
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #ended: Promise<void> | undefined;
   #next = 0;
+  /** Which of the looks is next, and when. */
+  #look = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How long the last look took. */
+  #lookMs = 0;
 
   constructor(stages: Stages) {
     this.#kernel = stages.kernel;
@@ -106,6 +117,8 @@ export class OomWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#watched.clear();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const source = this.#source;
     if (source === undefined) return;
     this.#source = undefined;
@@ -167,23 +180,34 @@ export class OomWatch implements AsyncDisposable {
   async #listen(reader: ReadableStreamDefaultReader<Uint8Array>, version: 1 | 2): Promise<void> {
     try {
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        if (version === 1) void this.#lookAtAll();
-        else for (const key of watchesIn(next.value)) this.#look(this.#watched.get(key));
+        if (version === 1) this.#lookSoon();
+        else for (const key of watchesIn(next.value)) this.#tell(this.#watched.get(key));
       }
     } catch {
       // The relay was killed: what happens is told at each container's end.
     }
   }
 
-  /** Version 1 does not say which it is. */
-  async #lookAtAll(): Promise<void> {
-    for (const delayMs of looks) {
-      await new Promise((resolve) => setTimeout(resolve, delayMs));
-      for (const watched of [...this.#watched.values()]) this.#look(watched);
-    }
+  /** Looks at all soon, and some times more. */
+  #lookSoon(): void {
+    // One that is to come anyway is as good.
+    if (this.#timer !== undefined && this.#look <= 1) return;
+    clearTimeout(this.#timer);
+    this.#look = 0;
+    this.#schedule();
   }
 
-  #look(watched: Watched | undefined): void {
+  #schedule(): void {
+    const delayMs = looks[this.#look++];
+    this.#timer = delayMs === undefined || this.#source === undefined ? undefined : setTimeout(() => {
+      const begun = performance.now();
+      for (const watched of [...this.#watched.values()]) this.#tell(watched);
+      this.#lookMs = performance.now() - begun;
+      this.#schedule();
+    }, Math.max(delayMs, rest * this.#lookMs));
+  }
+
+  #tell(watched: Watched | undefined): void {
     if (watched === undefined) return;
     const { cgroup, hierarchy, listener } = watched;
     const state = oomState(cgroup, hierarchy);
