@@ -9,8 +9,9 @@ export function terminal(f: Fixture): void {
   const needs = { ability: "resize" } as const;
 
   it("is the container's: its streams, its session, its signals", async () => {
-    const script = "test -t 0 && test -t 1 && test -t 2 && echo is one; cat /proc/self/stat; ls -l /dev/console; " +
-      "trap 'echo interrupted; exit 3' INT; while :; do sleep 0.01; done";
+    // The trap comes first: a shell also ends with a command that the signal has ended.
+    const script = "trap 'echo interrupted; exit 3' INT; test -t 0 && test -t 1 && test -t 2 && echo is one; " +
+      "cat /proc/self/stat; ls -l /dev/console; while :; do sleep 0.01; done";
     const task = await start(sh(script, changes));
     assert.equal(task.stderr, undefined);
     const reader = new Reader(task.stdout);
