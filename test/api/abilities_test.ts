@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { until } from "../support/until.ts";
 import { World } from "../support/world.ts";
 
 const module = fileURLToPath(new URL("../support/plain_runtime.ts", import.meta.url));
@@ -61,9 +62,11 @@ describe("a task whose runtime has no abilities", () => {
       "running",
       undefined,
     ]]);
+    const logs = async () => await (await world.ask("GET", `/v1/containers/${id}/logs`)).text();
+    await until(async () => await logs() === "out\n");
     const stopped = await world.admin<{ exitCode: number }>("POST", `/v1/containers/${id}/stop?graceMs=0`);
     assert.equal(stopped.exitCode, 137);
-    assert.equal(await (await world.ask("GET", `/v1/containers/${id}/logs`)).text(), "out\n");
+    assert.equal(await logs(), "out\n");
     await world.admin("DELETE", `/v1/containers/${id}`);
   });
 });
