@@ -8,7 +8,7 @@ import { NativeRuntime } from "../../runtimes/native/runtime.ts";
 import { Failure } from "../../src/core/errors.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
 import type { CreateTask } from "../../src/core/runtime.ts";
-import type { Task } from "../../src/core/task.ts";
+import { demand, type Task } from "../../src/core/task.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
 import { Children } from "../../src/linux/children.ts";
@@ -188,17 +188,8 @@ describe("a launch in which a step fails", { skip: process.geteuid?.() === 0 ? f
     assert.equal(await launch(new Fault(), options()), undefined);
   }
 
-  let count = 0;
-  const options = (changes: Partial<CreateTask> = {}): CreateTask => {
-    const spec = specFor(["true"]);
-    return { id: `f${count++}`, spec, rootfs, stdio: { stdin: false, stdout: true, stderr: false }, ...changes };
-  };
-
-  it("at once", () => failEach(() => options({ lazy: true })));
-
-  it("that waits for its start", () => failEach(() => options()));
-
-  it("in stages", async () => {
+  /** Puts the fault into the programs that a process gets one after another. */
+  function faultyStages(): void {
     const in_ = (program: Program) => kernel.fault.in(program);
     Object.assign(Stage.prototype, {
       run(this: Stage, program: Program, ...rest: []) {
@@ -211,6 +202,20 @@ describe("a launch in which a step fails", { skip: process.geteuid?.() === 0 ? f
         return methods.descriptor.call(this, in_(program), ...rest);
       },
     });
+  }
+
+  let count = 0;
+  const options = (changes: Partial<CreateTask> = {}): CreateTask => {
+    const spec = specFor(["true"]);
+    return { id: `f${count++}`, spec, rootfs, stdio: { stdin: false, stdout: true, stderr: false }, ...changes };
+  };
+
+  it("at once", () => failEach(() => options({ lazy: true })));
+
+  it("that waits for its start", () => failEach(() => options()));
+
+  it("in stages", async () => {
+    faultyStages();
     await failEach(() => {
       const spec = specFor(["true"]);
       // Namespaces of a network are made ahead, by programs that are none of the launch's.
@@ -218,5 +223,36 @@ describe("a launch in which a step fails", { skip: process.geteuid?.() === 0 ? f
       const hooks = { createContainer: [{ path: "/bin/true" }] };
       return options({ spec: { ...spec, hooks, linux: { ...spec.linux, namespaces } } });
     });
+  });
+
+  it("of one more process", async () => {
+    faultyStages();
+    kernel.fault = new Fault();
+    const runtime = open();
+    const spec = specFor(["sleep", "60"]);
+    const task = await runtime.create(options({ spec }));
+    await task.start();
+    const exec = async (fault: Fault) => {
+      kernel.fault = fault;
+      const each = await demand(task, "exec").exec({ id: `x${count++}`, process: specFor(["true"]).process });
+      await each.wait();
+      await each.delete();
+    };
+    const counting = new Fault();
+    await exec(counting);
+    const before = audit();
+    for (let at = 0; at < counting.steps; at++) {
+      const fault = new Fault(at);
+      const error = await exec(fault).then(() => undefined, (reason: unknown) => reason);
+      const name = `step ${at}: ${fault.step?.why}: ${error}`;
+      assert.deepEqual({ ...audit(), descriptors: 0 }, { ...before, descriptors: 0 }, name);
+      assert.equal(task.status, "running", name);
+      if (error === undefined || fault.step?.onError !== undefined) continue;
+      assert.ok(["ENOSYS", "EPERM"].includes(errnoOf(error) ?? ""), name);
+    }
+    assert.ok(counting.steps > 50, `${counting.steps} steps`);
+    await exec(new Fault());
+    await task.delete();
+    await runtime[Symbol.asyncDispose]();
   });
 });
