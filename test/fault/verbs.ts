@@ -142,6 +142,19 @@ export const verbs: Readonly<Record<string, Verb>> = {
     await admin(context, "DELETE", `${path}?force=true`);
   },
 
+  async "exec"(context) {
+    const { daemon, name } = context;
+    const { id } = await admin<{ id: string }>(context, "POST", "/v1/containers", { ...waits, name });
+    await admin(context, "POST", `/v1/containers/${name}/start`);
+    // One goes on by itself until the container ends, the other one is waited for.
+    await admin(context, "POST", `/v1/tasks/${id}/processes`, { command: ["/bin/sleep", "60"] });
+    const settings = encodeURIComponent(JSON.stringify({ command: ["/bin/sh", "-c", "echo out; exit 6"] }));
+    const answer = await daemon.admin("POST", `/v1/tasks/${id}/exec?settings=${settings}`);
+    const text = await answer.text();
+    assert.ok(answer.ok && text.includes("out\n") && text.includes('"code":6'), text);
+    await admin(context, "DELETE", `/v1/containers/${name}?force=true`);
+  },
+
   async "container that never starts"(context) {
     await admin(context, "POST", "/v1/containers", { ...waits, name: context.name });
     await admin(context, "DELETE", `/v1/containers/${context.name}`);
