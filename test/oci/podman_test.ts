@@ -7,14 +7,24 @@ import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { currentHost } from "../../src/host/mod.ts";
+import { removeCgroups } from "../runtimes/native_runtime.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 
 const { name: host } = await currentHost();
 const runtime = fileURLToPath(new URL("../../bin/mayfly-oci", import.meta.url));
 const image = "localhost/box:1";
 
+const cgroupParent = `/mayfly-test-${process.pid}-podman`;
+
 /** What every container here gets: this machine may have fewer rights than podman's defaults ask for. */
-const settings = ["--network=none", "--cgroupns=private", "--ulimit=nofile=512:512", "--ulimit=nproc=512:512"];
+const settings = [
+  "--cgroups=no-conmon",
+  `--cgroup-parent=${cgroupParent}`,
+  "--network=none",
+  "--cgroupns=private",
+  "--ulimit=nofile=512:512",
+  "--ulimit=nproc=512:512",
+];
 
 describe(
   `podman --runtime bin/mayfly-oci on ${host}`,
@@ -34,6 +44,7 @@ describe(
     after(() => {
       podman("rm", "--all", "--force");
       podman("rmi", "--all", "--force");
+      removeCgroups(cgroupParent);
       assert.ok(!readFileSync("/proc/self/mounts", "utf8").includes(folder));
       assert.deepEqual(readdirSync("/run/mayfly-oci").filter((each) => !each.startsWith(".")), []);
       rmSync(folder, { recursive: true, force: true });
