@@ -43,7 +43,11 @@ export class Audit {
   }
 
   #isOurs(thing: { readonly process: ProcessState } | { readonly path: string }, pid: number | undefined): boolean {
-    if ("path" in thing) return this.#alone || new RegExp(`/mayfly[^/]*-${pid}(?:[-/]|$)`).test(thing.path);
+    if ("path" in thing) {
+      // The machine itself makes cgroups too.
+      const ofContainers = !thing.path.startsWith("/sys/fs/cgroup/") || thing.path.includes("mayfly");
+      return (this.#alone && ofContainers) || new RegExp(`/mayfly[^/]*-${pid}(?:[-/]|$)`).test(thing.path);
+    }
     const { environment, cgroups, network } = thing.process;
     if (environment.includes(this.#mark)) return true;
     const isNew = () => network !== "" && !this.#before.processes.some((known) => known.network === network);
