@@ -46,7 +46,7 @@ export class LocalContent implements ContentStore {
       for (const path of [...algorithms.map((algorithm) => join(folder, "blobs", algorithm)), join(folder, "ingest")]) {
         await mkdir(path, { recursive: true, mode: 0o700 });
       }
-      await removeUnnamed(join(folder, "ingest"));
+      await removeUseless(join(folder, "ingest"));
       await syncFolder(join(folder, "blobs"));
       await syncFolder(folder);
     } catch (error) {
@@ -218,11 +218,11 @@ function missing(digest: Digest): Failure {
   return new Failure("not_found", `cannot find blob ${digest} in the content store`);
 }
 
-/** Removes what a crash left of ingests that had no ref yet. */
-async function removeUnnamed(ingests: string): Promise<void> {
+/** Removes what a crash left of ingests that had no ref yet, or no data any more, since it had just become a blob. */
+async function removeUseless(ingests: string): Promise<void> {
   for (const id of await readdir(ingests)) {
-    const named = await stat(join(ingests, id, "ref")).then(() => true, () => false);
-    if (!named) await rm(join(ingests, id), { recursive: true, force: true });
+    const has = (name: string) => stat(join(ingests, id, name)).then(() => true, () => false);
+    if (!await has("ref") || !await has("data")) await rm(join(ingests, id), { recursive: true, force: true });
   }
 }
 
