@@ -142,6 +142,9 @@ describe("/openapi.json", () => {
     await call("GET", "/openapi.json");
     await call("GET", "/v1/info");
     await call("GET", "/v1/plugins");
+    await call("POST", "/v1/namespaces", { name: "described" });
+    await call("GET", "/v1/namespaces");
+    await call("DELETE", "/v1/namespaces/described");
     await call("GET", "/v1/images");
     await call("POST", "/v1/images", { reference: "127.0.0.1:1/nothing:1" });
     await call("POST", "/v1/images/import", { path: join(world.folder, "layout"), name: "other:1" });

@@ -304,7 +304,12 @@ describe("an entry of a layer", () => {
 
 describe("a function", () => {
   it("that nobody deployed is 404", async () => {
-    const wanted = { status: 404, code: "not_found", exit: 66, text: /no function "nobody" is deployed/ } as const;
+    const wanted = {
+      status: 404,
+      code: "not_found",
+      exit: 66,
+      text: /no function (?:"nobody" is deployed|is named "nobody")/,
+    } as const;
     await addsNothing(async () => {
       const problem = await problemOf(await fetch(`${daemon.url}/fn/nobody`, { method: "POST", body: "x" }));
       assert.deepEqual([problem.status, problem.code], [404, "not_found"]);
@@ -444,7 +449,7 @@ describe("a kernel that lacks overlay", () => {
       assert.equal(code, 78, stderr);
       assert.match(stderr, /no overlay filesystem: load it \(modprobe overlay\), or use .*--snapshotter native/);
     }
-    const { code, stderr } = await run("run", "--function-snapshotter", "overlay", "box:1", "true");
+    const { code, stderr } = await run("run", "--snapshotter", "overlay", "box:1", "true");
     assert.equal(code, 2, stderr);
     assert.match(stderr, /no snapshotter "overlay" is running: there are native/);
   });
