@@ -11,7 +11,7 @@ import { removeCgroups } from "../runtimes/native_runtime.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 
 const { name: host } = await currentHost();
-const runtime = fileURLToPath(new URL("../../bin/mayfly-oci", import.meta.url));
+const runtime = fileURLToPath(new URL("../../src/mayfly-oci", import.meta.url));
 const image = "localhost/box:1";
 
 const cgroupParent = `/mayfly-test-${process.pid}-podman`;
@@ -27,7 +27,7 @@ const settings = [
 ];
 
 describe(
-  `podman --runtime bin/mayfly-oci on ${host}`,
+  `podman --runtime src/mayfly-oci on ${host}`,
   { skip: process.geteuid?.() === 0 ? false : "it takes root" },
   () => {
     let folder: string;
