@@ -23,7 +23,6 @@ RUN apt-get update \
 WORKDIR /opt/mayfly
 COPY --from=packages /opt/mayfly/node_modules node_modules
 COPY package.json LICENSE README.md ./
-COPY bin bin
 COPY src src
 COPY runtimes runtimes
 COPY snapshotters snapshotters

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { globSync, readFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -147,6 +147,13 @@ function loadedBy(path: string, seen: Set<string> = new Set()): ReadonlySet<stri
 
 describe("the tree", () => {
   it("has sources", () => assert.ok(sources.length > 20));
+
+  it("has at its top what belongs there", () => {
+    const wanted = ["src", "runtimes", "snapshotters", "test", "examples", "Dockerfile", "README.md", "LICENSE"];
+    const files = ["deno.json", "package.json", "package-lock.json", "tsconfig.json", "node_modules"];
+    const found = readdirSync(root).filter((name) => !name.startsWith(".") && !name.endsWith(".log"));
+    assert.deepEqual(found.filter((name) => ![...wanted, ...files].includes(name)), []);
+  });
 
   it("imports what the table allows and nothing else", () => {
     const wrong = sources.filter(({ path }) => !unbound.has(path)).flatMap((source) =>
