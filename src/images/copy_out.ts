@@ -7,7 +7,7 @@ import { Slice } from "../linux/slice.ts";
 import { type FileStatus, isDirectory, isSymlink, type Timestamp } from "../linux/statx.ts";
 import { Xattrs } from "../linux/xattr.ts";
 import { archiveNode } from "./archive_node.ts";
-import { joinPath } from "./entry_path.ts";
+import { checkDepth, joinPath } from "./entry_path.ts";
 import { archiveName, findInRoot } from "./rooted_path.ts";
 import { tarEnd } from "./tar_writer.ts";
 
@@ -89,6 +89,16 @@ async function* rest<T>(
   }
 }
 
+interface Node {
+  readonly parent: number;
+  readonly name: ByteString;
+  readonly status: FileStatus;
+  /** In the archive. */
+  readonly path: ByteString;
+  /** How many folders it is below the first one. */
+  readonly depth: number;
+}
+
 class FolderArchive implements Disposable {
   readonly #kernel: Kernel;
   readonly #files: Files;
@@ -118,32 +128,35 @@ class FolderArchive implements Disposable {
           `cannot copy ${JSON.stringify(path)}: it is one of the kernel's own files: read it in the container (exec)`,
         );
       }
-      yield* this.#node(parent, name, status, fromText(archiveName(path)));
+      yield* this.#node({ parent, name, status, path: fromText(archiveName(path)), depth: 0 });
     } finally {
       this.#files.close(parent);
     }
     yield tarEnd;
   }
 
-  async *#node(
-    parent: number,
-    name: ByteString,
-    status: FileStatus,
-    path: ByteString,
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  async *#node({ parent, name, status, path, depth }: Node): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     if (this.#slice.over) await this.#slice.next();
     const hardlink = isDirectory(status) ? undefined : this.#linked.get(status.identity);
     if (status.links > 1 && !isDirectory(status) && hardlink === undefined) this.#linked.set(status.identity, path);
     const parts = { files: this.#files, xattrs: this.#xattrs, slice: this.#slice };
     yield* archiveNode(parts, { path, parent, name, status, hardlink });
     if (!isDirectory(status)) return;
+    checkDepth(depth, path);
     const fd = name === "" ? this.#files.openDirectory(parent, ".") : this.#files.tryOpenDirectory(parent, name);
     if (fd < 0) return;
     try {
       if (this.#isKernels(fd)) return;
-      for (const child of this.#files.names(fd).sort()) {
-        const status = this.#files.stat(fd, child);
-        if (status !== undefined) yield* this.#node(fd, child, status, path === "." ? child : joinPath(path, child));
+      for (const name of this.#files.names(fd).sort()) {
+        const status = this.#files.stat(fd, name);
+        if (status === undefined) continue;
+        yield* this.#node({
+          parent: fd,
+          name,
+          status,
+          path: path === "." ? name : joinPath(path, name),
+          depth: depth + 1,
+        });
       }
     } finally {
       this.#files.close(fd);

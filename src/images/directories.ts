@@ -3,13 +3,12 @@ import { errno } from "../linux/errno.ts";
 import type { Files } from "../linux/files.ts";
 import { type FileStatus, isDirectory, isSymlink } from "../linux/statx.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
-import { joinPath, refused } from "./entry_path.ts";
+import { joinPath, maxDepth, refused } from "./entry_path.ts";
 
 const maxOpen = 64;
 const maxLinks = 40;
 /** Leaves room for what a snapshotter puts before it, below the kernel's 4096. */
 const maxPathBytes = 3900;
-const maxDepth = 512;
 
 /** An open directory of a layer. Its descriptor is valid until others have been opened many times, or `forget`. */
 export interface OpenDirectory {

@@ -2,7 +2,23 @@ import { Failure } from "../core/errors.ts";
 import { type ByteString, toText } from "../linux/byte_string.ts";
 
 /** Deeper trees cannot be walked or removed in reasonable time; the longest path of the kernel has room for more. */
-const maxDepth = 512;
+export const maxDepth = 512;
+
+/**
+ * Refuses a folder that a container has made too deep: each on the way down takes a descriptor and its part of the stack.
+ * @param depth how many folders it is below where the walk began.
+ * @throws resource_exhausted.
+ */
+export function checkDepth(depth: number, path: ByteString): void {
+  if (depth <= maxDepth) return;
+  throw new Failure(
+    "resource_exhausted",
+    `cannot look into ${quotePath(path)}: it is more than ${maxDepth} folders deep`,
+    {
+      details: { path: toText(path.slice(0, 300)) },
+    },
+  );
+}
 
 /**
  * Brings a path of an archive into the form `a/b/c`, seen from the root: an absolute one begins there too.

@@ -5,7 +5,7 @@ import type { Kernel } from "../linux/kernel.ts";
 import { Slice } from "../linux/slice.ts";
 import { type FileStatus, isDirectory, isRegular, isSymlink, type Timestamp } from "../linux/statx.ts";
 import { Xattrs } from "../linux/xattr.ts";
-import { joinPath } from "./entry_path.ts";
+import { checkDepth, joinPath } from "./entry_path.ts";
 import { isWhiteout, opaqueAttribute } from "./lower_layers.ts";
 import { portableAttributes } from "./portable_attributes.ts";
 
@@ -117,6 +117,7 @@ export class TreeDiff implements Disposable {
     hides: boolean,
   ): AsyncGenerator<TreeChange> {
     const { parent, name, path, status } = change;
+    checkDepth(path.split("/").length, path);
     const top = this.files.tryOpenDirectory(parent, name);
     if (top < 0) return;
     const lower = this.#descend(below, name);
