@@ -8,6 +8,7 @@ import {
   O_NONBLOCK,
   O_PATH,
   O_RDONLY,
+  PROC_SUPER_MAGIC,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
 } from "../linux/flags.ts";
@@ -105,6 +106,11 @@ export class ImageRoot implements Disposable {
       const file = this.#open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
       if (file === undefined) return undefined;
       try {
+        // The root of what runs has a /proc: what this process reads there, the container's may not (/proc/kmsg).
+        this.#kernel.call("fstatfs", file, memory.address);
+        if (new DataView(memory.bytes.buffer, memory.bytes.byteOffset).getUint32(0, true) === PROC_SUPER_MAGIC) {
+          return undefined;
+        }
         return use(
           status,
           () => memory.bytes.subarray(0, this.#kernel.call("read", file, memory.address, chunkBytes)),

@@ -64,6 +64,10 @@ describe("ImageRoot", { skip: process.getuid?.() === 0 ? false : "needs root" },
     }
   });
 
+  it("reads no file of /proc, where what it looks into has one", () => {
+    for (const path of ["proc/version", "proc/kmsg"]) assert.equal(read(bind("/"), path), undefined, path);
+  });
+
   it("finds nothing where nothing is, or no regular file", () => {
     for (const path of ["etc/none", "etc/gone", "etc/passwd/x", "etc/fifo", "etc", "etc/loop"]) {
       assert.equal(read(layers(), path), undefined, path);
