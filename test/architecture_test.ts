@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { globSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -220,6 +220,13 @@ describe("the tree", () => {
   for (const [name, pattern, except] of rules) {
     it(name, () => assert.deepEqual(uses(pattern, except), []));
   }
+
+  it("exports files that are there", () => {
+    const { exports }: { exports: Record<string, string> } = JSON.parse(
+      readFileSync(join(root, "package.json"), "utf8"),
+    );
+    assert.deepEqual(Object.values(exports).filter((path) => !existsSync(join(root, path))), []);
+  });
 
   it("imports the adapters from src/host/mod.ts alone", () => {
     const wrong = sources.flatMap(({ path, imports }) =>
