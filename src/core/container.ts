@@ -72,8 +72,6 @@ export const ContainerInputSchema = v.strictObject({
   logBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1024 * 1024), v.maxValue(2 ** 32)), 2 ** 24),
   labels: v.optional(LabelsSchema, {}),
 });
-/** As a caller writes it. */
-export type ContainerInput = v.InferInput<typeof ContainerInputSchema>;
 /** As it is kept, with every default filled in. */
 export type ContainerSettings = v.InferOutput<typeof ContainerInputSchema>;
 

@@ -24,5 +24,4 @@ export const ExecInputSchema = v.strictObject({
   /** Unique within its task. Default: a new one. */
   id: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/))),
 });
-export type ExecInput = v.InferInput<typeof ExecInputSchema>;
 export type ExecSettings = v.InferOutput<typeof ExecInputSchema>;

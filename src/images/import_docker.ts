@@ -3,7 +3,7 @@ import { type Descriptor, type ImageConfig, ImageConfigSchema, type Manifest, me
 import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { parseReference } from "../core/reference.ts";
-import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import.ts";
+import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import_parts.ts";
 import { ingest, ingestBytes } from "./ingest.ts";
 import { type Layout, readSmall } from "./layout.ts";
 import { documentBytes, readJson } from "./read_manifest.ts";

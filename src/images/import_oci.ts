@@ -4,7 +4,7 @@ import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { choosePlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
-import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import.ts";
+import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import_parts.ts";
 import { ingest } from "./ingest.ts";
 import { type Layout, readSmall } from "./layout.ts";
 import { checkLayer, documentBytes, readJson, readManifest } from "./read_manifest.ts";
