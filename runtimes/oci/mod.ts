@@ -35,6 +35,9 @@ export function ociRuntime(binary: Binary): Plugin<Runtime, typeof Config> {
         if (kernel.call("geteuid") !== 0) {
           return { available: false, reason: "it makes namespaces and mounts: run the daemon as root" };
         }
+        if (host.arch !== "x64") {
+          return { available: false, reason: "its containers' keeper is x86-64 code: use the runtime native" };
+        }
         const program = findProgram(kernel, binary.program);
         if (program === undefined) {
           return { available: false, reason: `${binary.program} is not on this machine: ${binary.cure}` };
