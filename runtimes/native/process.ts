@@ -2,7 +2,7 @@ import type { Process, ProcessExit, TerminalSize } from "../../src/core/task.ts"
 import type { Children } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
-import { checkSignal, sendSignal } from "./signal.ts";
+import { checkSignal, sendSignal } from "../../src/linux/signal.ts";
 import type { Streams } from "../../src/linux/streams.ts";
 
 /** What a process is made of. It owns all of it. */

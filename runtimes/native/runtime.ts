@@ -15,11 +15,10 @@ import { NetworkNamespaces } from "../../src/linux/network_namespaces.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
-import { startFailure } from "./failure.ts";
+import { directLaunch } from "./direct_launch.ts";
 import { Hooks } from "./hooks.ts";
-import type { Launch } from "./launch.ts";
 import { launchValues } from "./launch_values.ts";
-import { cloneFlagsOf } from "./namespaces.ts";
+import { cloneFlagsOf, type Namespaces } from "./namespaces.ts";
 import type { Settings } from "./settings.ts";
 import { mappingDescriptor } from "./staged_plan.ts";
 import { writeMaps } from "./user_namespace.ts";
@@ -136,33 +135,19 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const streams = new Streams(kernel, stdio ?? {}, terminal);
     undo.defer(() => streams.close());
     const blueprints = this.#blueprints;
-    const withNetwork = <T>(use: (network: number | undefined) => T): T => {
-      if (!namespaces.made.has("network")) return use(undefined);
-      const network = this.#networks.take() ?? -1;
-      try {
-        return use(network);
-      } finally {
-        if (network >= 0) kernel.attempt("close", network);
-      }
-    };
-    const direct: Launch = {
-      init: undefined,
-      start() {
-        // The blueprint may have made room for others since.
-        const { direct } = blueprints.get(spec, rootfs, kinds, hierarchies);
-        try {
-          const values = launchValues(spec, streams.ends, cgroup);
-          return withNetwork((network) =>
-            kernel.spawn(direct.fill(network === undefined ? values : { ...values, network }), { flags })
-          );
-        } catch (error) {
-          throw startFailure(id, spec, direct.program, error);
-        }
+    let launch = directLaunch({
+      id,
+      spec,
+      template: () => blueprints.get(spec, rootfs, kinds, hierarchies).direct,
+      spawn: (template) => {
+        const values = launchValues(spec, streams.ends, cgroup);
+        return this.#withNetwork(
+          namespaces,
+          (network) => kernel.spawn(template.fill(network === undefined ? values : { ...values, network }), { flags }),
+        );
       },
-      close() {},
-    };
+    });
     const hooks = new Hooks({ stages: this.#stages, id, spec, namespaces, bundle: bundle ?? this.#parts.folder });
-    let launch = direct;
     let take: (() => void) | undefined;
     if (way !== "direct") {
       const options = { id, spec, values: launchValues(spec, streams.ends, cgroup), hooks };
@@ -172,8 +157,9 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
           plan: blueprint.staged,
           descriptors: await this.#descriptors(streams, blueprint.settings),
         })
-        : withNetwork((network) =>
-          StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network })
+        : this.#withNetwork(
+          namespaces,
+          (network) => StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network }),
         );
       launch = prepared;
       take = () => prepared.take();
@@ -218,6 +204,17 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#tasks.set(id, task);
     publish({ type: "create", id, pid: task.pid });
     return task;
+  }
+
+  /** Lends a network namespace that was made ahead: -1 where none is ready, undefined where none is wanted. */
+  #withNetwork<T>({ made }: Namespaces, use: (network: number | undefined) => T): T {
+    if (!made.has("network")) return use(undefined);
+    const network = this.#networks.take() ?? -1;
+    try {
+      return use(network);
+    } finally {
+      if (network >= 0) this.#parts.kernel.attempt("close", network);
+    }
   }
 
   /** What a process in stages is given. */

@@ -24,7 +24,7 @@ import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
 import type { Processes } from "./processes.ts";
-import { checkSignal, sendSignal } from "./signal.ts";
+import { checkSignal, sendSignal } from "../../src/linux/signal.ts";
 import type { Streams } from "../../src/linux/streams.ts";
 
 /** What a task is made of. It owns all of it. */

@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import type { ExecOptions, Process, ProcessExit, TerminalSize } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
+import { checkSignal } from "../../src/linux/signal.ts";
 import type { Stages } from "../../src/linux/stages.ts";
 import { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
@@ -10,7 +11,7 @@ import type { CommandLine } from "./command_line.ts";
 import { ConsoleSocket } from "./console_socket.ts";
 import { json } from "./config_json.ts";
 import type { Keeper } from "./keeper.ts";
-import { checkSignal, type Held, hold, signalHeld } from "./process.ts";
+import { type Held, hold, signalHeld } from "./process.ts";
 
 export interface OciProcessParts {
   readonly kernel: Kernel;
@@ -108,7 +109,7 @@ export class OciProcess implements Process {
   }
 
   async kill(signal = SIGKILL): Promise<void> {
-    checkSignal(signal);
+    checkSignal(signal, `process ${JSON.stringify(this.id)}`);
     if (this.#deleted === undefined) signalHeld(this.#parts.kernel, this.#held, signal);
   }
 

@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Failure } from "../../src/core/errors.ts";
-import { errno } from "../../src/linux/errno.ts";
 import { EPOLLIN } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
-import { syscallFailure } from "../../src/linux/syscall_failure.ts";
+import { sendSignal } from "../../src/linux/signal.ts";
 import type { Keeper } from "./keeper.ts";
 
 /** A process that a keeper has adopted, held so that its id cannot come to mean another. */
@@ -32,11 +31,7 @@ export function hold(kernel: Kernel, keeper: Keeper, pidFile: string): Held {
 
 /** Signals a process that is held; one that has ended takes no notice. */
 export function signalHeld(kernel: Kernel, { pid, pidfd }: Held, signal: number): void {
-  if (pidfd < 0) return;
-  const result = kernel.attempt("pidfd_send_signal", pidfd, signal, 0, 0);
-  if (result < 0 && result !== -errno.ESRCH) {
-    throw syscallFailure(`cannot send signal ${signal} to process ${pid}`, "pidfd_send_signal", result);
-  }
+  if (pidfd >= 0) sendSignal(kernel, pidfd, signal, `process ${pid}`);
 }
 
 /** `struct timespec` of no wait. */
@@ -59,10 +54,4 @@ function parentOf(pid: number): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** @throws invalid_argument for what is no signal. */
-export function checkSignal(signal: number): void {
-  if (Number.isInteger(signal) && signal >= 1 && signal <= 64) return;
-  throw new Failure("invalid_argument", `cannot send signal ${signal}: want 1 to 64`);
 }

@@ -20,6 +20,7 @@ import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit } from "../../src/linux/children.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
+import { checkSignal } from "../../src/linux/signal.ts";
 import type { Stages } from "../../src/linux/stages.ts";
 import type { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
@@ -28,7 +29,7 @@ import type { CommandLine } from "./command_line.ts";
 import { json } from "./config_json.ts";
 import { OciProcess } from "./exec_process.ts";
 import type { Keeper } from "./keeper.ts";
-import { checkSignal, hasEnded, type Held } from "./process.ts";
+import { hasEnded, type Held } from "./process.ts";
 
 /** How long the end of a process may take that its runtime takes for one that does not run. */
 const endingMs = 500;
@@ -116,7 +117,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   async kill(signal = SIGKILL, { all = false }: { readonly all?: boolean } = {}): Promise<void> {
-    checkSignal(signal);
+    checkSignal(signal, `container ${JSON.stringify(this.id)}`);
     if (all) {
       for (const pid of this.#ended ? [] : this.#parts.cgroup().pids()) {
         this.#parts.kernel.attempt("kill", pid, signal);

@@ -1,7 +1,7 @@
-import { Failure } from "../../src/core/errors.ts";
-import { errno } from "../../src/linux/errno.ts";
-import type { Kernel } from "../../src/linux/kernel.ts";
-import { syscallFailure } from "../../src/linux/syscall_failure.ts";
+import { Failure } from "../core/errors.ts";
+import { errno } from "./errno.ts";
+import type { Kernel } from "./kernel.ts";
+import { syscallFailure } from "./syscall_failure.ts";
 
 /** The highest signal. */
 const lastSignal = 64;
