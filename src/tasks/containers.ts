@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import {
   type Container,
-  type ContainerChanges,
   ContainerInputSchema,
   type ContainerResources,
   type ContainerRunState,
@@ -17,7 +16,7 @@ import type { Runtime } from "../core/runtime.ts";
 import { parseSignal } from "../core/signal.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { type Spec, SpecSchema } from "../core/spec.ts";
-import { can, demand, type Task, type TaskStats } from "../core/task.ts";
+import { demand, type Task, type TaskStats } from "../core/task.ts";
 import { unlessAborted } from "../core/unless_aborted.ts";
 import { SIGKILL } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
@@ -28,7 +27,6 @@ import {
   type ContainerInfo,
   describeContainer,
   exitOf,
-  isKept,
   type Kept,
   keyOf,
   told,
@@ -38,17 +36,20 @@ import {
 import { type ContainerRoot, openContainerRoot } from "./container_root.ts";
 import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
 import type { IngredientSource } from "./ingredients.ts";
+import { KeptContainers } from "./kept_containers.ts";
 import { killSoon } from "./kill_soon.ts";
 import { hasLabels } from "./labels.ts";
 import { LiveContainer } from "./live_container.ts";
 import type { LogRecord } from "./log_records.ts";
 import { removeLog } from "./log_segments.ts";
+import { NextExits } from "./next_exits.ts";
 import { listProcesses, type ProcessInfo } from "./processes.ts";
 import { readLog, type ReadLogOptions } from "./read_log.ts";
 import { recoverContainers } from "./recover_containers.ts";
 import { generateSpec, limitsOf } from "./spec.ts";
 import { goOn, stopLive } from "./stop_live.ts";
 import type { Tasks } from "./tasks.ts";
+import { whilePaused } from "./while_paused.ts";
 
 export interface ContainersParts {
   readonly host: Host;
@@ -80,13 +81,13 @@ const defaultStopSignal = "SIGTERM";
 export class Containers implements AsyncDisposable {
   readonly #parts: ContainersParts;
   readonly #kernel: Kernel;
+  readonly #kept: KeptContainers;
   readonly #locks = new KeyedLock();
   /** By `<namespace>/<id>`. */
   readonly #live = new Map<string, LiveContainer>();
   /** Starts that are not done, and the ends of what runs; none of them rejects. */
   readonly #busy = new Set<Promise<void>>();
-  /** Who waits for the next end of a container that does not run. */
-  readonly #nextExits = new Map<string, PromiseWithResolvers<ContainerRunState>>();
+  readonly #nextExits = new NextExits();
   /** Lets go of the files of containers that do not run. */
   readonly #releases = new Set<() => void>();
   #closed = false;
@@ -94,6 +95,7 @@ export class Containers implements AsyncDisposable {
   constructor(parts: ContainersParts) {
     this.#parts = parts;
     this.#kernel = new Kernel(parts.host);
+    this.#kept = new KeptContainers(parts);
   }
 
   /**
@@ -138,13 +140,13 @@ export class Containers implements AsyncDisposable {
 
   /** @throws not_found; invalid_argument where a beginning of an id fits several. */
   async get(namespace: string, reference: string): Promise<ContainerInfo & { readonly spec: Container["spec"] }> {
-    const container = await this.#need(namespace, reference);
+    const container = await this.#kept.need(namespace, reference);
     return { ...this.#describe(container), spec: container.spec };
   }
 
   /** The newest first. */
   async list(namespace: string, { all = false, labels = [] }: ContainerFilter = {}): Promise<readonly ContainerInfo[]> {
-    const kept = (await this.#parts.store.list(namespace)).filter(isKept);
+    const kept = await this.#kept.list(namespace);
     return kept.filter((container) => hasLabels(container.labels, labels)).map((container) => this.#describe(container))
       .filter(({ status }) => all || status === "running" || status === "paused")
       .sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime());
@@ -160,10 +162,10 @@ export class Containers implements AsyncDisposable {
     reference: string,
     options: { readonly attach?: (live: LiveContainer) => void } = {},
   ): Promise<ContainerInfo> {
-    const { id } = await this.#need(namespace, reference);
+    const { id } = await this.#kept.need(namespace, reference);
     return await this.#locks.hold(keyOf(namespace, id), async () => {
       this.#requireOpen();
-      const container = await this.#need(namespace, id);
+      const container = await this.#kept.need(namespace, id);
       if (this.#live.has(keyOf(namespace, id))) throw wrongState("start", container, "running");
       const launch = this.#launch(container, options.attach);
       this.#own(launch.then(() => {}, () => {}));
@@ -178,9 +180,9 @@ export class Containers implements AsyncDisposable {
 
   async #launch(container: Kept, attach: ((live: LiveContainer) => void) | undefined): Promise<Kept> {
     const { namespace, id, settings } = container;
-    const runtime = this.#plugin(this.#parts.runtimes, "runtime", container.runtime);
+    const runtime = this.#kept.runtime(container);
     const spec = parse(SpecSchema, container.spec, `cannot start container ${JSON.stringify(id)}: its spec`);
-    const mounts = await this.#snapshotter(container).mounts(container.snapshotKey);
+    const mounts = await this.#kept.snapshotter(container).mounts(container.snapshotKey);
     const task = await this.#parts.tasks.create({
       id,
       namespace,
@@ -202,7 +204,7 @@ export class Containers implements AsyncDisposable {
       live = new LiveContainer(task, log);
       attach?.(live);
       // Before it runs: a daemon that is killed knows then that it had been running.
-      const started = await this.#record(container, { state: { startedAt } });
+      const started = await this.#kept.record(container, { state: { startedAt } });
       await task.start();
       this.#live.set(keyOf(namespace, id), live);
       this.#own(this.#end(started, live, startedAt));
@@ -218,7 +220,7 @@ export class Containers implements AsyncDisposable {
         exitCode: typeof exitCode === "number" ? exitCode : 128,
         error: messageOf(error),
       };
-      await this.#record(container, { state });
+      await this.#kept.record(container, { state });
       this.#settle(container, live, state);
       throw error;
     }
@@ -239,7 +241,7 @@ export class Containers implements AsyncDisposable {
       this.#parts.onError(error, `cannot ${what} container ${id} behind its end`);
     await live.captured().catch(failed("close the log of"));
     await live.task.delete().catch(failed("delete the task of"));
-    await this.#record(container, { state }).catch(failed("record the exit of"));
+    await this.#kept.record(container, { state }).catch(failed("record the exit of"));
     this.#live.delete(key);
     this.#settle(container, live, state);
   }
@@ -247,8 +249,7 @@ export class Containers implements AsyncDisposable {
   #settle({ namespace, id }: Container, live: LiveContainer | undefined, state: ContainerRunState): void {
     const key = keyOf(namespace, id);
     live?.settle(state);
-    this.#nextExits.get(key)?.resolve(state);
-    this.#nextExits.delete(key);
+    this.#nextExits.settle(key, state);
   }
 
   /**
@@ -260,12 +261,12 @@ export class Containers implements AsyncDisposable {
     reference: string,
     options: { readonly signal?: string | number | undefined; readonly graceMs?: number | undefined } = {},
   ): Promise<ContainerInfo> {
-    const container = await this.#need(namespace, reference);
+    const container = await this.#kept.need(namespace, reference);
     const { settings, id } = container;
     const signal = parseSignal(options.signal ?? settings.stopSignal ?? defaultStopSignal);
     const live = this.#live.get(keyOf(namespace, id));
     if (live !== undefined) await stopLive(live, signal, options.graceMs ?? settings.stopGraceMs);
-    return this.#describe(await this.#need(namespace, id));
+    return this.#describe(await this.#kept.need(namespace, id));
   }
 
   /** Signals a container's init. @param signal default SIGKILL. @throws failed_precondition when it does not run. */
@@ -287,17 +288,11 @@ export class Containers implements AsyncDisposable {
     reference: string,
     options: { readonly next?: boolean; readonly signal?: AbortSignal } = {},
   ): Promise<ContainerExit> {
-    const container = await this.#need(namespace, reference);
+    const container = await this.#kept.need(namespace, reference);
     const key = keyOf(namespace, container.id);
     const live = this.#live.get(key);
     if (live !== undefined) return exitOf(await unlessAborted(live.ended, options.signal));
-    if (options.next === true) {
-      let next = this.#nextExits.get(key);
-      if (next === undefined) this.#nextExits.set(key, next = Promise.withResolvers());
-      // Who asked is told of a failure; nobody else waits.
-      next.promise.catch(() => {});
-      return exitOf(await unlessAborted(next.promise, options.signal));
-    }
+    if (options.next === true) return exitOf(await unlessAborted(this.#nextExits.of(key), options.signal));
     if (container.state === undefined) throw wrongState("wait for", container, "created, and was never started");
     return exitOf(container.state);
   }
@@ -316,16 +311,16 @@ export class Containers implements AsyncDisposable {
     reference: string,
     changes: { readonly resources?: ContainerResources; readonly labels?: Readonly<Record<string, string>> },
   ): Promise<ContainerInfo> {
-    const { id } = await this.#need(namespace, reference);
+    const { id } = await this.#kept.need(namespace, reference);
     const key = keyOf(namespace, id);
     return await this.#locks.hold(key, async () => {
-      const container = await this.#need(namespace, id);
+      const container = await this.#kept.need(namespace, id);
       const { resources = {}, labels } = changes;
       const limits = limitsOf(resources);
       const live = this.#live.get(key);
       if (live !== undefined && Object.keys(limits).length > 0) await demand(live.task, "update").update(limits);
       const spec = parse(SpecSchema, container.spec, `cannot update container ${JSON.stringify(id)}: its spec`);
-      const updated = await this.#record(container, {
+      const updated = await this.#kept.record(container, {
         ...(labels && { labels: { ...labels } }),
         settings: { ...container.settings, ...resources, ...(labels && { labels: { ...labels } }) },
         spec: withLimits(spec, limits),
@@ -356,11 +351,11 @@ export class Containers implements AsyncDisposable {
    * @throws as `openContainerRoot`.
    */
   async files(namespace: string, reference: string): Promise<ContainerRoot> {
-    const { id } = await this.#need(namespace, reference);
+    const { id } = await this.#kept.need(namespace, reference);
     const key = keyOf(namespace, id);
     const open = async () => {
-      const container = await this.#need(namespace, id);
-      const snapshotter = this.#snapshotter(container);
+      const container = await this.#kept.need(namespace, id);
+      const snapshotter = this.#kept.snapshotter(container);
       return await openContainerRoot(this.#kernel, {
         task: this.#live.get(key)?.task,
         snapshotter,
@@ -387,15 +382,8 @@ export class Containers implements AsyncDisposable {
 
   /** Does something while no process of a container runs; it goes on behind it. */
   async whilePaused<T>(namespace: string, reference: string, work: () => Promise<T>): Promise<T> {
-    const { id } = await this.#need(namespace, reference);
-    const task = this.#live.get(keyOf(namespace, id))?.task;
-    if (task === undefined || task.status !== "running" || !can(task, "pause")) return await work();
-    await task.pause();
-    try {
-      return await work();
-    } finally {
-      if (isPaused(task)) await task.resume();
-    }
+    const { id } = await this.#kept.need(namespace, reference);
+    return await whilePaused(this.#live.get(keyOf(namespace, id))?.task, work);
   }
 
   /** Reads the log. @param options.follow goes on while the container runs. */
@@ -404,7 +392,7 @@ export class Containers implements AsyncDisposable {
     reference: string,
     options: Omit<ReadLogOptions, "follow"> & { readonly follow?: boolean } = {},
   ): Promise<AsyncGenerator<LogRecord>> {
-    const container = await this.#need(namespace, reference);
+    const container = await this.#kept.need(namespace, reference);
     const { follow = false, ...rest } = options;
     const log = follow ? this.#live.get(keyOf(namespace, container.id))?.log : undefined;
     return readLog(this.#logFolder(container), { ...rest, follow: log });
@@ -415,21 +403,20 @@ export class Containers implements AsyncDisposable {
    * @param options.force kills it first where it runs. @throws failed_precondition where it runs.
    */
   async remove(namespace: string, reference: string, options: { readonly force?: boolean } = {}): Promise<void> {
-    const { id } = await this.#need(namespace, reference);
+    const { id } = await this.#kept.need(namespace, reference);
     const key = keyOf(namespace, id);
     await this.#locks.hold(key, async () => {
-      const container = await this.#need(namespace, id);
+      const container = await this.#kept.need(namespace, id);
       const live = this.#live.get(key);
       if (live !== undefined) {
         if (options.force !== true) throw wrongState("remove", container, "running: stop it first, or use force");
         await stopLive(live, SIGKILL, Infinity);
       }
-      await ignoreMissing(this.#snapshotter(container).remove(container.snapshotKey));
+      await ignoreMissing(this.#kept.snapshotter(container).remove(container.snapshotKey));
       removeLog(this.#logFolder(container));
       // Last, since it is what a second attempt would find.
       await this.#parts.store.delete(namespace, id);
-      this.#nextExits.get(key)?.reject(new Failure("not_found", `container ${JSON.stringify(id)} was removed`));
-      this.#nextExits.delete(key);
+      this.#nextExits.removed(key, id);
       this.#parts.events.publish("/containers/delete", namespace, told(container));
     });
   }
@@ -455,7 +442,7 @@ export class Containers implements AsyncDisposable {
    * @param action what fails where it does not run, as the message has it. @throws failed_precondition; not_found.
    */
   async live(namespace: string, reference: string, action = "attach to"): Promise<LiveContainer> {
-    const container = await this.#need(namespace, reference);
+    const container = await this.#kept.need(namespace, reference);
     const live = this.#live.get(keyOf(namespace, container.id));
     if (live !== undefined) return live;
     throw wrongState(action, container, container.state === undefined ? "created" : "exited");
@@ -492,26 +479,7 @@ export class Containers implements AsyncDisposable {
     // Who still copies is cut off.
     for (const release of this.#releases) release();
     while (this.#busy.size > 0) await Promise.all(this.#busy);
-    for (const { reject } of this.#nextExits.values()) {
-      reject(new Failure("unavailable", "nobody knows how the container will end: the daemon is shutting down"));
-    }
-  }
-
-  async #need(namespace: string, reference: string): Promise<Kept> {
-    const found = (await this.#parts.store.find(namespace, reference)).filter(isKept);
-    const [only] = found;
-    const quoted = JSON.stringify(reference.slice(0, 140));
-    if (only === undefined) {
-      throw new Failure("not_found", `no container ${quoted} is in namespace ${JSON.stringify(namespace)}`);
-    }
-    if (found.length === 1) return only;
-    throw new Failure("invalid_argument", `several containers' ids begin with ${quoted}: give more of it`, {
-      details: { field: "id" },
-    });
-  }
-
-  async #record({ namespace, id }: Container, changes: ContainerChanges): Promise<Kept> {
-    return await this.#parts.store.update(namespace, id, changes) as Kept;
+    this.#nextExits.close();
   }
 
   #describe(kept: Kept<ListedContainer>): ContainerInfo {
@@ -522,27 +490,9 @@ export class Containers implements AsyncDisposable {
     return join(this.#parts.folder, namespace, id);
   }
 
-  #snapshotter(container: Container): Snapshotter {
-    return this.#plugin(this.#parts.snapshotters, "snapshotter", container.snapshotter);
-  }
-
-  #plugin<T>(plugins: ReadonlyMap<string, T>, kind: string, id: string): T {
-    const plugin = plugins.get(id);
-    if (plugin !== undefined) return plugin;
-    throw new Failure(
-      "failed_precondition",
-      `the container was made with ${kind} ${JSON.stringify(id)}, which is not running: see the list of plugins`,
-    );
-  }
-
   #requireOpen(): void {
     if (this.#closed) throw new Failure("unavailable", "no container is started: the daemon is shutting down");
   }
-}
-
-/** Asked again, since a task may have been resumed or killed meanwhile. */
-function isPaused({ status }: Pick<Task, "status">): boolean {
-  return status === "paused";
 }
 
 function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {
