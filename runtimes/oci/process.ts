@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Failure } from "../../src/core/errors.ts";
 import { EPOLLIN } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import { parseProcStat } from "../../src/linux/proc_stat.ts";
 import { sendSignal } from "../../src/linux/signal.ts";
 import type { Keeper } from "./keeper.ts";
 
@@ -48,9 +49,7 @@ export function hasEnded(kernel: Kernel, { pidfd }: Held): boolean {
 
 function parentOf(pid: number): number | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The second field is the program's name, which may hold anything.
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    return Number(parseProcStat(readFileSync(`/proc/${pid}/stat`, "utf8")).field(4));
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { parseProcStat } from "../linux/proc_stat.ts";
 
 /** A process as the kernel tells of it. */
 export interface ProcessInfo {
@@ -17,10 +18,8 @@ export function processInfo(pid: number): ProcessInfo | undefined {
   } catch {
     return undefined;
   }
-  // The second field is the program's name, which may hold anything.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state = "X", parent = "0"] = fields;
-  return { state, parent: Number(parent), startTicks: fields[19] ?? "" };
+  const { field } = parseProcStat(stat);
+  return { state: field(3) || "X", parent: Number(field(4)), startTicks: field(22) };
 }
 
 /** Whether a process is there still, and is the one that began then. */

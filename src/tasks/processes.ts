@@ -1,5 +1,6 @@
 import { kernelRead } from "../linux/kernel_read.ts";
 import type { Kernel } from "../linux/kernel.ts";
+import { parseProcStat } from "../linux/proc_stat.ts";
 
 /** A process of a container, as this machine sees it. */
 export interface ProcessInfo {
@@ -37,21 +38,18 @@ export function listProcesses(kernel: Kernel, pids: readonly number[]): readonly
 }
 
 function describe(kernel: Kernel, pid: number): ProcessInfo {
-  const stat = kernelRead(kernel, `/proc/${pid}/stat`);
+  const stat = parseProcStat(kernelRead(kernel, `/proc/${pid}/stat`));
   const status = kernelRead(kernel, `/proc/${pid}/status`);
   const line = kernelRead(kernel, `/proc/${pid}/cmdline`, commandBytes);
-  // The name may hold anything, closing brackets too: what follows the last one is numbers alone.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const field = (number: number) => Number(fields[number - 3] ?? 0);
-  const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+  const field = (number: number) => Number(stat.field(number));
   return {
     pid,
     ppid: field(4),
     containerPid: Number(/^NSpid:.*?(\d+)$/m.exec(status)?.[1] ?? pid),
     uid: Number(/^Uid:\t(\d+)/m.exec(status)?.[1] ?? 0),
-    state: fields[0] ?? "?",
+    state: stat.field(3) || "?",
     cpuMicros: (field(14) + field(15)) * tickMicros,
     memoryBytes: field(24) * pageBytes,
-    command: line.replace(/\0+$/, "").replaceAll("\0", " ") || `[${name}]`,
+    command: line.replace(/\0+$/, "").replaceAll("\0", " ") || `[${stat.name}]`,
   };
 }
