@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { TerminalSizeSchema } from "../core/exec.ts";
 import { can } from "../core/task.ts";
 import type { Containers } from "../tasks/containers.ts";
 import type { LiveContainer } from "../tasks/live_container.ts";
@@ -7,7 +8,7 @@ import type { Bindings } from "./client_address.ts";
 import { documented } from "./documented.ts";
 import { flagField, namespaceField, query } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
-import { type Inputs, ProcessSocket, TerminalSizeSchema, upgradeOf } from "./process_socket.ts";
+import { type Inputs, ProcessSocket, upgradeOf } from "./process_socket.ts";
 
 const input = v.strictObject({
   namespace: namespaceField,

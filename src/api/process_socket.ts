@@ -1,6 +1,6 @@
 import type { Context } from "hono";
-import * as v from "valibot";
 import { Failure } from "../core/errors.ts";
+import { TerminalSizeSchema } from "../core/exec.ts";
 import { parse } from "../core/parse.ts";
 import { type Channel, decodeMessage, encodeMessage, type OutputChannel } from "../core/stdio_frames.ts";
 import type { TerminalSize } from "../core/task.ts";
@@ -12,9 +12,6 @@ import { problemOf } from "./errors.ts";
 const waitingBytes = 1024 * 1024;
 /** A message is a frame: one byte more than its payload. */
 const maxPayloadBytes = maxMessageBytes - 1;
-
-const characters = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(65_535));
-export const TerminalSizeSchema = v.strictObject({ width: characters, height: characters });
 
 /** Where a client's messages go. */
 export interface Inputs {
