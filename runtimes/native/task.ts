@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../../src/core/errors.ts";
+import { InTurn } from "../../src/core/in_turn.ts";
 import type { Logger } from "../../src/core/logger.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
 import type {
@@ -70,8 +71,8 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   #starting: Promise<unknown> | undefined;
   /** Resolves when init is gone. */
   #reaped: Promise<void> | undefined;
-  /** Settles when what was asked for before is done: these verbs wait for one another. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** For verbs that wait for one another. */
+  readonly #turns = new InTurn();
   /** Whether its cgroup is not as it was created. */
   #altered = false;
   /** Whether init is as good as dead. */
@@ -171,7 +172,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   }
 
   pause(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.hold(async () => {
       if (this.status !== "running" || this.#killed) {
         throw this.#wrongState("pause", this.#killed ? "being killed" : this.status);
       }
@@ -191,7 +192,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   }
 
   resume(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.hold(async () => {
       if (this.status !== "paused" || this.#killed) {
         throw this.#wrongState("resume", this.#killed ? "being killed" : this.status);
       }
@@ -202,7 +203,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
   }
 
   update(resources: SpecResources): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.hold(async () => {
       if (this.status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
       this.#altered = true;
       this.#parts.cgroups.update(this.#parts.cgroup, resources);
@@ -274,13 +275,6 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
     if (!this.#running) throw this.#wrongState(action, this.#status);
   }
 
-  /** Does something when what was asked for before is done. */
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(act);
-    this.#turn = done.catch(() => {});
-    return done;
-  }
-
   delete(): Promise<Exit | undefined> {
     return this.#deleted ??= this.#delete();
   }
@@ -308,7 +302,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
       this.#unwatchOom?.();
       await streams.close();
       if (!initIsLast) await cgroup.kill();
-      await this.#turn;
+      await this.#turns.done;
       const kept = !this.#altered && this.#stats !== undefined && keepCgroup(this.#stats);
       if (!kept && !cgroup.tryRemove()) await cgroup.remove();
       await this.#hooks("poststop");

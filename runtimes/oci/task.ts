@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { checkContainerId } from "../../src/core/container_id.ts";
 import { Failure } from "../../src/core/errors.ts";
+import { InTurn } from "../../src/core/in_turn.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
 import type {
   ExecOptions,
@@ -63,8 +64,8 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   #failed = false;
   #ended = false;
   #starting: Promise<void> = Promise.resolve();
-  /** The verb that comes last, so that the next one waits for it. */
-  #last: Promise<unknown> = Promise.resolve();
+  /** For verbs, which wait for one another. */
+  readonly #turns = new InTurn();
   #deleted: Promise<Exit | undefined> | undefined;
 
   constructor(parts: OciTaskParts) {
@@ -96,7 +97,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   start(): Promise<void> {
-    return this.#starting = this.#next(async () => {
+    return this.#starting = this.#turns.hold(async () => {
       this.#want("start", "created");
       try {
         await this.#command("start", ["start", this.id]);
@@ -124,13 +125,13 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
       }
       return;
     }
-    await this.#next(async () => {
+    await this.#turns.hold(async () => {
       if (!this.#ended) await this.#signal(signal);
     });
   }
 
   pause(): Promise<void> {
-    return this.#next(async () => {
+    return this.#turns.hold(async () => {
       this.#want("pause", "running");
       await this.#command("pause", ["pause", this.id]);
       // Version 1 stops processes one after another, which not every runtime waits for.
@@ -142,7 +143,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   resume(): Promise<void> {
-    return this.#next(async () => {
+    return this.#turns.hold(async () => {
       this.#want("resume", "paused");
       await this.#command("resume", ["resume", this.id]);
       if (!this.#ended) this.#status = "running";
@@ -152,7 +153,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
 
   exec(options: ExecOptions): Promise<Process> {
     checkContainerId(options.id, "process");
-    return this.#next(async () => {
+    return this.#turns.hold(async () => {
       this.#want("execute a process in", "running");
       if (this.#processes.has(options.id)) {
         throw new Failure(
@@ -189,7 +190,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   update(resources: SpecResources): Promise<void> {
-    return this.#next(async () => {
+    return this.#turns.hold(async () => {
       if (this.#status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
       const file = this.#parts.bundle.write("resources", json(resources));
       try {
@@ -216,7 +217,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   delete(): Promise<Exit | undefined> {
-    return this.#deleted ??= this.#next(() => this.#delete()).catch((error) => {
+    return this.#deleted ??= this.#turns.hold(() => this.#delete()).catch((error) => {
       // What could not be deleted may be tried again.
       this.#deleted = undefined;
       throw error;
@@ -278,12 +279,6 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
     if (oomKilled) this.#publish({ type: "oom", id });
     this.#publish({ type: "exit", id, pid, exit: { code, signal, exitedAt } });
     this.#exit.resolve({ code, signal, exitedAt, oomKilled, usage });
-  }
-
-  #next<T>(verb: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(verb, verb);
-    this.#last = next.catch(() => {});
-    return next;
   }
 
   #command(verb: string, words: readonly string[]): Promise<string> {
