@@ -15,7 +15,7 @@ const text = v.optional(v.pipe(v.string(), v.maxLength(4096)));
 const archiveType = "application/x-tar";
 
 /** What a container is committed as. */
-export const CommitInputSchema = v.strictObject({
+const CommitInputSchema = v.strictObject({
   /** The image's name, with a tag. */
   name: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
   author: text,

@@ -18,7 +18,7 @@ const {
 } = FunctionInputSchema.entries;
 
 /** Names of containers, as Docker has them. */
-export const ContainerNameSchema = v.pipe(
+const ContainerNameSchema = v.pipe(
   v.string(),
   v.regex(
     /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
@@ -32,7 +32,7 @@ export const LabelsSchema = v.pipe(
 );
 
 /** A signal, by name (with or without SIG) or number. */
-export const SignalSchema = v.union([
+const SignalSchema = v.union([
   v.pipe(v.string(), v.regex(/^[A-Za-z0-9+-]{1,16}$/, "a signal's name or number")),
   v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(64)),
 ]);

@@ -6,7 +6,7 @@ import type { Exit } from "../core/task.ts";
 /**
  * Ways in which an invocation fails, where the error's code alone does not tell; `details.reason` of its failure.
  */
-export const failureReasons = [
+const failureReasons = [
   "body_too_large",
   "body_too_slow",
   "headers_too_large",

@@ -20,7 +20,7 @@ export interface Libc {
 }
 
 /** File names of the C library: glibc's, then musl's on each processor. */
-export const libcNames = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"] as const;
+const libcNames = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"] as const;
 
 /** `PROT_READ | PROT_WRITE` and `MAP_PRIVATE | MAP_ANONYMOUS`: what `Libc.mmap` asks for. */
 export const mapping = { protection: 0x3, flags: 0x22 } as const;

@@ -22,7 +22,7 @@ import { syscallFailure } from "./syscall_failure.ts";
 import type { SyscallName } from "./syscalls.ts";
 
 /** The most that one `write` takes from JavaScript at a time. */
-export const writeBytes = 1 << 20;
+const writeBytes = 1 << 20;
 const pathBytes = 4096;
 const listBytes = 64 << 10;
 

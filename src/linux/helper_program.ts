@@ -99,7 +99,7 @@ export function* placeDescriptors(sources: readonly (number | undefined)[]): Gen
   };
 }
 
-export function executeHelper(args: readonly string[], env: readonly string[] = helperEnvironment): Operation {
+function executeHelper(args: readonly string[], env: readonly string[] = helperEnvironment): Operation {
   const [program = ""] = args;
   return { syscall: "execve", args: [program, [...args, 0], [...env, 0]], why: `execute ${JSON.stringify(program)}` };
 }

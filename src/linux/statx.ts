@@ -34,7 +34,7 @@ export interface FileStatus {
 /** What is asked for. */
 export const statxMask = STATX_BASIC_STATS;
 /** The size of `struct statx`. */
-export const statxSize = 256;
+const statxSize = 256;
 
 /** Reads a `struct statx` that the kernel filled. */
 export function readStatx(memory: Memory, offset = 0): FileStatus {

@@ -60,7 +60,7 @@ export function* cpuLimits({ cpu }: SpecResources, layout: Layout): Generator<Li
 export const realtimeFiles = { runtime: "cpu.rt_runtime_us", period: "cpu.rt_period_us" } as const;
 
 /** The weight on version 2's scale of 1 to 10000 for shares on version 1's of 2 to 262144. */
-export function weightOfShares(shares: number): number {
+function weightOfShares(shares: number): number {
   return Math.max(1, Math.min(10_000, 1 + Math.floor(((Math.max(shares, 2) - 2) * 9999) / 262_142)));
 }
 

@@ -64,7 +64,7 @@ function weightLimit(hierarchy: Hierarchy, field: string, weight: number, device
 }
 
 /** The weight on version 2's scale of 1 to 10000 for one on version 1's of 10 to 1000. */
-export function ioWeight(weight: number): number {
+function ioWeight(weight: number): number {
   return 1 + Math.floor(((weight - 10) * 9999) / 990);
 }
 
