@@ -44,6 +44,8 @@ export class Stage {
   #owned = true;
   /** Resolves when the process that was left to itself is gone. */
   #left: Promise<unknown> | undefined;
+  /** Settles when those are reaped that it went on from. */
+  #before: Promise<unknown> = Promise.resolve();
 
   /** @param control a socket to the process. */
   constructor(stages: Stages, control: number, process: Spawned) {
@@ -132,12 +134,15 @@ export class Stage {
    */
   async abandon(): Promise<void> {
     this.#close();
-    if (!this.#owned) return;
-    const { pidfd } = this.#process;
-    this.#stages.kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
-    if (this.#left !== undefined) return void await this.#left;
-    this.#owned = false;
-    await this.#reap(pidfd);
+    if (this.#owned) {
+      const { pidfd } = this.#process;
+      this.#stages.kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
+      if (this.#left === undefined) {
+        this.#owned = false;
+        await this.#reap(pidfd);
+      } else await this.#left;
+    }
+    await this.#before;
   }
 
   /** Lays a program out for the process and sends it. */
@@ -226,7 +231,7 @@ export class Stage {
     const pidfd = kernel.call("pidfd_open", pid, 0);
     const before = this.#process.pidfd;
     this.#process = { pid, pidfd };
-    this.#reap(before).catch(() => {});
+    this.#before = Promise.allSettled([this.#before, this.#reap(before)]);
   }
 
   async #reap(pidfd: number): Promise<ChildExit> {

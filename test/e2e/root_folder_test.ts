@@ -122,6 +122,7 @@ describe("a daemon on a root folder", () => {
     assert.doesNotMatch(daemon.log(), /nothing is cleaned up/);
     await deploy(daemon);
     await echoes(daemon);
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
   });
 });
 
