@@ -44,7 +44,9 @@ export class Blueprint implements Disposable {
   /** Whether only a launch in stages can do it. */
   get needsStages(): boolean {
     const spec = this.#spec;
-    return needStages(this.settings.namespaces) || spec.process.terminal === true || hasHooks(spec, ...allTurns);
+    const { mounts, namespaces } = this.settings;
+    const maps = mounts.some(({ mapping }) => mapping !== undefined);
+    return needStages(namespaces) || maps || spec.process.terminal === true || hasHooks(spec, ...allTurns);
   }
 
   /** For a launch from nothing to the container's command at once, laid out in memory. @throws as `plan`. */

@@ -11,6 +11,7 @@ import * as f from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import { type Descriptors, Stages } from "../../src/linux/stages.ts";
 import { streamNames } from "../../src/linux/stdio_pipes.ts";
+import { UserNamespaces } from "../../src/linux/user_namespaces.ts";
 import { Blueprints } from "./blueprints.ts";
 import { sendTerminal } from "./console_socket.ts";
 import { launchExec } from "./exec_launch.ts";
@@ -21,6 +22,7 @@ import { checkLabels } from "./labels.ts";
 import { identityOf } from "./identity.ts";
 import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
 import { userMapsOf } from "./user_namespace.ts";
+import { mappingDescriptors } from "./mount_mapping.ts";
 import { namespacesOf } from "./namespaces.ts";
 import type { Manner } from "./plan.ts";
 import { prepareContainer } from "./prepare.ts";
@@ -73,8 +75,10 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     const resources = spec.linux.resources ?? unlimited;
     const rootfs: Rootfs = { mounts: [{ type: "bind", source: root, options: ["rbind", "rw"] }] };
     const stdio = this.#stdio(terminal);
-    const plan = blueprints.get(spec, rootfs, stdio.kinds, cgroups.hierarchies(resources)).staged;
-    const descriptors = new Map([...stdio.descriptors, ...this.#preserved(options)]);
+    const { settings, staged: plan } = blueprints.get(spec, rootfs, stdio.kinds, cgroups.hierarchies(resources));
+    using users = new UserNamespaces(this.#stages);
+    const mappings = await mappingDescriptors(users, settings.mounts);
+    const descriptors = new Map([...stdio.descriptors, ...this.#preserved(options), ...mappings]);
     await using undo = new AsyncDisposableStack();
     const cgroup = cgroups.create(container.cgroupPath, resources);
     undo.defer(async () => {

@@ -3,6 +3,7 @@ import type { Spec, SpecMount } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Argument, Operation } from "../../src/linux/program.ts";
 import { type MountOptions, parseMountOptions } from "../../src/linux/mount/options.ts";
+import { mapHeld, type MountMapping, mountMappingOf } from "./mount_mapping.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { attach, clean, close, file, find, folders, mount, quote } from "./steps.ts";
 
@@ -12,6 +13,8 @@ export interface ContainerMount {
   readonly type: string;
   readonly source: string;
   readonly options: MountOptions;
+  /** Undefined where its ids are those of the source. */
+  readonly mapping: MountMapping | undefined;
 }
 
 /**
@@ -31,7 +34,8 @@ export type SourceKinds = ReadonlyMap<string, "folder" | "file">;
  * Reads `spec.mounts`.
  * @throws invalid_argument for a mount that cannot be; unimplemented for one that this runtime cannot make.
  */
-export function mountsOf(spec: Spec, { made }: Namespaces): readonly ContainerMount[] {
+export function mountsOf(spec: Spec, namespaces: Namespaces): readonly ContainerMount[] {
+  const { made } = namespaces;
   return (spec.mounts ?? []).map((entry, index) => {
     const field = `mounts[${index}]`;
     const options = parseMountOptions(entry.options ?? []);
@@ -42,7 +46,9 @@ export function mountsOf(spec: Spec, { made }: Namespaces): readonly ContainerMo
     if (target === "/") throw invalid(field, "the root itself cannot be mounted over");
     if (type === "mqueue" && !made.has("ipc")) throw invalid(field, "mqueue needs a new ipc namespace");
     if (type === "cgroup" && !made.has("cgroup")) throw invalid(field, "cgroup needs a new cgroup namespace");
-    return { target, type, source: entry.source ?? type, options: withLabel(options, type, spec.linux.mountLabel) };
+    const mapping = mountMappingOf(entry, { field, type, word: options.idmap, spec, namespaces });
+    const labelled = withLabel(options, type, spec.linux.mountLabel);
+    return { target, type, source: entry.source ?? type, options: labelled, mapping };
   });
 }
 
@@ -57,11 +63,6 @@ function withLabel(options: MountOptions, type: string, label = ""): MountOption
 }
 
 function refuse(entry: SpecMount, type: string, field: string): void {
-  if (entry.uidMappings?.length || entry.gidMappings?.length) {
-    throw new Failure("unimplemented", `cannot use ${field}: id-mapped mounts are not supported yet`, {
-      details: { field },
-    });
-  }
   if (type === "") throw invalid(field, `${quote(entry.destination)} has no type`);
   if (type === "bind" && !entry.source?.startsWith("/")) {
     throw invalid(field, `the source of a bind mount has to be an absolute path, not ${quote(entry.source ?? "")}`);
@@ -91,6 +92,7 @@ export function* holdSources(mounts: readonly ContainerMount[], cgroups: readonl
       }
     }
   }
+  yield* mapHeld(mounts);
 }
 
 function hold(store: string, source: Argument, recursive: boolean, why: string): Operation {

@@ -20,6 +20,7 @@ import { Hooks } from "./hooks.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf, type Namespaces } from "./namespaces.ts";
 import type { Settings } from "./settings.ts";
+import { mappingDescriptors } from "./mount_mapping.ts";
 import { mappingDescriptor } from "./staged_plan.ts";
 import { writeMaps } from "./user_namespace.ts";
 import { UserNamespaces } from "../../src/linux/user_namespaces.ts";
@@ -218,7 +219,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   }
 
   /** What a process in stages is given. */
-  async #descriptors({ descriptors }: Streams, { maps }: Settings): Promise<Descriptors> {
+  async #descriptors({ descriptors: own }: Streams, { maps, mounts }: Settings): Promise<Descriptors> {
+    const descriptors = new Map([...own, ...await mappingDescriptors(this.#users, mounts)]);
     if (maps === undefined) return descriptors;
     const mapping = await this.#users.get(JSON.stringify(maps), (kernel, pid) => writeMaps(kernel, pid, maps));
     return new Map([...descriptors, [mappingDescriptor, mapping]]);

@@ -38,6 +38,7 @@ export function featuresDocument(capabilities: readonly string[], version: strin
       apparmor: { enabled: false },
       selinux: { enabled: false },
       intelRdt: { enabled: false },
+      mountExtensions: { idmap: { enabled: true } },
     },
     annotations: { "mayfly.version": version },
   };

@@ -277,7 +277,8 @@ describe("mayfly oci", { skip: process.geteuid?.() === 0 ? false : "it takes roo
 
   it("features tells what it can do", () => {
     const features = JSON.parse(ok("features"));
-    assert.ok(features.mountOptions.includes("rbind"));
+    for (const option of ["rbind", "idmap", "ridmap"]) assert.ok(features.mountOptions.includes(option), option);
+    assert.equal(features.linux.mountExtensions.idmap.enabled, true);
     assert.ok(features.linux.capabilities.includes("CAP_SYS_ADMIN"));
     assert.ok(features.linux.namespaces.includes("pid"));
   });

@@ -207,6 +207,28 @@ describe("NativeDetached", { skip: isRoot ? false : "it takes root" }, () => {
     await written(output, /^bin\n/);
   });
 
+  it("maps the ids of a bind mount", async () => {
+    const ids = [{ containerID: 0, hostID: 5000, size: 1 }];
+    const mounts = [
+      ...specFor(["true"]).mounts ?? [],
+      {
+        destination: "/mapped",
+        source: join(folder, "root"),
+        options: ["bind", "idmap"],
+        uidMappings: ids,
+        gidMappings: ids,
+      },
+    ];
+    const links = "for fd in /proc/self/fd/*; do readlink $fd; done";
+    const script = `stat -c %u:%g /mapped/bin; ${links} | grep -c user:; exec sleep 600`;
+    const container = containerOf(["sh", "-c", script], { mounts });
+    const { answer: { pid, message }, output } = command("create", container);
+    assert.equal(message, undefined);
+    assert.deepEqual(command("start", container).answer, {});
+    await written(output, /^5000:5000\n0\n$/);
+    kernel.call("kill", pid, f.SIGKILL);
+  });
+
   it("runs the hooks of a creation and of a start", () => {
     const log = join(folder, "hooks");
     const sh = (script: string) => [{ path: "/bin/sh", args: ["sh", "-c", script] }];

@@ -1,6 +1,9 @@
 import { Failure } from "../../core/errors.ts";
 import * as f from "../flags.ts";
 
+/** Words that map the ids of a bind: of itself, or of the mounts below it too. */
+export type IdMapWord = "idmap" | "ridmap";
+
 /** The options of one mount, parsed: what is a flag of the kernel's, and what is the filesystem's own. */
 export interface MountOptions {
   /** `MS_*` to set. */
@@ -16,6 +19,8 @@ export interface MountOptions {
   readonly rbind: boolean;
   /** `tmpcopyup`: a tmpfs begins with what is at its place. */
   readonly copyUp: boolean;
+  /** The ids of a bind are mapped. */
+  readonly idmap: IdMapWord | undefined;
   /** Changes the mount that is there. */
   readonly remount: boolean;
   /** The filesystem's own options, in order. */
@@ -76,7 +81,9 @@ const propagations = new Map<string, number>([
 export const mountOptionNames: readonly string[] = [
   "bind",
   "defaults",
+  "idmap",
   "rbind",
+  "ridmap",
   ...words.keys(),
   ...pairs.flatMap(([on, off]) => [`r${on}`, `r${off}`]),
   ...propagations.keys(),
@@ -87,7 +94,7 @@ export function propagationFlags(word: string): number {
   return propagations.get(word) ?? 0;
 }
 
-const unsupported = new Set(["move", "idmap", "ridmap", "loop", "user", "users", "owner"]);
+const unsupported = new Set(["move", "loop", "user", "users", "owner"]);
 
 /**
  * Parses options in mount(8)'s words. Later words win over earlier ones; unknown words are the filesystem's own.
@@ -102,6 +109,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   let rbind = false;
   let copyUp = false;
   let remount = false;
+  let idmap: IdMapWord | undefined;
   const attributes = { set: 0, clear: 0 };
   const recursive = { set: 0, clear: 0 };
   const data: string[] = [];
@@ -120,6 +128,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
     else if (option === "rbind") bind = rbind = true;
     else if (option === "tmpcopyup") copyUp = true;
     else if (option === "remount") remount = true;
+    else if (option === "idmap" || option === "ridmap") idmap = option;
     else if (option === "defaults" || option === "") continue;
     else if (unsupported.has(option)) {
       throw new Failure("unimplemented", `cannot mount with option ${JSON.stringify(option)}: not supported here`, {
@@ -127,7 +136,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
       });
     } else data.push(option);
   }
-  return { flags, attributes, recursive, propagation, bind, rbind, copyUp, remount, data };
+  return { flags, attributes, recursive, propagation, bind, rbind, copyUp, idmap, remount, data };
 }
 
 /** Access times are a field of the attributes, not bits: whoever sets one value clears the whole field first. */

@@ -59,6 +59,9 @@ export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operatio
 
 function* mountAt({ type, source, options }: Mount, target: string, folder: string): Generator<Operation> {
   const parsed = parseMountOptions(options);
+  if (parsed.idmap !== undefined) {
+    throw new Failure("unimplemented", `cannot mount the root filesystem with option ${quote(parsed.idmap)}`);
+  }
   const why = `mount ${type} ${quote(source)} as the root filesystem`;
   if (type === "bind" || parsed.bind) {
     yield mount(source, target, { flags: f.MS_BIND | (parsed.rbind ? f.MS_REC : 0), why });
