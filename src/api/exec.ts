@@ -5,6 +5,7 @@ import { parse } from "../core/parse.ts";
 import type { Process, Task } from "../core/task.ts";
 import { killSoon } from "../tasks/kill_soon.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { WaitingInput } from "../tasks/waiting_input.ts";
 import type { Bindings } from "./client_address.ts";
 import { documented } from "./documented.ts";
 import { namespaceField, query } from "./input.ts";
@@ -74,7 +75,7 @@ async function carry(
   await Promise.all([
     socket.finish(ended),
     socket.takeInput({
-      stdin: added.stdin?.getWriter(),
+      stdin: added.stdin && new WaitingInput(added.stdin),
       resize: async (size) => {
         await added.resize?.(size).catch(() => {});
       },

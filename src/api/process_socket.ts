@@ -4,18 +4,17 @@ import { TerminalSizeSchema } from "../core/exec.ts";
 import { parse } from "../core/parse.ts";
 import { type Channel, decodeMessage, encodeMessage, type OutputChannel } from "../core/stdio_frames.ts";
 import type { TerminalSize } from "../core/task.ts";
+import type { WaitingInput } from "../tasks/waiting_input.ts";
 import { maxMessageBytes, type Upgrade, type WebSocketConnection } from "../core/web_socket.ts";
 import type { Bindings } from "./client_address.ts";
 import { problemOf } from "./errors.ts";
 
-/** So much input waits for a process before the client has to; what lies behind it waits too. */
-const waitingBytes = 1024 * 1024;
 /** A message is a frame: one byte more than its payload. */
 const maxPayloadBytes = maxMessageBytes - 1;
 
 /** Where a client's messages go. */
 export interface Inputs {
-  readonly stdin: Pick<WritableStreamDefaultWriter<Uint8Array>, "write" | "close"> | undefined;
+  readonly stdin: WaitingInput | undefined;
   /** Resizes its terminal, where it has one. */
   readonly resize: (size: TerminalSize) => Promise<void>;
 }
@@ -71,38 +70,18 @@ export class ProcessSocket {
 
   /** Carries what the client sends, until it goes. What it must not send is the end of the connection; never rejects. */
   async takeInput({ stdin, resize }: Inputs): Promise<void> {
-    let input = stdin;
-    let waiting = 0;
-    const room = { wake: () => {} };
-    const write = (payload: Uint8Array) => {
-      waiting += payload.length;
-      // A process may have closed its input; it goes on without.
-      input?.write(payload).catch(() => input = undefined).finally(() => {
-        waiting -= payload.length;
-        room.wake();
-      });
-    };
-    void this.connection.closed.then(() => room.wake());
     try {
       for (let message = await this.next(); message !== undefined; message = await this.next()) {
         const { channel, payload } = message;
-        if (channel === "stdin") {
-          if (input !== undefined) write(payload.slice());
-          while (waiting > waitingBytes && !this.#gone) await new Promise<void>((resolve) => room.wake = resolve);
-        } else if (channel === "stdinEnd") {
-          input?.close().catch(() => {});
-          input = undefined;
-        } else if (channel === "resize") {
+        if (channel === "stdin") await stdin?.write(payload.slice(), this.connection.closed);
+        else if (channel === "stdinEnd") stdin?.close();
+        else if (channel === "resize") {
           await resize(parse(TerminalSizeSchema, readJson(payload), "cannot resize the terminal"));
         } else throw new Failure("invalid_argument", `cannot take a message of channel ${channel} from a client`);
       }
     } catch (error) {
       this.connection.close({ code: 1008, reason: problemOf(error).detail.slice(0, 100) });
     }
-  }
-
-  get #gone(): boolean {
-    return this.#writer.desiredSize === null;
   }
 
   #send(channel: OutputChannel, payload: Uint8Array): void {

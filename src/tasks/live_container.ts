@@ -2,6 +2,7 @@ import type { ContainerRunState } from "../core/container.ts";
 import type { Task } from "../core/task.ts";
 import { boundedTail } from "./bounded_tail.ts";
 import type { ContainerLog } from "./container_log.ts";
+import { WaitingInput } from "./waiting_input.ts";
 
 /** The two output streams of a container. */
 export type OutputChannel = "stdout" | "stderr";
@@ -18,7 +19,7 @@ export class LiveContainer {
   readonly #recorded = Promise.withResolvers<ContainerRunState>();
   readonly #listeners = new Set<OutputListener>();
   readonly #captured: Promise<unknown>;
-  #input: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  #input: WaitingInput | undefined;
 
   constructor(task: Task, log: ContainerLog) {
     this.task = task;
@@ -34,8 +35,9 @@ export class LiveContainer {
   }
 
   /** Where its standard input was kept open. Writes from several sides are put one after another. */
-  get input(): WritableStreamDefaultWriter<Uint8Array> | undefined {
-    return this.#input ??= this.task.stdin?.getWriter();
+  get input(): WaitingInput | undefined {
+    const { stdin } = this.task;
+    return this.#input ??= stdin && new WaitingInput(stdin);
   }
 
   /** Takes the output from here on. @returns the way to stop. */
