@@ -83,6 +83,7 @@ export class Containers implements AsyncDisposable {
   readonly #kernel: Kernel;
   readonly #kept: KeptContainers;
   readonly #locks = new KeyedLock();
+  readonly #pauses = new KeyedLock();
   /** By `<namespace>/<id>`. */
   readonly #live = new Map<string, LiveContainer>();
   /** Starts that are not done, and the ends of what runs; none of them rejects. */
@@ -380,10 +381,12 @@ export class Containers implements AsyncDisposable {
     return await opened.promise;
   }
 
-  /** Does something while no process of a container runs; it goes on behind it. */
+  /** Does something while no process of a container runs; it goes on behind it. Others who want the same wait for it. */
   async whilePaused<T>(namespace: string, reference: string, work: () => Promise<T>): Promise<T> {
     const { id } = await this.#kept.need(namespace, reference);
-    return await whilePaused(this.#live.get(keyOf(namespace, id))?.task, work);
+    const key = keyOf(namespace, id);
+    // Not the lock of starting and ending: a container can be killed and removed meanwhile.
+    return await this.#pauses.hold(key, () => whilePaused(this.#live.get(key)?.task, work));
   }
 
   /** Reads the log. @param options.follow goes on while the container runs. */
