@@ -52,7 +52,11 @@ export class MessageStreams implements WebSocketConnection {
       },
     }, { highWaterMark: readAheadBytes, size: (message) => message?.byteLength ?? 0 });
     this.writable = new WritableStream({
-      start: (controller) => void (this.#out = controller),
+      start: (controller) => {
+        this.#out = controller;
+        // Not in `abort`, which comes behind a write that a peer keeps waiting.
+        controller.signal.addEventListener("abort", () => socket.terminate());
+      },
       write: (message) => {
         if (message.byteLength <= maxMessageBytes) return socket.send(message);
         throw new Failure("invalid_argument", tooLarge(message.byteLength));
@@ -61,7 +65,6 @@ export class MessageStreams implements WebSocketConnection {
         this.close();
         await this.closed;
       },
-      abort: () => socket.terminate(),
     });
     if (keepAlive) this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
   }

@@ -182,6 +182,19 @@ for (const [name, address] of kinds) {
       assert.ok(server.sent < plenty);
     });
 
+    it("aborting cuts a connection that a peer keeps waiting", async () => {
+      const client = await open("/hold");
+      const writer = client.writable.getWriter();
+      let written = 0;
+      const stalled = (async () => {
+        for (; written < plenty; written++) await writer.write(new Uint8Array(messageBytes));
+      })().catch(() => {});
+      assert.ok(await settled(() => written) < plenty);
+      await writer.abort();
+      await stalled;
+      assert.equal((await client.closed).code, 1006);
+    });
+
     it("a client sees a server that is cut off", async () => {
       const connection = await open("/hold");
       void server.connection.writable.abort();
