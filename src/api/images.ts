@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { parsePlatform } from "../core/platform.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
+import type { OnProgress } from "../images/progress.ts";
 import { problemOf } from "./errors.ts";
 import { json, namespaceField, query } from "./input.ts";
 import { jsonLines, jsonLinesType } from "./json_lines.ts";
@@ -14,6 +15,26 @@ const scope = query(v.strictObject({ namespace: namespaceField }));
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(512));
 const path = v.pipe(v.string(), v.startsWith("/", "an absolute path on the daemon's machine"), v.maxLength(4096));
 
+const platform = v.optional(v.pipe(v.string(), v.maxLength(128)));
+const platformOf = (text: string | undefined) => text === undefined ? {} : { platform: parsePlatform(text) };
+
+/** How to reach a registry. */
+const registryAccess = {
+  credentials: v.optional(v.strictObject({ username: v.string(), password: v.string() })),
+  plainHttp: v.optional(v.boolean()),
+};
+
+/** Lines of `progress`, then `image` or `error`. */
+function progressLines(work: (onProgress: OnProgress, signal: AbortSignal) => Promise<unknown>): Response {
+  return jsonLines(async (write, signal) => {
+    try {
+      write({ image: await work((progress) => write({ progress }), signal) });
+    } catch (error) {
+      write({ error: problemOf(error) });
+    }
+  });
+}
+
 /** `/v1/images` */
 export function imageRoutes({ images }: ApiParts) {
   return new Hono<ApiEnv>()
@@ -23,38 +44,25 @@ export function imageRoutes({ images }: ApiParts) {
       scope,
       async (c) => c.json({ items: await images.list(c.req.valid("query").namespace) }),
     )
-    // Pulls, and answers with JSON lines: any number of `progress`, then `image` or `error`.
     .post(
       "/",
       documented("Pulls an image: lines of progress, then the image or the problem.", { 200: jsonLinesType }),
       scope,
       json(v.strictObject({
         reference: name,
-        platform: v.optional(v.pipe(v.string(), v.maxLength(128))),
+        platform,
         snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),
-        credentials: v.optional(v.strictObject({ username: v.string(), password: v.string() })),
-        plainHttp: v.optional(v.boolean()),
+        ...registryAccess,
       })),
       (c) => {
         const { reference, platform, ...options } = c.req.valid("json");
+        const chosen = platformOf(platform);
         const { namespace } = c.req.valid("query");
-        const parsed = platform === undefined ? {} : { platform: parsePlatform(platform) };
         parseReference(reference);
         const parent = c.var.span;
-        return jsonLines(async (write, signal) => {
-          try {
-            const image = await images.pull(namespace, reference, {
-              ...options,
-              ...parsed,
-              parent,
-              signal,
-              onProgress: (progress) => write({ progress }),
-            });
-            write({ image });
-          } catch (error) {
-            write({ error: problemOf(error) });
-          }
-        });
+        return progressLines((onProgress, signal) =>
+          images.pull(namespace, reference, { ...options, ...chosen, parent, signal, onProgress })
+        );
       },
     )
     .post(
@@ -75,17 +83,43 @@ export function imageRoutes({ images }: ApiParts) {
     )
     .post(
       "/export",
-      documented("Exports an image to a file of the daemon's machine.", { 204: null }, {
+      documented("Exports images, as one OCI layout, to a file or folder of the daemon's machine.", { 204: null }, {
         problems: ["not_found", "already_exists"],
       }),
       scope,
-      json(v.strictObject({ name, path })),
+      json(v.strictObject({ name: v.union([name, v.pipe(v.array(name), v.minLength(1), v.maxLength(100))]), path })),
       async (c) => {
         const { name, path } = c.req.valid("json");
-        await images.export(c.req.valid("query").namespace, formatReference(parseReference(name)), path, {
-          parent: c.var.span,
-        });
+        await images.export(c.req.valid("query").namespace, [name].flat(), path, { parent: c.var.span });
         return c.body(null, 204);
+      },
+    )
+    .post(
+      "/push",
+      documented("Pushes an image: lines of progress, then what the name points at, or the problem.", {
+        200: jsonLinesType,
+      }),
+      scope,
+      json(v.strictObject({ name, to: v.optional(name), platform, ...registryAccess })),
+      (c) => {
+        const { name, to, platform, ...options } = c.req.valid("json");
+        const chosen = platformOf(platform);
+        const { namespace } = c.req.valid("query");
+        for (const given of [name, to ?? name]) parseReference(given);
+        const parent = c.var.span;
+        return progressLines((onProgress, signal) =>
+          images.push(namespace, name, { ...options, ...chosen, to, parent, signal, onProgress })
+        );
+      },
+    )
+    .post(
+      "/tag",
+      documented("Gives an image one more name.", { 201: ImageAnswer }, { problems: ["not_found"] }),
+      scope,
+      json(v.strictObject({ name, target: name })),
+      async (c) => {
+        const { name, target } = c.req.valid("json");
+        return c.json(await images.tag(c.req.valid("query").namespace, name, target), 201);
       },
     )
     .delete(

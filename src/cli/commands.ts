@@ -14,20 +14,24 @@ import { importCommand } from "./import.ts";
 import { inspect } from "./inspect.ts";
 import { invoke } from "./invoke.ts";
 import { kill } from "./kill.ts";
+import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { namespaces } from "./namespaces.ts";
 import { pause } from "./pause.ts";
 import { plugins } from "./plugins.ts";
 import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
+import { push } from "./push.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
+import { save } from "./save.ts";
 import { serve } from "./serve.ts";
 import { snapshots } from "./snapshots.ts";
 import { start } from "./start.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
+import { tag } from "./tag.ts";
 import { top } from "./top.ts";
 import { unpause } from "./unpause.ts";
 import { update } from "./update.ts";
@@ -38,9 +42,13 @@ export const commands: readonly Command[] = [
   serve,
   doctor,
   pull,
+  push,
   importCommand,
   exportCommand,
+  load,
+  save,
   images,
+  tag,
   rmi,
   run,
   ps,

@@ -8,7 +8,7 @@ export const images: Command = {
   name: "images",
   summary: "list the images that are here",
   usage: "images [options]",
-  flags: namespaceFlag,
+  flags: { ...namespaceFlag, digests: { type: "boolean", help: "whole digests" } },
   async run({ connect, flags, output }) {
     await using connection = await connect();
     const { items } = await result(connection.api.v1.images.$get({ query: scope(flags) }));
@@ -17,7 +17,11 @@ export const images: Command = {
       ["name", "digest", "created"],
       items.map((
         image,
-      ) => [familiarReference(parseReference(image.name)), image.target.digest.slice(0, 19), ago(image.createdAt)]),
+      ) => [
+        familiarReference(parseReference(image.name)),
+        flags["digests"] === true ? image.target.digest : image.target.digest.slice(0, 19),
+        ago(image.createdAt),
+      ]),
       items,
     );
     return 0;

@@ -1,12 +1,10 @@
-import { readFileSync } from "node:fs";
-import { codeOf, Failure } from "../core/errors.ts";
-import type { Image } from "../core/image.ts";
-import { jsonLines, succeeded } from "./answer.ts";
 import { type Command, text } from "./command.ts";
 import type { Connection } from "./connection.ts";
 import { namespaceFlag } from "./flags.ts";
+import { type ImageLine, transfer } from "./image_transfer.ts";
 import type { Output } from "./output.ts";
-import { progressBars, type ProgressLine } from "./progress.ts";
+import { credentials, registryFlags } from "./registry_flags.ts";
+import { succeeded } from "./answer.ts";
 
 export const pull: Command = {
   name: "pull",
@@ -17,25 +15,16 @@ export const pull: Command = {
   flags: {
     ...namespaceFlag,
     platform: { type: "string", value: "os/arch", help: "in place of this machine's" },
-    username: { type: "string", short: "u", value: "name", help: "in place of what Docker's config.json says" },
-    "password-stdin": { type: "boolean", help: "read the password from standard input" },
+    ...registryFlags,
   },
   async run({ connect, words: [reference = ""], flags, output }) {
-    const username = text(flags, "username");
-    if (username !== undefined && flags["password-stdin"] !== true) {
-      throw new Failure(
-        "invalid_argument",
-        "--username wants --password-stdin: a password on the command line is seen by everybody",
-      );
-    }
+    const login = credentials(flags);
     await using connection = await connect();
     const image = await pullImage(connection, output, {
       reference,
       namespace: text(flags, "namespace"),
       platform: text(flags, "platform"),
-      credentials: username === undefined
-        ? undefined
-        : { username, password: readFileSync(0, "utf8").replace(/\r?\n$/, "") },
+      ...login,
     });
     output.line(output.json ? JSON.stringify(image, undefined, 2) : `${image.name}@${image.target.digest}`);
     return 0;
@@ -47,25 +36,12 @@ interface PullRequest {
   readonly namespace: string | undefined;
   readonly platform?: string | undefined;
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
+  readonly plainHttp?: boolean | undefined;
 }
 
 /** Pulls through the API and draws its progress. */
-export async function pullImage(
-  connection: Connection,
-  output: Output,
-  request: PullRequest,
-): Promise<Pick<Image, "name" | "target">> {
+export async function pullImage(connection: Connection, output: Output, request: PullRequest): Promise<ImageLine> {
   const { namespace, ...json } = request;
   const answer = await succeeded(connection.api.v1.images.$post({ query: { namespace }, json }));
-  const bars = progressBars(output);
-  try {
-    for await (const line of jsonLines(answer)) {
-      if ("progress" in line) bars.step(line["progress"] as ProgressLine);
-      else if ("image" in line) return line["image"] as Pick<Image, "name" | "target">;
-      else throw new Failure(codeOf(line["error"]), String((line["error"] as { detail?: unknown })?.detail));
-    }
-  } finally {
-    bars.done();
-  }
-  throw new Failure("unavailable", `cannot pull ${request.reference}: the daemon's answer broke off`);
+  return await transfer(answer, output, `pull ${request.reference}`);
 }

@@ -20,6 +20,38 @@ export interface Distribution {
     descriptor: Descriptor,
     options?: DistributionOptions & { readonly offset?: number },
   ): Promise<{ readonly offset: number; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }>;
+  /**
+   * Brings a blob to the repository of a reference, unless it is there. Where sending breaks off, it goes on at the byte that
+   * the registry has.
+   * @param source the blob's bytes from an offset on.
+   * @throws as `resolve`; data_loss where the registry says that other bytes came than the digest names.
+   */
+  pushBlob(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    source: (offset: number) => AsyncIterable<Uint8Array>,
+    options?: PushOptions,
+  ): Promise<Arrival>;
+  /**
+   * Puts a manifest or index, whose blobs are there already, under its digest, or under the reference's tag where it has one.
+   * @throws as `resolve`; failed_precondition where the registry misses what it names.
+   */
+  pushManifest(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    bytes: Uint8Array<ArrayBuffer>,
+    options?: DistributionOptions,
+  ): Promise<void>;
+}
+
+/** How a blob came to a repository: it was there, another repository of the registry gave it, or it was sent. */
+export type Arrival = "exists" | "mounted" | "uploaded";
+
+export interface PushOptions extends DistributionOptions {
+  /** Other repositories of the same registry that may have the blob: it need not be sent then. */
+  readonly from?: readonly string[];
+  /** Called with the number of bytes that the registry has. */
+  readonly onSent?: (bytes: number) => void;
 }
 
 /** How to reach a registry. */

@@ -84,7 +84,7 @@ export interface RequestMeasure {
 }
 
 /** What is done on the way to an invocation, seldom and slowly. */
-export type Operation = "pull" | "import" | "export" | "unpack" | "commit" | "deploy";
+export type Operation = "pull" | "push" | "import" | "export" | "unpack" | "commit" | "deploy";
 
 /** The numbers of one ended operation. */
 export interface OperationMeasure {

@@ -39,7 +39,7 @@ const calls: { readonly [Kind in PluginKind]: readonly (keyof Instances[Kind])[]
     "cleanup",
   ],
   runtime: ["create", "tasks", "load", "delete", "events", "recover"],
-  distribution: ["resolve", "fetch"],
+  distribution: ["resolve", "fetch", "pushBlob", "pushManifest"],
   network: ["apply"],
   monitor: ["span", "invocation", "gauge", "prometheus", "shutdown"],
 };

@@ -40,6 +40,8 @@ interface Grant {
 export interface Access {
   readonly registry: URL;
   readonly reference: ImageReference;
+  /** What is to be done there, in the words of the token specification. */
+  readonly actions: "pull" | "pull,push";
   /** In place of what `lookup` finds. */
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
 }
@@ -109,7 +111,9 @@ export class Authorizer {
         `"skopeo login --authfile ~/.docker/config.json ${registry}"`;
     }
     const who = found.kind === "password" ? `user ${JSON.stringify(found.username)}` : "the identity token";
-    return `${who} is not accepted, or may not pull ${access.reference.repository}`;
+    return `${who} is not accepted, or may not ${
+      access.actions === "pull" ? "pull" : "push to"
+    } ${access.reference.repository}`;
   }
 
   async #credentials({ credentials, reference }: Access): Promise<Credentials | undefined> {
@@ -150,7 +154,7 @@ export class Authorizer {
     }
     url.username = url.password = "";
     const service = challenge.parameters.get("service");
-    const scope = challenge.parameters.get("scope") ?? `repository:${access.reference.repository}:pull`;
+    const scope = challenge.parameters.get("scope") ?? `repository:${access.reference.repository}:${access.actions}`;
     const fields = new URLSearchParams({ ...(service === undefined ? {} : { service }), scope });
     const startedAt = Date.now();
     const answer = credentials?.kind === "identity"
@@ -167,7 +171,11 @@ export class Authorizer {
   }
 
   #ask(url: URL, fields: URLSearchParams, credentials: Credentials | undefined): Promise<Answer> {
-    for (const [name, value] of fields) url.searchParams.set(name, value);
+    for (const [name, value] of fields) {
+      // A mount asks for two repositories at once.
+      url.searchParams.delete(name);
+      for (const part of name === "scope" ? value.split(" ") : [value]) url.searchParams.append(name, part);
+    }
     if (credentials?.kind !== "password") return this.#transport.send({ method: "GET", url });
     url.searchParams.set("account", credentials.username);
     return this.#transport.send({ method: "GET", url, authorization: basicHeader(credentials) });
@@ -197,6 +205,6 @@ function basicHeader({ username, password }: { readonly username: string; readon
   return `Basic ${encodeBase64(`${username}:${password}`)}`;
 }
 
-function keyOf({ registry, reference, credentials }: Access): string {
-  return JSON.stringify([registry.origin, reference.repository, credentials?.username, credentials?.password]);
+function keyOf({ registry, reference, actions, credentials }: Access): string {
+  return JSON.stringify([registry.origin, reference.repository, actions, credentials?.username, credentials?.password]);
 }

@@ -20,6 +20,8 @@ const Config = v.strictObject({
   attempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(20)), 4),
   /** Wait before the second try, doubled for each after it. Default 250 ms. */
   retryBaseMs: milliseconds(250),
+  /** How much of a blob is pushed in one request, in bytes. Default 8 MiB. */
+  chunkBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1 << 20), v.maxValue(64 << 20))),
 });
 
 /** The client of container registries. */
@@ -35,6 +37,7 @@ export const distribution: Plugin<Distribution, typeof Config> = {
       credentials: (reference) => dockerCredentials(path, reference),
       headerTimeoutMs: config.headerTimeoutMs,
       stallTimeoutMs: config.stallTimeoutMs,
+      ...(config.chunkBytes === undefined ? {} : { chunkBytes: config.chunkBytes }),
       retry: { attempts: config.attempts, baseMs: config.retryBaseMs, maxMs: 10_000 },
     });
   },

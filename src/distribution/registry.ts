@@ -1,10 +1,11 @@
 import type { Descriptor } from "../core/descriptor.ts";
-import type { Distribution, DistributionOptions } from "../core/distribution.ts";
+import type { Arrival, Distribution, DistributionOptions, PushOptions } from "../core/distribution.ts";
 import { Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
 import type { Answer } from "./answer.ts";
 import { type Access, Authorizer } from "./authorizer.ts";
 import { blobBody } from "./blob_body.ts";
+import { BlobUpload } from "./blob_upload.ts";
 import { pause, untilAborted } from "./cancel.ts";
 import { inContext } from "./connection_failure.ts";
 import type { Credentials } from "./credentials.ts";
@@ -12,21 +13,25 @@ import { endpointOf } from "./endpoint.ts";
 import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay } from "./retry.ts";
-import { Transport, type TransportOptions } from "./transport.ts";
+import { type Exchange, Transport, type TransportOptions } from "./transport.ts";
+
+const defaultChunkBytes = 8 << 20;
 
 export interface RegistryOptions extends TransportOptions {
   /** Registries spoken to over http, by host or host:port. */
   readonly plainHttp: readonly string[];
   /** Finds the credentials of a caller who brings none. */
   readonly credentials: (reference: ImageReference) => Promise<Credentials | undefined>;
+  /** How much of a blob is sent in one request, in bytes. Default 8 MiB. */
+  readonly chunkBytes?: number;
 }
 
-interface Ask {
+interface Ask extends Omit<Exchange, "url" | "authorization" | "signal"> {
   readonly action: string;
-  readonly method: "GET" | "HEAD";
-  /** Below the repository: `manifests/latest`. */
-  readonly path: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Below the repository: `manifests/latest`; or where the registry said. */
+  readonly to: string | URL;
+  /** What has to be allowed there. Default: pull. */
+  readonly actions?: Access["actions"];
 }
 
 /**
@@ -46,9 +51,9 @@ export class Registry implements Distribution {
 
   async resolve(reference: ImageReference, options: DistributionOptions = {}): Promise<Descriptor> {
     const action = `cannot resolve ${formatReference(reference)}`;
-    const path = `manifests/${reference.digest ?? reference.tag ?? "latest"}`;
+    const to = `manifests/${reference.digest ?? reference.tag ?? "latest"}`;
     const headers = { accept: manifestTypes.join(", ") };
-    const head = await this.#ask(reference, options, { action, method: "HEAD", path, headers });
+    const head = await this.#ask(reference, options, { action, method: "HEAD", to, headers });
     await head.discard();
     if (head.ok) {
       const described = describeHeaders(action, head, reference.digest);
@@ -57,7 +62,7 @@ export class Registry implements Distribution {
       throw await registryFailure(action, head);
     }
     // The reason of a refusal is in a body, and some registries do not answer HEAD as they should.
-    const answer = await this.#ask(reference, options, { action, method: "GET", path, headers });
+    const answer = await this.#ask(reference, options, { action, method: "GET", to, headers });
     if (!answer.ok) throw await this.#refusal(action, reference, options, answer);
     return await named(action, () => describeBody(action, answer, reference.digest));
   }
@@ -82,10 +87,10 @@ export class Registry implements Distribution {
     }
     if (offset === size && size > 0) return { offset, body: new Blob().stream() };
 
-    const path = `${manifest ? "manifests" : "blobs"}/${digest}`;
+    const to = `${manifest ? "manifests" : "blobs"}/${digest}`;
     const open = async (from: number): Promise<{ answer: Answer; offset: number }> => {
       const headers = { accept: manifest ? mediaType : "*/*", ...(from > 0 ? { range: `bytes=${from}-` } : {}) };
-      const answer = await this.#ask(reference, options, { action, method: "GET", path, headers });
+      const answer = await this.#ask(reference, options, { action, method: "GET", to, headers });
       if (from > 0 && answer.status === 416) {
         await answer.discard();
         return await open(0);
@@ -109,17 +114,59 @@ export class Registry implements Distribution {
     return { offset: first.offset, body: blobBody({ action, ...first, size, signal: options.signal, resume }) };
   }
 
+  async pushBlob(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    source: (offset: number) => AsyncIterable<Uint8Array>,
+    options: PushOptions = {},
+  ): Promise<Arrival> {
+    const action = `cannot push ${descriptor.digest} to ${formatReference(reference)}`;
+    const { from = [], onSent, signal } = options;
+    const { chunkBytes = defaultChunkBytes, retry } = this.#options;
+    const upload = new BlobUpload({
+      ...{ descriptor, source, from, onSent, signal, chunkBytes, retry },
+      ask: (to, request) => this.#ask(reference, options, { ...request, action, to, actions: "pull,push" }),
+      refusal: (answer) => this.#refusal(action, reference, options, answer, "pull,push"),
+    });
+    return await named(action, () => upload.run());
+  }
+
+  async pushManifest(
+    reference: ImageReference,
+    { digest, mediaType }: Descriptor,
+    bytes: Uint8Array<ArrayBuffer>,
+    options: DistributionOptions = {},
+  ): Promise<void> {
+    const action = `cannot push ${formatReference(reference)}`;
+    const to = `manifests/${reference.tag ?? digest}`;
+    const headers = { "content-type": mediaType };
+    const put = { action, method: "PUT", to, headers, body: bytes, repeatable: true, actions: "pull,push" } as const;
+    const answer = await this.#ask(reference, options, put);
+    if (answer.status !== 201 && answer.status !== 200) {
+      throw await this.#refusal(action, reference, options, answer, "pull,push");
+    }
+    await answer.discard();
+    const there = answer.headers.get("docker-content-digest");
+    if (there === null || there === digest) return;
+    throw new Failure("data_loss", `${action}: the registry has ${JSON.stringify(there)} there, sent was ${digest}`);
+  }
+
   /** Sends a request, and once more with the answer to the registry's challenge. */
-  async #ask(reference: ImageReference, options: DistributionOptions, ask: Ask): Promise<Answer> {
+  async #ask(
+    reference: ImageReference,
+    options: DistributionOptions,
+    { actions = "pull", ...ask }: Ask,
+  ): Promise<Answer> {
     const registry = this.#endpoint(reference, options);
-    const access: Access = { registry, reference, credentials: options.credentials };
-    const url = new URL(`${reference.repository}/${ask.path}`, registry);
+    const access: Access = { registry, reference, actions, credentials: options.credentials };
+    const url = typeof ask.to === "string" ? new URL(`${reference.repository}/${ask.to}`, registry) : ask.to;
     const { signal } = options;
     return await named(ask.action, async () => {
-      const authorization = this.#authorizer.remembered(access);
+      // Who takes an upload for a registry is not entitled to its credentials.
+      const authorization = url.origin === registry.origin ? this.#authorizer.remembered(access) : undefined;
       const answer = await this.#transport.send({ ...ask, url, authorization, signal });
       // Where a registry redirects to, nobody is entitled to its credentials.
-      if (answer.status !== 401 || answer.url.origin !== url.origin) return answer;
+      if (answer.status !== 401 || answer.url.origin !== registry.origin) return answer;
       const granting = this.#authorizer.answer(access, answer, authorization);
       const granted = await untilAborted(granting, signal).catch(async (error: unknown) => {
         await answer.discard();
@@ -136,9 +183,15 @@ export class Registry implements Distribution {
     reference: ImageReference,
     options: DistributionOptions,
     answer: Answer,
+    actions: Access["actions"] = "pull",
   ): Promise<Failure> {
     const refused = answer.status === 401 || answer.status === 403;
-    const access = { registry: this.#endpoint(reference, options), reference, credentials: options.credentials };
+    const access = {
+      registry: this.#endpoint(reference, options),
+      reference,
+      actions,
+      credentials: options.credentials,
+    };
     return await registryFailure(action, answer, refused ? await this.#authorizer.advice(access) : undefined);
   }
 

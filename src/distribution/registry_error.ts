@@ -40,7 +40,7 @@ export async function registryFailure(action: string, answer: Answer, advice?: s
   const code = codes[answer.status] ?? (answer.status >= 500 ? "unavailable" : "failed_precondition");
   const said = await reasonOf(answer);
   const text = `${answer.url.host} answered ${answer.status}${said === undefined ? "" : ` (${said})`}`;
-  const cure = advice ?? (answer.status === 429 ? "it limits how much may be pulled: wait, or log in" : undefined);
+  const cure = advice ?? (answer.status === 429 ? "it limits how much may be asked of it: wait, or log in" : undefined);
   return new Failure(code, `${action}: ${text}${cure === undefined ? "" : `: ${cure}`}`, {
     details: { status: answer.status, registry: answer.url.host },
   });

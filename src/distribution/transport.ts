@@ -7,6 +7,8 @@ import { retryDelay, type RetryPolicy } from "./retry.ts";
 
 const maxRedirects = 5;
 const userAgent = "mayfly";
+/** The slowest that a body may be taken, in bytes a second: the answer is waited for so much longer. */
+const slowestBytes = 64 << 10;
 
 export interface TransportOptions {
   /** How long an answer's head may take. */
@@ -17,12 +19,14 @@ export interface TransportOptions {
 }
 
 export interface Exchange {
-  readonly method: "GET" | "HEAD" | "POST";
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   /** For the host of `url` alone: not sent on to another that it redirects to. */
   readonly authorization?: string | undefined;
-  readonly body?: string;
+  readonly body?: string | Uint8Array<ArrayBuffer>;
+  /** Whether it may be sent again when nobody knows what became of it. Default: GET and HEAD. */
+  readonly repeatable?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -35,13 +39,13 @@ export class Transport {
   }
 
   /**
-   * Sends a request and follows its redirects. GET and HEAD are tried again when the network fails or the server says 429
-   * or 5xx; after the last try, such an answer is returned as it is.
+   * Sends a request and follows its redirects. What is repeatable is tried again when the network fails or the server says
+   * 429 or 5xx; after the last try, such an answer is returned as it is.
    * @throws unavailable when the network fails; deadline_exceeded; failed_precondition for a certificate that is not
    * trusted; aborted when the signal does; permission_denied for a redirect that must not be followed.
    */
   async send(exchange: Exchange): Promise<Answer> {
-    const repeatable = exchange.method !== "POST";
+    const { repeatable = exchange.method === "GET" || exchange.method === "HEAD" } = exchange;
     for (let failures = 1;; failures++) {
       const answer = await this.#follow(exchange).catch((error: unknown) =>
         error instanceof Failure ? error : connectionFailure(`cannot reach ${exchange.url.host}`, error)
@@ -77,7 +81,7 @@ export class Transport {
         const { method, body = null } = exchange;
         const { headerTimeoutMs, stallTimeoutMs } = this.options;
         const response = await patience.within(
-          headerTimeoutMs,
+          headerTimeoutMs + (body?.length ?? 0) * 1000 / slowestBytes,
           `${url.host} did not answer`,
           () => fetch(url, { method, headers, body, redirect: "manual", signal: patience.signal }),
         );
@@ -86,7 +90,9 @@ export class Transport {
           return new Answer(response, url, patience, stallTimeoutMs);
         }
         await response.body?.cancel();
-        if (method === "POST") throw refusedRedirect(url, location, "a request with a body is not sent on");
+        if (method !== "GET" && method !== "HEAD") {
+          throw refusedRedirect(url, location, "only what asks is sent on, not what changes something");
+        }
         url = redirected(url, location);
       }
       throw new Failure(

@@ -1,42 +1,45 @@
 import { createHash } from "node:crypto";
 import type { ContentStore } from "../core/content.ts";
-import { type Descriptor, type Index, mediaTypes } from "../core/descriptor.ts";
+import { type Descriptor, type Index, mediaTypes, type Platform } from "../core/descriptor.ts";
 import { type Digest, splitDigest } from "../core/digest.ts";
-import { codeOf, Failure } from "../core/errors.ts";
+import { Failure } from "../core/errors.ts";
 import type { Image } from "../core/image.ts";
-import { parseReference } from "../core/reference.ts";
+import { familiarReference, parseReference } from "../core/reference.ts";
 import type { Hold } from "./hold.ts";
+import { imageParts } from "./image_parts.ts";
+import { blobPath } from "./layout.ts";
 import { createLayout, type LayoutWriter } from "./layout_writer.ts";
-import { documentBytes, readManifest } from "./read_manifest.ts";
+import { resolveImage } from "./resolve.ts";
 
 export interface ExportOptions {
   readonly content: ContentStore;
   readonly hold: Hold;
-  readonly image: Image;
+  readonly images: readonly Image[];
+  /** Which of an image's platforms Docker is told of. */
+  readonly platform: Platform;
   /** A folder, or a file that ends in `.tar`. */
   readonly path: string;
 }
 
-/** Writes an image as an OCI layout. @throws as `Images.export`. */
-export async function exportImage({ content, hold, image, path }: ExportOptions): Promise<void> {
-  const plan = await collect(content, hold, image.target);
-  const { tag } = parseReference(image.name);
-  const annotations = {
-    "io.containerd.image.name": image.name,
-    ...(tag === undefined ? {} : { "org.opencontainers.image.ref.name": tag }),
-  };
-  const index: Index = {
-    schemaVersion: 2,
-    mediaType: mediaTypes.index,
-    manifests: plan.roots.map((root) => ({ ...root, annotations: { ...root.annotations, ...annotations } })),
-  };
+/** Writes images as an OCI layout; an archive of one is what `docker load` takes, too. @throws as `Images.export`. */
+export async function exportImages({ content, hold, images, platform, path }: ExportOptions): Promise<void> {
+  const blobs = new Map<Digest, Descriptor>();
+  const roots: Descriptor[] = [];
+  for (const image of images) {
+    const parts = await imageParts(content, hold, image.target);
+    for (const [digest, blob] of [...parts.blobs, ...parts.manifests]) blobs.set(digest, blob);
+    roots.push(...parts.roots.map((root) => ({ ...root, annotations: { ...root.annotations, ...namesOf(image) } })));
+  }
+  const index: Index = { schemaVersion: 2, mediaType: mediaTypes.index, manifests: roots };
   const layout = await createLayout(path);
   try {
     await addText(layout, "oci-layout", JSON.stringify({ imageLayoutVersion: "1.0.0" }));
     await addText(layout, "index.json", JSON.stringify(index));
-    for (const { digest, size } of plan.blobs.values()) {
-      const { algorithm, hex } = splitDigest(digest);
-      await layout.add(`blobs/${algorithm}/${hex}`, size, verified(await content.read(digest), digest));
+    if (path.endsWith(".tar")) {
+      await addText(layout, "manifest.json", JSON.stringify(await dockerManifest(content, images, platform)));
+    }
+    for (const { digest, size } of blobs.values()) {
+      await layout.add(blobPath(digest), size, verified(await content.read(digest), digest));
     }
     await layout.finish();
   } catch (error) {
@@ -45,47 +48,38 @@ export async function exportImage({ content, hold, image, path }: ExportOptions)
   }
 }
 
-/** What has to be written. */
-interface Plan {
-  /** What `index.json` names: the image itself, or the manifests of its index that are here. */
-  readonly roots: readonly Descriptor[];
-  readonly blobs: ReadonlyMap<Digest, Descriptor>;
+/** What an index.json says of a name: containerd reads the one, the specification has the other. */
+function namesOf({ name }: Image): Record<string, string> {
+  const { tag } = parseReference(name);
+  return {
+    "io.containerd.image.name": name,
+    ...(tag === undefined ? {} : { "org.opencontainers.image.ref.name": tag }),
+  };
 }
 
-async function collect(content: ContentStore, hold: Hold, target: Descriptor): Promise<Plan> {
-  const blobs = new Map<Digest, Descriptor>();
-  await hold.content(target.digest);
-  const document = readManifest(await content.bytes(target.digest, documentBytes), target.digest, target.mediaType);
-  blobs.set(target.digest, target);
-  if (document.kind === "manifest") {
-    for (const blob of [document.manifest.config, ...document.manifest.layers]) {
-      await hold.content(blob.digest);
-      blobs.set(blob.digest, await known(content, blob));
-    }
-    return { roots: [target], blobs };
+/**
+ * What `docker load` reads of an archive. Artifacts and images of other platforms alone are none for it.
+ * @see https://github.com/moby/moby/blob/v28.0.0/image/spec/v1.2.md#combined-image-json--filesystem-changeset-format
+ */
+async function dockerManifest(content: ContentStore, images: readonly Image[], platform: Platform): Promise<object[]> {
+  const entries = new Map<Digest, { Config: string; RepoTags: string[]; Layers: string[] }>();
+  for (const { name, target } of images) {
+    const image = await resolveImage(target, { content, platform }).catch((error: unknown) => {
+      if (error instanceof Failure) return undefined;
+      throw error;
+    });
+    if (image === undefined) continue;
+    const { manifest: { config, layers }, manifestDigest } = image;
+    const entry = entries.get(manifestDigest) ?? {
+      Config: blobPath(config.digest),
+      RepoTags: [],
+      Layers: layers.map(({ digest }) => blobPath(digest)),
+    };
+    const reference = parseReference(name);
+    if (reference.digest === undefined) entry.RepoTags.push(familiarReference(reference));
+    entries.set(manifestDigest, entry);
   }
-  const roots: Descriptor[] = [];
-  let complete = true;
-  for (const child of document.index.manifests) {
-    try {
-      const plan = await collect(content, hold, child);
-      for (const [digest, blob] of plan.blobs) blobs.set(digest, blob);
-      roots.push(...plan.roots);
-    } catch (error) {
-      if (codeOf(error) !== "not_found") throw error;
-      complete = false;
-    }
-  }
-  if (roots.length === 0) throw new Failure("not_found", `cannot export ${target.digest}: no platform of it is here`);
-  if (complete) return { roots: [target], blobs };
-  // The other platforms were never pulled; an index that names them would not be a whole one.
-  blobs.delete(target.digest);
-  return { roots, blobs };
-}
-
-async function known(content: ContentStore, blob: Descriptor): Promise<Descriptor> {
-  const { size } = await content.info(blob.digest);
-  return { ...blob, size };
+  return [...entries.values()];
 }
 
 async function* verified(bytes: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {

@@ -19,13 +19,14 @@ import { commitImage, type CommitSettings } from "./commit.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
 import { copyOut, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
-import { exportImage } from "./export.ts";
+import { exportImages } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
 import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
 import type { OnProgress } from "./progress.ts";
 import { fetchHeld, LayerDownloads } from "./pull.ts";
+import { pushImage } from "./push.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
 
@@ -51,6 +52,14 @@ export interface PullOptions extends DistributionOptions, Traced {
   readonly platform?: Platform | undefined;
   /** The snapshotter into which the image is also unpacked, while it is on its way. */
   readonly snapshotter?: string | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface PushImageOptions extends DistributionOptions, Traced {
+  /** Where it goes. Default: where its name says. */
+  readonly to?: string | undefined;
+  /** Which one of an index. Default: all that is here. */
+  readonly platform?: Platform | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
@@ -176,17 +185,63 @@ export class Images {
   }
 
   /**
-   * Writes an image to disk as an OCI layout.
-   * @param path a folder that is not there or empty; or a file that is not there and ends in `.tar`.
+   * Writes images to disk as one OCI layout.
+   * @param path a folder that is not there or empty; or a file that is not there and ends in `.tar`, which is what
+   * `docker save` writes, too.
    * @throws not_found; already_exists for the path; data_loss where content does not match its digest.
    */
-  async export(namespace: string, name: string, path: string, { parent }: Traced = {}): Promise<void> {
-    const image = await this.get(namespace, name);
-    const observe = { operation: "export", parent, attributes: imageAttributes(namespace, name) } as const;
+  async export(namespace: string, names: readonly string[], path: string, { parent }: Traced = {}): Promise<void> {
+    const images: Image[] = [];
+    for (const name of names) images.push(await this.get(namespace, name));
+    const observe = { operation: "export", parent, attributes: imageAttributes(namespace, names.join(" ")) } as const;
     await observed(this.#parts.monitor, observe, async () => {
       await using hold = await Hold.take(this.#holds, namespace, "export");
-      await exportImage({ content: this.#parts.content, hold, image, path });
+      await exportImages({ content: this.#parts.content, hold, images, platform: this.#platform, path });
     });
+  }
+
+  /**
+   * Brings an image to a registry, all platforms of it that are here.
+   * @returns its name there, and what that points at.
+   * @throws not_found; failed_precondition where only some platforms of it are here; what the registry answers.
+   */
+  async push(
+    namespace: string,
+    name: string,
+    { to: destination, platform, parent, onProgress, ...options }: PushImageOptions = {},
+  ): Promise<Pick<Image, "name" | "target">> {
+    const image = await this.get(namespace, name);
+    const to = parseReference(destination ?? image.name);
+    if (to.digest !== undefined && to.digest !== image.target.digest) {
+      throw new Failure(
+        "invalid_argument",
+        `cannot push ${image.name} to ${JSON.stringify(destination)}: it has the digest ${image.target.digest}`,
+      );
+    }
+    const observe = { operation: "push", parent, attributes: imageAttributes(namespace, formatReference(to)) } as const;
+    return await observed(this.#parts.monitor, observe, async () => {
+      const { content, distribution, metadata } = this.#parts;
+      await using hold = await Hold.take(this.#holds, namespace, "push");
+      const others = await metadata.images.list(namespace);
+      const target = await pushImage({ content, distribution, hold, image, to, platform, others, onProgress, options });
+      return { name: formatReference(to), target };
+    });
+  }
+
+  /**
+   * Gives an image one more name.
+   * @throws not_found; invalid_argument for a name with a digest, which is not for choosing.
+   */
+  async tag(namespace: string, name: string, target: string): Promise<Image> {
+    const image = await this.get(namespace, name);
+    const reference = parseReference(target);
+    if (reference.digest !== undefined) {
+      throw new Failure("invalid_argument", `cannot tag ${JSON.stringify(target)}: want a tag, not a digest`);
+    }
+    // Under a lease, since the old name may go meanwhile and its content be collected.
+    await using hold = await Hold.take(this.#holds, namespace, "tag");
+    await hold.content(image.target.digest);
+    return await this.#put(namespace, reference, image.target);
   }
 
   list(namespace: string): Promise<readonly Image[]> {

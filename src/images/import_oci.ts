@@ -1,12 +1,12 @@
 import { type Descriptor, IndexSchema } from "../core/descriptor.ts";
-import { type Digest, splitDigest } from "../core/digest.ts";
+import type { Digest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { choosePlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
 import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import_parts.ts";
 import { ingest } from "./ingest.ts";
-import { type Layout, readSmall } from "./layout.ts";
+import { blobPath, type Layout, readSmall } from "./layout.ts";
 import { checkLayer, documentBytes, readJson, readManifest } from "./read_manifest.ts";
 
 const maxDepth = 4;
@@ -95,11 +95,6 @@ class Walk {
     }
     await ingest(this.#options.content, this.#options.hold, this.#layout.read(path), { digest, size });
   }
-}
-
-function blobPath(digest: Digest): string {
-  const { algorithm, hex } = splitDigest(digest);
-  return `blobs/${algorithm}/${hex}`;
 }
 
 function missing(digest: Digest, why: string): Failure {

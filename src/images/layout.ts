@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { type Digest, splitDigest } from "../core/digest.ts";
 import { Failure, messageOf } from "../core/errors.ts";
 import { FolderLayout } from "./layout_folder.ts";
 import { TarLayout } from "./layout_tar.ts";
@@ -24,6 +25,12 @@ export async function openLayout(path: string): Promise<Layout> {
   if (status.isDirectory()) return new FolderLayout(path);
   if (status.isFile()) return await TarLayout.open(path);
   throw new Failure("invalid_argument", `cannot import ${JSON.stringify(path)}: it is neither a file nor a folder`);
+}
+
+/** Where a blob is. @see https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md#blobs */
+export function blobPath(digest: Digest): string {
+  const { algorithm, hex } = splitDigest(digest);
+  return `blobs/${algorithm}/${hex}`;
 }
 
 /** Reads a whole small file. @throws resource_exhausted over the limit. @returns undefined where there is none. */

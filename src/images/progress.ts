@@ -1,9 +1,9 @@
 import type { Digest } from "../core/digest.ts";
 
-/** One step of a pull or unpack, of one layer (or manifest). */
+/** One step of a pull, unpack or push, of one layer (or manifest). */
 export interface Progress {
   readonly digest: Digest;
-  readonly phase: "download" | "unpack" | "done" | "exists";
+  readonly phase: "download" | "unpack" | "upload" | "mounted" | "done" | "exists";
   /** Bytes of the blob so far. */
   readonly bytes: number;
   readonly total: number;

@@ -60,7 +60,8 @@ export async function resolveImage(target: Descriptor, options: ResolveOptions):
   return { manifest, manifestDigest: descriptor.digest, config, chainId: chain.at(-1), layers };
 }
 
-async function resolveManifest(
+/** Follows a descriptor to the manifest for one platform. @throws as `resolveImage`. */
+export async function resolveManifest(
   target: Descriptor,
   options: ResolveOptions,
 ): Promise<{ descriptor: Descriptor; manifest: Manifest }> {

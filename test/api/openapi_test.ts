@@ -149,7 +149,10 @@ describe("/openapi.json", () => {
     await call("POST", "/v1/images", { reference: "127.0.0.1:1/nothing:1" });
     await call("POST", "/v1/images/import", { path: join(world.folder, "layout"), name: "other:1" });
     await call("POST", "/v1/images/export", { name: "other:1", path: join(world.folder, "exported.tar") });
+    await call("POST", "/v1/images/tag", { name: "other:1", target: "another:1" });
+    await call("POST", "/v1/images/push", { name: "other:1", to: "127.0.0.1:1/nothing:1" });
     await call("DELETE", "/v1/images?name=other:1");
+    await call("DELETE", "/v1/images?name=another:1");
 
     await call("PUT", "/v1/functions/one", { image: "box:1", command: ["cat"] });
     await call("PUT", "/v1/functions/one", { image: "box:1", command: ["cat"], labels: { a: "b" } });

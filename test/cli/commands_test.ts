@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { startRegistry } from "../support/registry.ts";
 import { until } from "../support/until.ts";
 
 const digest = /sha256:[0-9a-f]{64}/;
@@ -147,6 +149,34 @@ describe("the command line beside a daemon", () => {
     const [again] = await cli.json<{ target: { digest: string } }[]>("import", path, "--name", "again:1");
     const images = await cli.json<{ name: string; target: { digest: string } }[]>("images");
     assert.equal(again?.target.digest, images.find(({ name }) => name.endsWith("/box:1"))?.target.digest);
+  });
+
+  it("save writes what load, docker and podman take; tag gives one more name", async () => {
+    assert.equal(await cli.out("tag", "box:1", "team/box:2"), "docker.io/team/box:2\n");
+    const archive = join(cli.folder, "saved.tar");
+    await cli.out("save", "-o", archive, "box:1", "team/box:2");
+    const names = JSON.parse(execFileSync("tar", ["-xOf", archive, "manifest.json"], { encoding: "utf8" }));
+    assert.deepEqual(names.map(({ RepoTags }: { RepoTags: string[] }) => RepoTags), [["box:1", "team/box:2"]]);
+    execFileSync("skopeo", ["inspect", `docker-archive:${archive}:team/box:2`]);
+    await cli.out("rmi", "team/box:2");
+    assert.equal(
+      await cli.out("load", "-i", archive),
+      "Loaded image: docker.io/library/box:1\nLoaded image: docker.io/team/box:2\n",
+    );
+    await cli.out("rmi", "team/box:2");
+    const [row] = rows(await cli.out("images", "--digests"));
+    assert.match(row?.[1] ?? "", digest);
+  });
+
+  it("push brings an image to a registry, from which pull has it again", async () => {
+    await using registry = await startRegistry();
+    const name = `${registry.host}/team/box:1`;
+    const pushed = (await cli.out("push", "box:1", name)).trim();
+    assert.match(pushed, new RegExp(`^${name}@sha256:[0-9a-f]{64}$`));
+    assert.equal((await cli.out("pull", name)).trim(), pushed);
+    const { code, stderr } = await cli.run("push", "box:1", "127.0.0.1:9/box");
+    assert.deepEqual([code, /cannot push .*: cannot reach 127/.test(stderr)], [69, true], stderr);
+    await cli.out("rmi", name);
   });
 
   it("namespaces keep functions and images apart", async () => {

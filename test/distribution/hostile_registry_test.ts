@@ -204,7 +204,7 @@ describe("Registry against an odd server", () => {
         status: 429,
         headers: { "retry-after": "3600" },
       }));
-      await assert.rejects(client().resolve(other), code("resource_exhausted", /limits how much may be pulled/));
+      await assert.rejects(client().resolve(other), code("resource_exhausted", /limits how much may be asked of it/));
       assert.equal(busy.requests.length, 1);
     });
 

@@ -201,7 +201,7 @@ for (const { on, sources } of places) {
             await remove(into, "check");
           }
           const out = join(folder, `${snapshotter}-${compression}`);
-          await room.images.export(namespace, name, out);
+          await room.images.export(namespace, [name], out);
           execFileSync("umoci", ["unpack", "--image", `${out}:${compression}`, `${out}-umoci`]);
           const root = `${out}-umoci/rootfs`;
           assert.deepEqual(describeTree(room.kernel, root).slice(1), tree.slice(1), "unpacked by umoci");

@@ -93,7 +93,7 @@ describe("images", () => {
       assert.deepEqual(layers.map(({ diffId }) => diffId), [first, second, third].map(digestOfBytes));
       assert.equal(config.architecture, "amd64");
       for (const [transport, target] of [["oci", path("out")], ["oci-archive", path("out.tar")]] as const) {
-        await room.images.export(namespace, "saved.test/x:2", target);
+        await room.images.export(namespace, ["saved.test/x:2"], target);
         const told = JSON.parse(
           execFileSync("skopeo", ["inspect", "--raw", `${transport}:${target}:2`], { encoding: "utf8" }),
         );
@@ -102,7 +102,7 @@ describe("images", () => {
         const [again] = await room.images.import(namespace, target);
         assert.equal(again?.name, "saved.test/x:2");
         assert.equal(again?.target.digest, image?.target.digest);
-        await rejects(room.images.export(namespace, "saved.test/x:2", target), "already_exists", /export/);
+        await rejects(room.images.export(namespace, ["saved.test/x:2"], target), "already_exists", /export/);
       }
     });
 
@@ -113,7 +113,7 @@ describe("images", () => {
       const [image] = await room.images.import(namespace, made.name({ "multi:1": made.index([there, here]) }));
       assert.equal((await room.images.config(image!.target)).manifestDigest, here.digest);
       const out = path("multi");
-      await room.images.export(namespace, "multi:1", out);
+      await room.images.export(namespace, ["multi:1"], out);
       assert.equal(readdirSync(join(out, "blobs/sha256")).length, 7);
     });
 
@@ -365,9 +365,71 @@ describe("images", () => {
       await rejects(room.images.pull(namespace, name, { platform: s390x }), "not_found", /linux\/amd64, linux\/arm64/);
       // One platform of it is here: the export has that one, and is whole.
       const out = path("one-platform");
-      await room.images.export(namespace, name, out);
+      await room.images.export(namespace, [name], out);
       const [manifest] = JSON.parse(readFileSync(join(out, "index.json"), "utf8")).manifests;
       assert.equal(manifest.platform.architecture, "arm64");
+    });
+
+    it("push() brings whole indexes, and what other repositories have need not be sent", async () => {
+      const made = layout();
+      const child = made.index([
+        made.image([tarOf({ path: "pushed" }), tarOf({ path: "too" })]),
+        made.image([tarOf({ path: "pushed-arm64" })], { architecture: "arm64" }),
+      ]);
+      const where = made.name({ "push:1": made.index([child]) });
+      const [image] = await room.images.import(namespace, where);
+      const to = `${registry.host}/pushed/one:1`;
+      const seen: Progress[] = [];
+      const onProgress = (progress: Progress) => void seen.push(progress);
+      const pushed = await room.images.push(namespace, "push:1", { to, onProgress });
+      assert.deepEqual(pushed, { name: to, target: image?.target });
+      assert.deepEqual(new Set(seen.map(({ phase }) => phase)), new Set(["upload", "done"]));
+      assert.equal((await room.images.pull(namespace, to)).target.digest, image?.target.digest);
+
+      seen.length = 0;
+      await room.images.push(namespace, to, { to: `${registry.host}/pushed/two:1`, onProgress });
+      assert.deepEqual(new Set(seen.map(({ phase }) => phase)), new Set(["mounted"]));
+      seen.length = 0;
+      await room.images.push(namespace, to, { to: `${registry.host}/pushed/two:2`, onProgress });
+      assert.deepEqual(new Set(seen.map(({ phase }) => phase)), new Set(["exists"]));
+      const raw = ["inspect", "--raw", "--tls-verify=false", `docker://${registry.host}/pushed/two:2`];
+      assert.equal(digestOfBytes(execFileSync("skopeo", raw)), image?.target.digest);
+      assert.equal((await room.metadata.leases.list()).length, 0);
+    });
+
+    it("push() refuses an index of which only some platforms are here, and brings the one that is", async () => {
+      const made = layout();
+      const images = ["amd64", "arm64", "s390x"].map((architecture) =>
+        made.image([tarOf({ path: `of-${architecture}` })], { architecture })
+      );
+      await registry.push(`oci:${made.name({ "i:1": made.index(images) })}:i:1`, "t/i:1", ["--all"]);
+      const name = `${registry.host}/t/i:1`;
+      const to = `${registry.host}/t/part:1`;
+      await room.images.pull(namespace, name);
+      assert.equal((await room.images.push(namespace, name, { to })).target.digest, images[0]?.digest);
+      await room.images.pull(namespace, name, { platform: { os: "linux", architecture: "arm64" } });
+      await rejects(room.images.push(namespace, name, { to }), "failed_precondition", /2 of its platforms are here/);
+      const platform = { os: "linux", architecture: "arm64" };
+      assert.equal((await room.images.push(namespace, name, { to, platform })).target.digest, images[1]?.digest);
+      await rejects(room.images.push(namespace, "none:1"), "not_found", /none:1/);
+      await rejects(
+        room.images.push(namespace, name, { to: `${registry.host}/t/part@sha256:${"0".repeat(64)}` }),
+        "invalid_argument",
+        /it has the digest/,
+      );
+    });
+
+    it("tag() gives one more name", async () => {
+      const made = layout();
+      const [image] = await room.images.import(namespace, made.name({ "tagged:1": made.image([third]) }));
+      const tagged = await room.images.tag(namespace, "tagged:1", "elsewhere.test/tagged:2");
+      assert.deepEqual([tagged.name, tagged.target.digest], ["elsewhere.test/tagged:2", image?.target.digest]);
+      await rejects(room.images.tag(namespace, "none:1", "x:1"), "not_found", /none/);
+      await rejects(
+        room.images.tag(namespace, "tagged:1", `x@sha256:${"0".repeat(64)}`),
+        "invalid_argument",
+        /not a digest/,
+      );
     });
 
     it("keeps nothing of an image whose blob the registry has wrong", async () => {

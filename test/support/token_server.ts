@@ -55,18 +55,22 @@ export async function startTokenServer(
     const fields = request.method === "POST" ? new URLSearchParams(await bodyOf(request)) : url.searchParams;
     const { authorization } = request.headers;
     const known = authorization === basic || fields.get("refresh_token") === identityToken;
-    const scope = fields.get("scope") ?? "";
-    asked.push(`${request.method} ${known ? user.username : authorization === undefined ? "-" : "?"} ${scope}`);
+    const scopes = fields.getAll("scope").flatMap((scope) => scope.split(" "));
+    asked.push(
+      `${request.method} ${known ? user.username : authorization === undefined ? "-" : "?"} ${scopes.join(" ")}`,
+    );
     if (!known && (authorization !== undefined || fields.has("refresh_token"))) {
       response.writeHead(401, { "content-type": "application/json" });
       return response.end(JSON.stringify({ details: "incorrect username or password" }));
     }
-    const [type, name = "", actions = ""] = scope.split(":");
-    const allowed = known ? actions.split(",") : name.startsWith("public/") ? ["pull"] : [];
+    const access = scopes.flatMap((scope) => {
+      const [type, name = "", actions = ""] = scope.split(":");
+      const allowed = known ? actions.split(",") : name.startsWith("public/") ? ["pull"] : [];
+      return allowed.length === 0 ? [] : [{ type, name, actions: allowed }];
+    });
     const now = Math.floor(Date.now() / 1000);
     const claims = { iss: issuer, sub: known ? user.username : "", aud: service, jti: "1", iat: now };
     const times = { nbf: now - 10, exp: now + 300 };
-    const access = allowed.length === 0 ? [] : [{ type, name, actions: allowed }];
     const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
     const text = `${part({ typ: "JWT", alg: "ES256", x5c })}.${part({ ...claims, ...times, access })}`;
     const signature = sign("sha256", Buffer.from(text), { key: privateKey, dsaEncoding: "ieee-p1363" });
