@@ -7,6 +7,7 @@ import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
 import { isPrivate, leadsInside } from "./endpoint.ts";
 import { registryFailure } from "./registry_error.ts";
+import type { Tls } from "./tls.ts";
 import type { Transport } from "./transport.ts";
 
 const clientId = "mayfly";
@@ -44,6 +45,8 @@ export interface Access {
   readonly actions: "pull" | "pull,push";
   /** In place of what `lookup` finds. */
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
+  /** How the registry is reached, and its token server where it is the same or of the same CA. */
+  readonly tls?: Tls | undefined;
 }
 
 /**
@@ -102,10 +105,6 @@ export class Authorizer {
   async advice(access: Access): Promise<string> {
     const { registry } = access.reference;
     const found = await this.#credentials(access).catch(() => undefined);
-    if (found?.kind === "helper") {
-      return `the credentials for ${registry} are kept by ${found.program}, which is not supported: ` +
-        `log in where Docker's config.json has no credsStore, or pass user name and password`;
-    }
     if (found === undefined) {
       return `it does not exist, or wants credentials: log in with "docker login ${registry}" or ` +
         `"skopeo login --authfile ~/.docker/config.json ${registry}"`;
@@ -125,7 +124,7 @@ export class Authorizer {
     const bearer = challenges.find(({ scheme }) => scheme === "bearer");
     const basic = challenges.some(({ scheme }) => scheme === "basic");
     if (bearer === undefined && !basic) return undefined;
-    if (credentials !== undefined && credentials.kind !== "helper" && !isPrivate(access.registry)) {
+    if (credentials !== undefined && !isPrivate(access.registry)) {
       throw new Failure(
         "failed_precondition",
         `cannot log in to ${access.registry.host}: credentials are not sent over plain http to another machine`,
@@ -158,8 +157,8 @@ export class Authorizer {
     const fields = new URLSearchParams({ ...(service === undefined ? {} : { service }), scope });
     const startedAt = Date.now();
     const answer = credentials?.kind === "identity"
-      ? await this.#refresh(url, fields, credentials.token)
-      : await this.#ask(url, fields, credentials);
+      ? await this.#refresh(url, fields, credentials.token, access.tls)
+      : await this.#ask(url, fields, credentials, access.tls);
     if (!answer.ok) {
       const refused = answer.status === 400 || answer.status === 401 || answer.status === 403;
       const failure = await registryFailure(action, answer, refused ? await this.advice(access) : undefined);
@@ -170,23 +169,28 @@ export class Authorizer {
     return { header: `Bearer ${token}`, expiresAt: startedAt + lifeMs - marginMs };
   }
 
-  #ask(url: URL, fields: URLSearchParams, credentials: Credentials | undefined): Promise<Answer> {
+  #ask(
+    url: URL,
+    fields: URLSearchParams,
+    credentials: Credentials | undefined,
+    tls: Tls | undefined,
+  ): Promise<Answer> {
     for (const [name, value] of fields) {
       // A mount asks for two repositories at once.
       url.searchParams.delete(name);
       for (const part of name === "scope" ? value.split(" ") : [value]) url.searchParams.append(name, part);
     }
-    if (credentials?.kind !== "password") return this.#transport.send({ method: "GET", url });
+    if (credentials?.kind !== "password") return this.#transport.send({ method: "GET", url, tls });
     url.searchParams.set("account", credentials.username);
-    return this.#transport.send({ method: "GET", url, authorization: basicHeader(credentials) });
+    return this.#transport.send({ method: "GET", url, tls, authorization: basicHeader(credentials) });
   }
 
-  #refresh(url: URL, fields: URLSearchParams, token: string): Promise<Answer> {
+  #refresh(url: URL, fields: URLSearchParams, token: string, tls: Tls | undefined): Promise<Answer> {
     fields.set("grant_type", "refresh_token");
     fields.set("refresh_token", token);
     fields.set("client_id", clientId);
     const headers = { "content-type": "application/x-www-form-urlencoded" };
-    return this.#transport.send({ method: "POST", url, headers, body: fields.toString() });
+    return this.#transport.send({ method: "POST", url, tls, headers, body: fields.toString() });
   }
 }
 

@@ -23,7 +23,7 @@ export function connectionFailure(action: string, error: unknown): Failure {
   if (/certificate|CERT_|_CERT|SELF_SIGNED|unknown ?issuer/i.test(text)) {
     return new Failure(
       "failed_precondition",
-      `${action}: its certificate is not trusted (${reason}): name the file of its CA in NODE_EXTRA_CA_CERTS ` +
+      `${action}: its certificate is not trusted (${reason}): name the file of its CA in a hosts.toml, or in NODE_EXTRA_CA_CERTS ` +
         `and DENO_CERT when the daemon starts`,
       { cause: error },
     );

@@ -9,9 +9,10 @@ import { decodeBase64 } from "./base64.ts";
 export type Credentials =
   | { readonly kind: "password"; readonly username: string; readonly password: string }
   /** An OAuth2 refresh token. */
-  | { readonly kind: "identity"; readonly token: string }
-  /** They are in a program's keeping, which cannot be asked. */
-  | { readonly kind: "helper"; readonly program: string };
+  | { readonly kind: "identity"; readonly token: string };
+
+/** Asks a program in whose keeping credentials are. @param server what it knows them by. */
+export type AskHelper = (program: string, server: string) => Promise<Credentials | undefined>;
 
 const Entry = v.object({
   auth: v.optional(v.string()),
@@ -34,17 +35,22 @@ export function dockerConfigPath(env: Readonly<Record<string, string | undefined
  * Looks up the credentials for a repository in Docker's configuration file, as `docker login` and `skopeo login` write
  * it. The entry that names the longest part of the repository wins.
  * @returns undefined where there are none, or no file.
- * @throws failed_precondition when the file cannot be read or has another form.
+ * @throws failed_precondition when the file cannot be read or has another form; what asking a helper throws.
  * @see https://docs.docker.com/reference/cli/docker/login/
  */
-export async function dockerCredentials(path: string, reference: ImageReference): Promise<Credentials | undefined> {
+export async function dockerCredentials(
+  path: string,
+  reference: ImageReference,
+  ask: AskHelper,
+): Promise<Credentials | undefined> {
   const config = await readConfig(path);
   if (config === undefined) return undefined;
   const entry = closest(config.auths ?? {}, reference);
   const found = entry && credentialsIn(path, entry);
   if (found !== undefined) return found;
   const helper = closest(config.credHelpers ?? {}, reference) ?? config.credsStore;
-  return helper ? { kind: "helper", program: `docker-credential-${helper}` } : undefined;
+  const server = reference.registry === "docker.io" ? "https://index.docker.io/v1/" : reference.registry;
+  return helper ? await ask(`docker-credential-${helper}`, server) : undefined;
 }
 
 async function readConfig(path: string): Promise<v.InferOutput<typeof ConfigFile> | undefined> {
@@ -78,7 +84,8 @@ function credentialsIn(path: string, entry: v.InferOutput<typeof Entry>): Creden
   return password(decoded.slice(0, colon), decoded.slice(colon + 1));
 }
 
-function password(username: string, password: string): Credentials {
+/** A name of `<token>` says that the other one is no password. */
+export function password(username: string, password: string): Credentials {
   return username === "<token>" ? { kind: "identity", token: password } : { kind: "password", username, password };
 }
 

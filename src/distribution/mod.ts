@@ -1,7 +1,9 @@
 import * as v from "valibot";
 import type { Distribution } from "../core/distribution.ts";
 import type { Plugin } from "../core/plugin.ts";
+import { CredentialHelpers } from "./credential_helper.ts";
 import { dockerConfigPath, dockerCredentials } from "./credentials.ts";
+import { HostsFolder } from "./hosts.ts";
 import { Registry } from "./registry.ts";
 
 const milliseconds = (fallback: number) =>
@@ -12,6 +14,8 @@ const Config = v.strictObject({
   plainHttp: v.optional(v.array(v.pipe(v.string(), v.toLowerCase())), []),
   /** Docker's configuration file, for credentials. Default: config.json in $DOCKER_CONFIG or ~/.docker. */
   dockerConfig: v.optional(v.string()),
+  /** The folder of hosts.toml files, as containerd reads it. Default: /etc/mayfly/certs.d. */
+  hosts: v.optional(v.string(), "/etc/mayfly/certs.d"),
   /** How long an answer's head may take. Default 30 s. */
   headerTimeoutMs: milliseconds(30_000),
   /** How long a body may pause. Default 30 s. */
@@ -32,9 +36,11 @@ export const distribution: Plugin<Distribution, typeof Config> = {
   config: Config,
   create({ config, host }) {
     const path = config.dockerConfig ?? dockerConfigPath(host.env);
+    const helpers = new CredentialHelpers(host);
     return new Registry({
+      hosts: new HostsFolder(config.hosts),
       plainHttp: config.plainHttp,
-      credentials: (reference) => dockerCredentials(path, reference),
+      credentials: (reference) => dockerCredentials(path, reference, helpers.ask.bind(helpers)),
       headerTimeoutMs: config.headerTimeoutMs,
       stallTimeoutMs: config.stallTimeoutMs,
       ...(config.chunkBytes === undefined ? {} : { chunkBytes: config.chunkBytes }),

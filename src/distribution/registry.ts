@@ -1,19 +1,13 @@
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Arrival, Distribution, DistributionOptions, PushOptions } from "../core/distribution.ts";
-import { Failure } from "../core/errors.ts";
+import { codeOf, Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
-import type { Answer } from "./answer.ts";
-import { type Access, Authorizer } from "./authorizer.ts";
-import { blobBody } from "./blob_body.ts";
-import { BlobUpload } from "./blob_upload.ts";
-import { pause, untilAborted } from "./cancel.ts";
-import { inContext } from "./connection_failure.ts";
+import { Authorizer } from "./authorizer.ts";
 import type { Credentials } from "./credentials.ts";
 import { endpointOf } from "./endpoint.ts";
-import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
-import { registryFailure } from "./registry_error.ts";
-import { retryDelay } from "./retry.ts";
-import { type Exchange, Transport, type TransportOptions } from "./transport.ts";
+import { type Capability, everyCapability, type HostsFolder } from "./hosts.ts";
+import { type Fetched, Repository } from "./repository.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
 
 const defaultChunkBytes = 8 << 20;
 
@@ -22,16 +16,10 @@ export interface RegistryOptions extends TransportOptions {
   readonly plainHttp: readonly string[];
   /** Finds the credentials of a caller who brings none. */
   readonly credentials: (reference: ImageReference) => Promise<Credentials | undefined>;
+  /** By which hosts registries are reached. Default: by themselves alone. */
+  readonly hosts?: HostsFolder;
   /** How much of a blob is sent in one request, in bytes. Default 8 MiB. */
   readonly chunkBytes?: number;
-}
-
-interface Ask extends Omit<Exchange, "url" | "authorization" | "signal"> {
-  readonly action: string;
-  /** Below the repository: `manifests/latest`; or where the registry said. */
-  readonly to: string | URL;
-  /** What has to be allowed there. Default: pull. */
-  readonly actions?: Access["actions"];
 }
 
 /**
@@ -50,68 +38,16 @@ export class Registry implements Distribution {
   }
 
   async resolve(reference: ImageReference, options: DistributionOptions = {}): Promise<Descriptor> {
-    const action = `cannot resolve ${formatReference(reference)}`;
-    const to = `manifests/${reference.digest ?? reference.tag ?? "latest"}`;
-    const headers = { accept: manifestTypes.join(", ") };
-    const head = await this.#ask(reference, options, { action, method: "HEAD", to, headers });
-    await head.discard();
-    if (head.ok) {
-      const described = describeHeaders(action, head, reference.digest);
-      if (described !== undefined) return described;
-    } else if (head.status === 429 || head.status >= 500) {
-      throw await registryFailure(action, head);
-    }
-    // The reason of a refusal is in a body, and some registries do not answer HEAD as they should.
-    const answer = await this.#ask(reference, options, { action, method: "GET", to, headers });
-    if (!answer.ok) throw await this.#refusal(action, reference, options, answer);
-    return await named(action, () => describeBody(action, answer, reference.digest));
+    return await this.#anywhere("resolve", reference, options, (repository) => repository.resolve());
   }
 
   async fetch(
     reference: ImageReference,
     descriptor: Descriptor,
     options: DistributionOptions & { readonly offset?: number } = {},
-  ): Promise<{ readonly offset: number; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }> {
-    const { mediaType, digest, size } = descriptor;
-    const manifest = manifestTypes.includes(mediaType);
-    const action = `cannot fetch ${digest} of ${formatReference(reference)}`;
-    const offset = manifest ? 0 : options.offset ?? 0;
-    if (!(offset >= 0 && offset <= size)) {
-      throw new Failure("invalid_argument", `${action}: offset ${offset} is not within its ${size} bytes`);
-    }
-    if (manifest && size > maxManifestBytes) {
-      throw new Failure(
-        "resource_exhausted",
-        `${action}: it has ${size} bytes, a manifest may have ${maxManifestBytes}`,
-      );
-    }
-    if (offset === size && size > 0) return { offset, body: new Blob().stream() };
-
-    const to = `${manifest ? "manifests" : "blobs"}/${digest}`;
-    const open = async (from: number): Promise<{ answer: Answer; offset: number }> => {
-      const headers = { accept: manifest ? mediaType : "*/*", ...(from > 0 ? { range: `bytes=${from}-` } : {}) };
-      const answer = await this.#ask(reference, options, { action, method: "GET", to, headers });
-      if (from > 0 && answer.status === 416) {
-        await answer.discard();
-        return await open(0);
-      }
-      if (!answer.ok) throw await this.#refusal(action, reference, options, answer);
-      if (answer.status !== 206) return { answer, offset: 0 };
-      if (continues(answer, from, size)) return { answer, offset: from };
-      await answer.discard();
-      throw new Failure("data_loss", `${action}: the registry sent another part than byte ${from} to ${size}`);
-    };
-    const resume = async (from: number, failures: number): Promise<Answer | undefined> => {
-      const delay = manifest || from === 0 ? undefined : retryDelay(this.#options.retry, failures);
-      if (delay === undefined) return undefined;
-      await named(action, () => pause(delay, options.signal));
-      const opened = await open(from);
-      if (opened.offset === from) return opened.answer;
-      await opened.answer.discard();
-      return undefined;
-    };
-    const first = await open(offset);
-    return { offset: first.offset, body: blobBody({ action, ...first, size, signal: options.signal, resume }) };
+  ): Promise<Fetched> {
+    const { offset = 0 } = options;
+    return await this.#anywhere("pull", reference, options, (repository) => repository.fetch(descriptor, offset));
   }
 
   async pushBlob(
@@ -120,79 +56,73 @@ export class Registry implements Distribution {
     source: (offset: number) => AsyncIterable<Uint8Array>,
     options: PushOptions = {},
   ): Promise<Arrival> {
-    const action = `cannot push ${descriptor.digest} to ${formatReference(reference)}`;
-    const { from = [], onSent, signal } = options;
-    const { chunkBytes = defaultChunkBytes, retry } = this.#options;
-    const upload = new BlobUpload({
-      ...{ descriptor, source, from, onSent, signal, chunkBytes, retry },
-      ask: (to, request) => this.#ask(reference, options, { ...request, action, to, actions: "pull,push" }),
-      refusal: (answer) => this.#refusal(action, reference, options, answer, "pull,push"),
-    });
-    return await named(action, () => upload.run());
+    const [repository] = await this.#repositories("push", reference, options);
+    return await repository.pushBlob(descriptor, source, options);
   }
 
   async pushManifest(
     reference: ImageReference,
-    { digest, mediaType }: Descriptor,
+    descriptor: Descriptor,
     bytes: Uint8Array<ArrayBuffer>,
     options: DistributionOptions = {},
   ): Promise<void> {
-    const action = `cannot push ${formatReference(reference)}`;
-    const to = `manifests/${reference.tag ?? digest}`;
-    const headers = { "content-type": mediaType };
-    const put = { action, method: "PUT", to, headers, body: bytes, repeatable: true, actions: "pull,push" } as const;
-    const answer = await this.#ask(reference, options, put);
-    if (answer.status !== 201 && answer.status !== 200) {
-      throw await this.#refusal(action, reference, options, answer, "pull,push");
+    const [repository] = await this.#repositories("push", reference, options);
+    await repository.pushManifest(descriptor, bytes);
+  }
+
+  /** Asks the hosts of a registry in turn until one has it. @throws what the last one says, and what the others did. */
+  async #anywhere<T>(
+    capability: Capability,
+    reference: ImageReference,
+    options: DistributionOptions,
+    ask: (repository: Repository) => Promise<T>,
+  ): Promise<T> {
+    const before: string[] = [];
+    const [first, ...others] = await this.#repositories(capability, reference, options);
+    for (let repository = first;;) {
+      try {
+        return await ask(repository);
+      } catch (error) {
+        const next = others.shift();
+        if (!(error instanceof Failure) || options.signal?.aborted) throw error;
+        if (next !== undefined) {
+          before.push(`${repository.host}: ${error.message}`);
+          repository = next;
+        } else if (before.length === 0) throw error;
+        else throw new Failure(codeOf(error), `${error.message} (before it, ${before.join("; ")})`, { cause: error });
+      }
     }
-    await answer.discard();
-    const there = answer.headers.get("docker-content-digest");
-    if (there === null || there === digest) return;
-    throw new Failure("data_loss", `${action}: the registry has ${JSON.stringify(there)} there, sent was ${digest}`);
   }
 
-  /** Sends a request, and once more with the answer to the registry's challenge. */
-  async #ask(
+  /** The repository at each of the hosts that may be asked. @throws failed_precondition where none may. */
+  async #repositories(
+    capability: Capability,
     reference: ImageReference,
     options: DistributionOptions,
-    { actions = "pull", ...ask }: Ask,
-  ): Promise<Answer> {
-    const registry = this.#endpoint(reference, options);
-    const access: Access = { registry, reference, actions, credentials: options.credentials };
-    const url = typeof ask.to === "string" ? new URL(`${reference.repository}/${ask.to}`, registry) : ask.to;
-    const { signal } = options;
-    return await named(ask.action, async () => {
-      // Who takes an upload for a registry is not entitled to its credentials.
-      const authorization = url.origin === registry.origin ? this.#authorizer.remembered(access) : undefined;
-      const answer = await this.#transport.send({ ...ask, url, authorization, signal });
-      // Where a registry redirects to, nobody is entitled to its credentials.
-      if (answer.status !== 401 || answer.url.origin !== registry.origin) return answer;
-      const granting = this.#authorizer.answer(access, answer, authorization);
-      const granted = await untilAborted(granting, signal).catch(async (error: unknown) => {
-        await answer.discard();
-        throw error;
-      });
-      if (granted === undefined) return answer;
-      await answer.discard();
-      return await this.#transport.send({ ...ask, url, authorization: granted, signal });
-    });
-  }
-
-  async #refusal(
-    action: string,
-    reference: ImageReference,
-    options: DistributionOptions,
-    answer: Answer,
-    actions: Access["actions"] = "pull",
-  ): Promise<Failure> {
-    const refused = answer.status === 401 || answer.status === 403;
-    const access = {
-      registry: this.#endpoint(reference, options),
+  ): Promise<[Repository, ...Repository[]]> {
+    const server = this.#endpoint(reference, options);
+    const hosts = await this.#options.hosts?.hosts(reference.registry, server) ??
+      [{ api: server, capabilities: everyCapability, headers: {}, tls: undefined }];
+    const parts = {
+      transport: this.#transport,
+      authorizer: this.#authorizer,
       reference,
-      actions,
+      actions: capability === "push" ? "pull,push" : "pull",
       credentials: options.credentials,
-    };
-    return await registryFailure(action, answer, refused ? await this.#authorizer.advice(access) : undefined);
+      signal: options.signal,
+      retry: this.#options.retry,
+      chunkBytes: this.#options.chunkBytes ?? defaultChunkBytes,
+    } as const;
+    const able = hosts.filter(({ capabilities }) => capabilities.includes(capability));
+    const [first, ...others] = able.map((host) => new Repository({ ...parts, host }));
+    if (first !== undefined) return [first, ...others];
+    throw new Failure(
+      "failed_precondition",
+      `cannot ${capability} ${
+        formatReference(reference)
+      }: no host of ${reference.registry} may be asked to: give one the ` +
+        `capability ${JSON.stringify(capability)} in its hosts.toml`,
+    );
   }
 
   #endpoint(reference: ImageReference, { plainHttp }: DistributionOptions): URL {
@@ -200,21 +130,5 @@ export class Registry implements Distribution {
     const names = [registry, registry.replace(/:[0-9]+$/, "")];
     const configured = names.some((name) => this.#options.plainHttp.includes(name));
     return endpointOf(reference, plainHttp ?? (configured || undefined));
-  }
-}
-
-/** Tells whether a 206 is the rest that was asked for. @see https://www.rfc-editor.org/rfc/rfc9110#field.content-range */
-function continues(answer: Answer, from: number, size: number): boolean {
-  const match = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15}|\*)$/.exec(answer.headers.get("content-range") ?? "");
-  if (match === null) return false;
-  const [, start, end, total] = match;
-  return Number(start) === from && Number(end) === size - 1 && (total === "*" || Number(total) === size);
-}
-
-async function named<T>(action: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw error instanceof Failure ? inContext(action, error) : error;
   }
 }

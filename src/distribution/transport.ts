@@ -4,6 +4,7 @@ import { pause } from "./cancel.ts";
 import { connectionFailure } from "./connection_failure.ts";
 import { redirected, refusedRedirect } from "./redirect.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
+import type { Tls, TlsRequest } from "./tls.ts";
 
 const maxRedirects = 5;
 const userAgent = "mayfly";
@@ -22,8 +23,12 @@ export interface Exchange {
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
+  /** In place of what the host trusts. */
+  readonly tls?: Tls | undefined;
   /** For the host of `url` alone: not sent on to another that it redirects to. */
   readonly authorization?: string | undefined;
+  /** More headers for that host alone. */
+  readonly own?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array<ArrayBuffer>;
   /** Whether it may be sent again when nobody knows what became of it. Default: GET and HEAD. */
   readonly repeatable?: boolean;
@@ -75,15 +80,20 @@ export class Transport {
         headers.set("user-agent", userAgent);
         // A body that is packed for the way has other bytes than its digest and its ranges count.
         headers.set("accept-encoding", "identity");
-        if (exchange.authorization !== undefined && url.origin === exchange.url.origin) {
-          headers.set("authorization", exchange.authorization);
+        if (url.origin === exchange.url.origin) {
+          for (const [name, value] of Object.entries(exchange.own ?? {})) headers.set(name, value);
+          if (exchange.authorization !== undefined) headers.set("authorization", exchange.authorization);
         }
-        const { method, body = null } = exchange;
+        const { method, body = null, tls } = exchange;
+        const ask = (url: URL, init: TlsRequest) =>
+          tls !== undefined && url.protocol === "https:"
+            ? tls.fetch(url, init)
+            : fetch(url, { ...init, redirect: "manual" });
         const { headerTimeoutMs, stallTimeoutMs } = this.options;
         const response = await patience.within(
           headerTimeoutMs + (body?.length ?? 0) * 1000 / slowestBytes,
           `${url.host} did not answer`,
-          () => fetch(url, { method, headers, body, redirect: "manual", signal: patience.signal }),
+          () => ask(url, { method, headers, body, signal: patience.signal }),
         );
         const location = response.headers.get("location");
         if (![301, 302, 303, 307, 308].includes(response.status) || location === null) {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { parseReference } from "../../src/core/reference.ts";
-import { dockerConfigPath, dockerCredentials } from "../../src/distribution/credentials.ts";
+import { type AskHelper, dockerConfigPath, dockerCredentials } from "../../src/distribution/credentials.ts";
 
 describe("dockerCredentials()", () => {
   let folder: string;
@@ -13,11 +13,13 @@ describe("dockerCredentials()", () => {
   });
   after(() => rm(folder, { recursive: true, force: true }));
 
+  /** A helper that knows everybody by its own name and whom it was asked for. */
+  const asked: AskHelper = async (program, server) => ({ kind: "password", username: program, password: server });
   const auth = (name: string) => ({ auth: Buffer.from(`${name}:p:w`).toString("base64") });
   const find = async (config: unknown, reference: string) => {
     const path = join(folder, "config.json");
     await writeFile(path, typeof config === "string" ? config : JSON.stringify(config));
-    const found = await dockerCredentials(path, parseReference(reference));
+    const found = await dockerCredentials(path, parseReference(reference), asked);
     return found?.kind === "password" ? `${found.username}/${found.password}` : found;
   };
 
@@ -39,11 +41,9 @@ describe("dockerCredentials()", () => {
       token: "t",
     }],
     ["a token as a name", { auths: { "r.io": auth("<token>") } }, "r.io/x", { kind: "identity", token: "p:w" }],
-    ["a store", { auths: { "r.io": {} }, credsStore: "pass" }, "r.io/x", {
-      kind: "helper",
-      program: "docker-credential-pass",
-    }],
-    ["a helper", { credHelpers: { "r.io": "ecr" } }, "r.io/x", { kind: "helper", program: "docker-credential-ecr" }],
+    ["a store", { auths: { "r.io": {} }, credsStore: "pass" }, "r.io/x", "docker-credential-pass/r.io"],
+    ["a store for Docker Hub", { credsStore: "pass" }, "busybox", "docker-credential-pass/https://index.docker.io/v1/"],
+    ["a helper", { credHelpers: { "r.io": "ecr" }, credsStore: "x" }, "r.io/x", "docker-credential-ecr/r.io"],
     ["another's helper", { credHelpers: { "s.io": "ecr" } }, "r.io/x", undefined],
   ];
   for (const [what, config, reference, wanted] of table) {
@@ -62,7 +62,7 @@ describe("dockerCredentials()", () => {
   }
 
   it("finds none where there is no file", async () => {
-    assert.equal(await dockerCredentials(join(folder, "none/config.json"), parseReference("x")), undefined);
+    assert.equal(await dockerCredentials(join(folder, "none/config.json"), parseReference("x"), asked), undefined);
   });
 });
 

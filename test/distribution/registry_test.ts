@@ -10,8 +10,10 @@ import { promisify } from "node:util";
 import { LocalContent } from "../../src/content/store.ts";
 import type { Descriptor } from "../../src/core/descriptor.ts";
 import { parseReference } from "../../src/core/reference.ts";
+import { CredentialHelpers } from "../../src/distribution/credential_helper.ts";
 import { dockerCredentials } from "../../src/distribution/credentials.ts";
 import { Registry } from "../../src/distribution/registry.ts";
+import { currentHost } from "../../src/host/mod.ts";
 import { type RegistryOptions, registryUser, startRegistry, type TestRegistry } from "../support/registry.ts";
 import { sameHost } from "../support/same_host.ts";
 import { type TinyImage, writeLayout } from "./image_layout.ts";
@@ -22,10 +24,12 @@ const code = (wanted: string, pattern = /./) => (error: unknown) => {
   return true;
 };
 
+const helpers = new CredentialHelpers(await currentHost());
+
 function client(dockerConfig = "/nonexistent"): Registry {
   return new Registry({
     plainHttp: [],
-    credentials: (reference) => dockerCredentials(dockerConfig, reference),
+    credentials: (reference) => dockerCredentials(dockerConfig, reference, helpers.ask.bind(helpers)),
     headerTimeoutMs: 5000,
     stallTimeoutMs: 5000,
     retry: { attempts: 2, baseMs: 10, maxMs: 100 },
@@ -202,16 +206,48 @@ onRegistry("a password", { auth: "htpasswd" }, (at) => {
       assert.doesNotMatch(String(error), /wrong/);
       return code("unauthenticated", /user "alice" is not accepted/)(error);
     });
-    await assert.rejects(
-      (await config({ credsStore: "secretservice" })).resolve(reference()),
-      code("unauthenticated", /kept by docker-credential-secretservice, which is not supported/),
-    );
     for (const text of ['{"auths": {"x": {"auth": "c2VjcmV0', '{"auths": 3}']) {
       await assert.rejects(
         (await config(text)).resolve(reference()),
         code("failed_precondition", /config\.json": (it is no JSON|auths has another type)/),
       );
     }
+  });
+
+  it("asks the program that keeps the credentials", async () => {
+    const name = `mayfly-test-${process.pid}`;
+    const path = `/usr/local/bin/docker-credential-${name}`;
+    const { host } = at().registry;
+    const says = async (script: string) => {
+      await writeFile(path, `#!/bin/sh\nread -r server || true\n${script}\n`, { mode: 0o755 });
+      return (await config({ credHelpers: { [host]: name } })).resolve(reference());
+    };
+    try {
+      const answer = JSON.stringify({
+        ServerURL: host,
+        Username: registryUser.username,
+        Secret: registryUser.password,
+      });
+      assert.deepEqual(
+        await says(`[ "$1 $server" = "get ${host}" ] && cat <<'end'\n${answer}\nend`),
+        at().image.manifest,
+      );
+      await assert.rejects(says("echo credentials not found in native keychain; exit 1"), code("unauthenticated"));
+      await assert.rejects(
+        says("echo the keyring is locked; exit 3"),
+        code("failed_precondition", /docker-credential-mayfly-test-\d+ .* ended with 3: the keyring is locked/),
+      );
+      await assert.rejects(says("echo secret"), (error: unknown) => {
+        assert.doesNotMatch(String(error), /secret/);
+        return code("failed_precondition", /is not Username and Secret/)(error);
+      });
+    } finally {
+      await rm(path, { force: true });
+    }
+    await assert.rejects(
+      (await config({ credsStore: "nowhere" })).resolve(reference()),
+      code("failed_precondition", /docker-credential-nowhere .* is in none of .*\/usr\/bin.*: install it/),
+    );
   });
 
   it("takes a mended password at once", async () => {

@@ -111,8 +111,8 @@ function serve(config: string): Promise<{ port: string; stop: () => Promise<void
   });
 }
 
-/** Makes a CA, and a certificate of it for this machine. */
-async function makeCertificate(folder: string): Promise<{ certificate: string; key: string }> {
+/** Makes a CA (`ca.pem`), and a certificate of it for this machine. */
+export async function makeCertificate(folder: string): Promise<{ certificate: string; key: string }> {
   const at = (name: string) => join(folder, name);
   const openssl = (...args: string[]) => run("openssl", args);
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
