@@ -1,8 +1,9 @@
 import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
+import { NameSchema } from "./core/function.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
-type Form = "text" | "number" | "boolean" | "list" | "json" | "secret";
+type Form = "text" | "number" | "boolean" | "list" | "json" | "secret" | "secrets";
 
 interface Option<Schema extends v.GenericSchema = v.GenericSchema> {
   readonly schema: Schema;
@@ -71,6 +72,31 @@ export const options = {
       [],
     ),
     "addresses, networks (10.0.0.0/8) or unix, from where X-Forwarded-For is believed; default: nobody",
+  ),
+  registryListen: option(
+    "text",
+    v.optional(v.union([address, v.literal("off")]), "off"),
+    "TCP address that serves images as a registry (/v2/); needs registryTokens; default: off",
+  ),
+  registryTokens: option(
+    "secrets",
+    v.optional(
+      v.pipe(
+        v.record(NameSchema, v.pipe(v.string(), v.minLength(16, "tokens of at least 16 characters"))),
+        v.check((tokens) => Object.keys(tokens).length > 0, "a token at least"),
+      ),
+    ),
+    'who may push and pull: the token of each namespace, as {"default": "…"}; to log in, the namespace is the user',
+  ),
+  registryNames: option(
+    "list",
+    v.optional(
+      v.array(
+        v.pipe(v.string(), v.toLowerCase(), v.regex(/^[a-z0-9.-]+(?::\d{1,5})?$/, "a name, as example.com:5000")),
+      ),
+      [],
+    ),
+    "by what names clients know the registry, beside loopback and the address it listens on: example.com, example.com:5000",
   ),
   runtime: option("text", v.optional(v.string(), "native"), "the runtime of functions that name none"),
   snapshotter: option(
@@ -167,10 +193,12 @@ function parseText(form: Form, text: string, where: string): unknown {
     case "list":
       return text.split(",").map((item) => item.trim()).filter((item) => item !== "");
     case "json":
+    case "secrets":
       try {
         return JSON.parse(text);
       } catch (cause) {
-        throw wrong(where, `is no JSON: ${messageOf(cause)}`);
+        // What the parser says quotes the text.
+        throw wrong(where, form === "secrets" ? "is no JSON" : `is no JSON: ${messageOf(cause)}`);
       }
   }
 }
@@ -213,7 +241,7 @@ export function readConfig(sources: ConfigSources = {}): Config {
     const flag = flagOf(name);
     const fromFlag = sources.flags?.[flag];
     if (fromFlag !== undefined) {
-      if (options[name].form === "secret") {
+      if (isSecret(name)) {
         throw wrong(`--${flag}`, `would be seen by every user of the machine: set ${variable}, or ${name} in the file`);
       }
       merged[name] = typeof fromFlag === "boolean" ? fromFlag : parseText(options[name].form, fromFlag, `--${flag}`);
@@ -224,7 +252,7 @@ export function readConfig(sources: ConfigSources = {}): Config {
   if (!result.success) {
     const [issue] = result.issues;
     const key = String(issue.path?.[0]?.key ?? "");
-    const secret = key in options && options[key as OptionName].form === "secret";
+    const secret = key in options && isSecret(key as OptionName);
     const is = secret ? "" : `is ${JSON.stringify(merged[key])}, `;
     throw wrong(origin.get(key) ?? key, `${is}wanted ${issue.message}`);
   }
@@ -234,5 +262,17 @@ export function readConfig(sources: ConfigSources = {}): Config {
       `wants a token: set ${environmentOf("adminToken")}, for example to the output of: openssl rand -hex 24`,
     );
   }
+  if (result.output.registryListen !== "off" && result.output.registryTokens === undefined) {
+    throw wrong(
+      "registryListen",
+      `wants tokens: set ${
+        environmentOf("registryTokens")
+      }, for example to {"default": "the output of openssl rand -hex 24"}`,
+    );
+  }
   return result.output;
+}
+
+function isSecret(name: OptionName): boolean {
+  return options[name].form === "secret" || options[name].form === "secrets";
 }

@@ -4,8 +4,9 @@
  */
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Access } from "./api/access.ts";
+import { type Access, checkHost } from "./api/access.ts";
 import { createApp } from "./api/app.ts";
+import { observeRequests } from "./api/observe_requests.ts";
 import type { ApiParts } from "./api/parts.ts";
 import type { DaemonHandle } from "./cli/command.ts";
 import { socketPath } from "./cli/connection.ts";
@@ -17,6 +18,7 @@ import type { Host, Listener } from "./core/host.ts";
 import type { Metadata } from "./core/metadata.ts";
 import type { Monitor } from "./core/monitor.ts";
 import type { Network } from "./core/network.ts";
+import { OwnRegistry } from "./core/own_registry.ts";
 import { defaultPlatform } from "./core/platform.ts";
 import { PluginRegistry } from "./core/plugin_registry.ts";
 import type { Runtime } from "./core/runtime.ts";
@@ -37,6 +39,7 @@ import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
+import { openRegistry, type Registry } from "./registry/open.ts";
 import { Containers } from "./tasks/containers.ts";
 import { Tasks } from "./tasks/tasks.ts";
 
@@ -75,10 +78,12 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const events = new EventBus(onError, { opening: metadata.opening });
   const content = registry.get<ContentStore>("content");
   const lock = new SharedLock();
+  const own = new OwnRegistry();
   const filesystems = undo.use(new FilesystemSync(kernel));
   const images = new Images({
     content,
     lock,
+    own,
     distribution: registry.get<Distribution>("distribution"),
     metadata,
     snapshotters,
@@ -108,7 +113,15 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
       onError: (error) => onError(error, "cannot collect garbage"),
     }),
   );
-  for (const topic of ["/images/delete", "/images/update", "/functions/delete", "/functions/update"]) {
+  for (
+    const topic of [
+      "/images/delete",
+      "/images/update",
+      "/functions/delete",
+      "/functions/update",
+      "/repositories/delete",
+    ]
+  ) {
     events.subscribe(topic, () => collector.request());
   }
   // What a broken-off pull or import has left is nobody's.
@@ -157,6 +170,20 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   }, pruneEveryMs);
   undo.defer(() => clearInterval(pruning));
 
+  const access = registryAccess(config);
+  const served = access && undo.use(
+    await openRegistry({
+      content,
+      images,
+      metadata,
+      events,
+      lock,
+      tokens: config.registryTokens ?? {},
+      before: [observeRequests(monitor, config.trustedProxies), checkHost(access)],
+      onError,
+    }),
+  );
+
   const closing = new AbortController();
   const api: ApiParts = {
     functions,
@@ -173,7 +200,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     closing: closing.signal,
     onError,
   };
-  return new Daemon({ host, config, api, functions, closing, resources: undo.move() });
+  return new Daemon({ host, config, api, functions, registry: served, own, closing, resources: undo.move() });
 }
 
 interface DaemonParts {
@@ -181,6 +208,9 @@ interface DaemonParts {
   readonly config: Config;
   readonly api: ApiParts;
   readonly functions: Functions;
+  /** Undefined where it is not served. */
+  readonly registry: Registry | undefined;
+  readonly own: OwnRegistry;
   /** Ends the answers that have no end of their own. */
   readonly closing: AbortController;
   /** Closed last, in reverse. */
@@ -203,16 +233,19 @@ class Daemon implements DaemonHandle {
   }
 
   async listen(): Promise<readonly string[]> {
-    const { host, config, api } = this.#parts;
+    const { host, config } = this.#parts;
     const path = socketPath(config);
     // The lock on the root is held, so whoever listened there is gone.
     rmSync(path, { force: true });
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
-    if (config.listen === "off") return [path];
+    return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
+  }
 
-    const at = config.listen.lastIndexOf(":");
-    const hostname = config.listen.slice(0, at).replace(/^\[|\]$/g, "");
+  async #listenTcp(): Promise<readonly string[]> {
+    const { host, config, api } = this.#parts;
+    if (config.listen === "off") return [];
+    const { hostname, port } = splitAddress(config.listen);
     const access: Access = {
       listener: "tcp",
       address: hostname,
@@ -222,11 +255,25 @@ class Daemon implements DaemonHandle {
     };
     const tcp = createApp(api, access);
     const listener = await host.serve(
-      { hostname, port: Number(config.listen.slice(at + 1)) },
+      { hostname, port },
       (request, connection) => tcp.fetch(request, { connection }),
     );
     this.#listeners.push(listener);
-    return [path, `http://${config.listen.slice(0, at)}:${listener.port}`];
+    return [`http://${urlHost(hostname)}:${listener.port}`];
+  }
+
+  async #listenRegistry(): Promise<readonly string[]> {
+    const { host, config, registry, own } = this.#parts;
+    if (registry === undefined) return [];
+    const { hostname, port } = splitAddress(config.registryListen);
+    const listener = await host.serve(
+      { hostname, port },
+      (request, connection) => registry.fetch(request, { connection }),
+    );
+    this.#listeners.push(listener);
+    const hosts = new Set(["localhost", "127.0.0.1", "[::1]", urlHost(hostname)]);
+    own.serveAs([...Array.from(hosts, (name) => `${name}:${listener.port}`), ...config.registryNames]);
+    return [`http://${urlHost(hostname)}:${listener.port}/v2/`];
   }
 
   async drain(): Promise<void> {
@@ -251,6 +298,23 @@ class Daemon implements DaemonHandle {
     if (this.#listeners.length > 0) rmSync(socketPath(this.#parts.config), { force: true });
     await this.#parts.resources.disposeAsync();
   }
+}
+
+/** Who may reach the registry. */
+function registryAccess({ registryListen, registryNames }: Config): Access | undefined {
+  if (registryListen === "off") return undefined;
+  const { hostname } = splitAddress(registryListen);
+  return { listener: "tcp", address: hostname, allowedHosts: registryNames.map((name) => name.replace(/:\d+$/, "")) };
+}
+
+/** `[::1]:8080` → `::1` and 8080. */
+function splitAddress(address: string): { readonly hostname: string; readonly port: number } {
+  const at = address.lastIndexOf(":");
+  return { hostname: address.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(address.slice(at + 1)) };
+}
+
+function urlHost(hostname: string): string {
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
 }
 
 function requireRoot(kernel: Kernel): void {

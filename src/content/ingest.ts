@@ -36,7 +36,7 @@ export class LocalIngest implements Ingest {
   readonly ref: string;
   readonly #options: IngestOptions;
   readonly #file: FileHandle;
-  readonly #algorithm: "sha256" | "sha512";
+  #algorithm: "sha256" | "sha512";
   #hash: Hash;
   #offset: number;
   #buffer: Uint8Array | undefined;
@@ -60,18 +60,8 @@ export class LocalIngest implements Ingest {
       const hash = createHash(algorithmOf(options.expected));
       const { size } = await file.stat();
       const most = Math.min(options.expected.size ?? Infinity, options.limitBytes);
-      if (size > most) {
-        await file.truncate(0);
-        return new LocalIngest(options, file, hash, 0);
-      }
-      const buffer = new Uint8Array(Math.min(bufferBytes, size));
-      let offset = 0;
-      while (offset < size) {
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
-        if (bytesRead === 0) break;
-        hash.update(buffer.subarray(0, bytesRead));
-        offset += bytesRead;
-      }
+      if (size > most) await file.truncate(0);
+      const offset = size > most ? 0 : await hashFile(file, hash, size);
       return new LocalIngest(options, file, hash, offset);
     } catch (error) {
       await file.close();
@@ -115,11 +105,15 @@ export class LocalIngest implements Ingest {
     this.#filled = 0;
   }
 
-  async commit(): Promise<ContentInfo> {
+  async commit(known: ExpectedContent = {}): Promise<ContentInfo> {
     this.#use();
-    const { expected, folder, publisher } = this.#options;
+    const { folder, publisher } = this.#options;
+    const expected = { ...this.#options.expected, ...known };
     try {
       await this.#flush();
+      if (expected.digest !== undefined && algorithmOf(expected) !== this.#algorithm) {
+        await this.#hashAgain(algorithmOf(expected));
+      }
       const digest: Digest = `${this.#algorithm}:${this.#hash.digest("hex")}`;
       await this.#verify(digest, expected);
       const there = await publisher.find(digest, this.#offset);
@@ -160,6 +154,13 @@ export class LocalIngest implements Ingest {
     throw new Failure("failed_precondition", `cannot commit ingest ${JSON.stringify(this.ref)}: ${wrong}`, {
       details: { digest, size: this.#offset },
     });
+  }
+
+  /** Another algorithm was meant than the one that the ingest began with. */
+  async #hashAgain(algorithm: "sha256" | "sha512"): Promise<void> {
+    this.#algorithm = algorithm;
+    this.#hash = createHash(algorithm);
+    await this.#disk("read", () => hashFile(this.#file, this.#hash, this.#offset));
   }
 
   /** Writes and hashes what was gathered, both at once: the write runs in another thread. */
@@ -213,6 +214,19 @@ export class LocalIngest implements Ingest {
       this.#options.release();
     }
   }
+}
+
+/** Hashes the first bytes of a file. @returns how many there were. */
+async function hashFile(file: FileHandle, hash: Hash, size: number): Promise<number> {
+  const buffer = new Uint8Array(Math.min(bufferBytes, size));
+  let offset = 0;
+  while (offset < size) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - offset), offset);
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    offset += bytesRead;
+  }
+  return offset;
 }
 
 function algorithmOf(expected: ExpectedContent): "sha256" | "sha512" {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { ContentInfo, ContentStore, ExpectedContent, Ingest, IngestInfo } from "../core/content.ts";
 import { type Digest, isDigest, parseDigest, splitDigest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
+import { asFilePart } from "../core/file_part.ts";
 import { blobStream } from "./blob_stream.ts";
 import { diskFailure, errnoOf } from "./disk_failure.ts";
 import { FolderSync, syncFolder } from "./folder_sync.ts";
@@ -75,7 +76,8 @@ export class LocalContent implements ContentStore {
           `cannot read blob ${digest}: offset ${offset} and length ${length} are not within its ${size} bytes`,
         );
       }
-      return blobStream(file, digest, offset, Math.min(offset + length, size));
+      const end = Math.min(offset + length, size);
+      return asFilePart(blobStream(file, digest, offset, end), { path: this.#path(digest), start: offset, end });
     } catch (error) {
       await file.close();
       throw error;

@@ -72,7 +72,8 @@ export interface Ingest extends AsyncDisposable {
   truncate(): Promise<void>;
   /**
    * Verifies and publishes. A blob that is there already is no error.
+   * @param expected what the writer knows by now, beside what it knew when it opened the ingest.
    * @throws failed_precondition when size or digest differ from what was expected; the ingest is dropped then.
    */
-  commit(): Promise<ContentInfo>;
+  commit(expected?: ExpectedContent): Promise<ContentInfo>;
 }

@@ -60,6 +60,7 @@ export const IndexSchema = v.object({
   mediaType: v.optional(v.string()),
   artifactType: v.optional(v.string()),
   manifests: v.pipe(v.array(DescriptorSchema), v.maxLength(1000, "an index may name 1000 manifests at most")),
+  subject: v.optional(DescriptorSchema),
   annotations: v.optional(Annotations),
 });
 export type Index = v.InferOutput<typeof IndexSchema>;

@@ -11,10 +11,22 @@ export interface Image {
   readonly updatedAt: Date;
 }
 
+export interface ImageListOptions {
+  /** What their names begin with. */
+  readonly prefix?: string;
+  /** Only those without a digest. */
+  readonly tagged?: boolean;
+  /** A name that those wanted stand behind. */
+  readonly after?: string;
+  /** The most of them. */
+  readonly limit?: number;
+}
+
 /** Where names of images are recorded. */
 export interface ImageStore {
   get(namespace: string, name: string): Promise<Image | undefined>;
-  list(namespace: string): Promise<readonly Image[]>;
+  /** In the order of their names' bytes. */
+  list(namespace: string, options?: ImageListOptions): Promise<readonly Image[]>;
   /** Every namespace's images, for garbage collection. */
   all(): Promise<readonly Image[]>;
   /** Creates the name or points it at a new target. Labels that are not given stay as they are. */

@@ -3,6 +3,7 @@ import type { FunctionStore } from "./function.ts";
 import type { ImageStore } from "./image.ts";
 import type { InvocationStore } from "./invocation.ts";
 import type { LeaseStore } from "./lease.ts";
+import type { RepositoryStore } from "./repository.ts";
 import type { SnapshotStore } from "./snapshotter.ts";
 
 /** The metadata of one root folder: a store for each noun. */
@@ -19,6 +20,7 @@ export interface Metadata {
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
   readonly leases: LeaseStore;
+  readonly repositories: RepositoryStore;
   /** The rows of one snapshotter. */
   snapshots(snapshotter: string): SnapshotStore;
   /** Writes what is waiting and closes the database. */

@@ -1,19 +1,15 @@
 import type { Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
+import { Pace } from "../core/pace.ts";
 import { bodyTooLarge, bodyTooSlow, cancelled } from "./failures.ts";
-
-/** The pace at which a caller's time does not run out. */
-const leastBytesPerMs = 1024 / 1000;
 
 /** Carries a request's body into a container's stdin, no faster than the container reads. */
 export class Input {
-  /** Bytes handed over so far. */
-  bytes = 0;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #limit: number;
   readonly #timeoutMs: number;
-  #waitedMs = 0;
+  readonly #pace: Pace;
   readonly #done: Promise<void>;
   #stopped = false;
   #late = false;
@@ -33,9 +29,15 @@ export class Input {
     this.#writer = stdin.getWriter();
     this.#limit = limits.maxBodyBytes || Infinity;
     this.#timeoutMs = limits.bodyTimeoutMs;
+    this.#pace = new Pace(limits.bodyTimeoutMs);
     // The stream's own closed promise rejects when the container stops reading, which is its right.
     this.#writer.closed.catch(() => {});
     this.#done = this.#carry(onFailure);
+  }
+
+  /** Bytes handed over so far. */
+  get bytes(): number {
+    return this.#pace.bytes;
   }
 
   async #carry(onFailure: (failure: Failure) => void): Promise<void> {
@@ -52,7 +54,7 @@ export class Input {
       }
       try {
         if (chunk.value === undefined) return await this.#writer.close();
-        this.bytes += chunk.value.length;
+        this.#pace.bytes += chunk.value.length;
         if (this.bytes > this.#limit) {
           onFailure(bodyTooLarge(this.#limit));
           return await this.#abandon();
@@ -67,21 +69,12 @@ export class Input {
 
   /** The next part of the body, for which its caller has so much time. */
   async #next(onFailure: (failure: Failure) => void) {
-    if (this.#timeoutMs === 0) return await this.#reader.read();
-    const begin = performance.now();
-    const leftMs = this.#timeoutMs + this.bytes / leastBytesPerMs - this.#waitedMs;
-    const timer = setTimeout(() => {
+    return await this.#pace.wait(this.#reader.read(), () => {
       if (this.#stopped) return;
       this.#late = true;
       onFailure(bodyTooSlow(this.#timeoutMs, this.bytes));
       this.#reader.cancel().catch(() => {});
-    }, leftMs);
-    try {
-      return await this.#reader.read();
-    } finally {
-      clearTimeout(timer);
-      this.#waitedMs += performance.now() - begin;
-    }
+    });
   }
 
   /** Ends the carrying, wherever it is. Called when the container has ended; never fails. */

@@ -5,7 +5,6 @@ import type { Network } from "../core/network.ts";
 import { formatPlatform, matchPlatform } from "../core/platform.ts";
 import type { Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
-import { formatReference, parseReference } from "../core/reference.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Image } from "../core/image.ts";
@@ -38,7 +37,7 @@ export class Recipes implements IngredientSource {
 
   /** The manifest that a function's image names on this machine; an image that is not here is pulled. */
   async resolve(namespace: string, reference: string, traced: Traced = {}): Promise<string> {
-    const image = await this.#image(namespace, formatReference(parseReference(reference)), traced);
+    const image = await this.#image(namespace, reference, traced);
     return (await this.#parts.images.config(image.target)).manifestDigest;
   }
 

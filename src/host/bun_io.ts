@@ -1,3 +1,4 @@
+import { filePartOf } from "../core/file_part.ts";
 import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import type { Libc } from "./address_space.ts";
 import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
@@ -77,7 +78,8 @@ export const serve: Host["serve"] = async (options, handler) => {
         if (asksForWebSocket(request.method, request.headers.get("upgrade"))) {
           return await sockets.upgrade(request, connection, server, answer);
         }
-        return beforeEnd(await answer(request, connection), () => server.timeout(request, idleSeconds));
+        const response = await fromFile(await answer(request, connection));
+        return beforeEnd(response, () => server.timeout(request, idleSeconds));
       },
       websocket: sockets.events,
       idleTimeout: idleSeconds,
@@ -98,6 +100,15 @@ export const serve: Host["serve"] = async (options, handler) => {
     },
   };
 };
+
+/** Bun gives no length to what comes as a stream: where that is of a file, Bun gets the file itself. */
+async function fromFile(response: Response): Promise<Response> {
+  const { body } = response;
+  const part = body === null || !response.headers.has("content-length") ? undefined : filePartOf(body);
+  if (part === undefined) return response;
+  await body?.cancel();
+  return new Response(Bun.file(part.path).slice(part.start, part.end), response);
+}
 
 /** A response that calls back as the last of it is handed over: from then on its request is not known any more. */
 function beforeEnd(response: Response, callback: () => void): Response {

@@ -9,7 +9,9 @@ import type { Image } from "../core/image.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { Monitor, Span, Traced } from "../core/monitor.ts";
 import { defaultPlatform, formatPlatform } from "../core/platform.ts";
-import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
+import { OwnRegistry } from "../core/own_registry.ts";
+import { formatReference, type ImageReference } from "../core/reference.ts";
+import { descriptorOf } from "../core/repository.ts";
 import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { observed, step } from "../monitoring/observe.ts";
@@ -45,6 +47,8 @@ export interface ImagesParts {
   /** Shared while something is leased; garbage collection has it alone between a look at leases and what it removes. */
   readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
+  /** The registry that this daemon is itself. Default: it is none. */
+  readonly own?: OwnRegistry;
 }
 
 export interface PullOptions extends DistributionOptions, Traced {
@@ -87,6 +91,7 @@ export class Images {
   readonly #unpacker: Unpacker;
   readonly #platform: Platform;
   readonly #holds: HoldParts;
+  readonly #own: OwnRegistry;
   /** What has been resolved, by digest and platform; content never changes. */
   readonly #resolved = new Map<string, ResolvedImage>();
 
@@ -95,6 +100,7 @@ export class Images {
     this.#fetcher = new Fetcher(parts.content, parts.distribution);
     this.#unpacker = new Unpacker({ ...parts, limits: parts.limits ?? defaultLimits });
     this.#platform = defaultPlatform(parts.host.arch);
+    this.#own = parts.own ?? new OwnRegistry();
     this.#holds = { leases: parts.metadata.leases, lock: parts.lock ?? new SharedLock() };
   }
 
@@ -105,7 +111,7 @@ export class Images {
    * data_loss where bytes do not match their digest; as `unpack` with a snapshotter.
    */
   async pull(namespace: string, name: string, { parent, ...options }: PullOptions = {}): Promise<Image> {
-    const reference = parseReference(name);
+    const reference = this.#own.parse(name);
     const observe = { operation: "pull", parent, attributes: imageAttributes(namespace, name) } as const;
     return await observed(this.#parts.monitor, observe, (span) => this.#pull(namespace, reference, options, span));
   }
@@ -117,6 +123,7 @@ export class Images {
     parent: Span | undefined,
   ): Promise<Image> {
     const { platform = this.#platform, snapshotter: id, onProgress, ...distribution } = options;
+    if (this.#own.has(reference)) return await this.#pushed(namespace, reference, { ...options, parent });
     const { signal } = distribution;
     const { monitor } = this.#parts;
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
@@ -147,6 +154,29 @@ export class Images {
     return await this.#put(namespace, reference, target);
   }
 
+  /** What was pushed here comes from nowhere else. A digest becomes a name of its own. @throws not_found. */
+  async #pushed(
+    namespace: string,
+    { tag, ...reference }: ImageReference,
+    { platform, snapshotter, onProgress, signal, parent }: PullOptions,
+  ): Promise<Image> {
+    const { repository, digest } = reference;
+    const manifest = digest && await this.#parts.metadata.repositories.manifest({ namespace, repository }, digest);
+    const image = manifest === undefined
+      ? await this.get(namespace, formatReference(digest === undefined ? { ...reference, tag } : reference))
+      : await this.#put(namespace, reference, descriptorOf(manifest));
+    if (snapshotter !== undefined) {
+      const { manifestDigest } = await this.config(image.target, platform);
+      await this.unpack(manifestDigest, snapshotter, { onProgress, signal, parent });
+    }
+    return image;
+  }
+
+  /** What the name of an image means, as it is recorded. @throws invalid_argument. */
+  fullName(name: string): string {
+    return formatReference(this.#own.parse(name));
+  }
+
   /**
    * Takes in images from disk: an OCI layout (a folder, or a tar archive of one), or what `docker save` wrote.
    * @param options.name in place of the name that is in it; needed where there is none.
@@ -158,7 +188,7 @@ export class Images {
     path: string,
     { name: given, parent }: Traced & { readonly name?: string | undefined } = {},
   ): Promise<readonly Image[]> {
-    const name = given === undefined ? undefined : parseReference(given);
+    const name = given === undefined ? undefined : this.#own.parse(given);
     const observe = { operation: "import", parent, attributes: imageAttributes(namespace, given) } as const;
     return await observed(this.#parts.monitor, observe, (span) => this.#import(namespace, path, name, span));
   }
@@ -211,7 +241,7 @@ export class Images {
     { to: destination, platform, parent, onProgress, ...options }: PushImageOptions = {},
   ): Promise<Pick<Image, "name" | "target">> {
     const image = await this.get(namespace, name);
-    const to = parseReference(destination ?? image.name);
+    const to = this.#own.parse(destination ?? image.name);
     if (to.digest !== undefined && to.digest !== image.target.digest) {
       throw new Failure(
         "invalid_argument",
@@ -222,6 +252,11 @@ export class Images {
     return await observed(this.#parts.monitor, observe, async () => {
       const { content, distribution, metadata } = this.#parts;
       await using hold = await Hold.take(this.#holds, namespace, "push");
+      if (this.#own.has(to)) {
+        // What has a name there is there.
+        await hold.content(image.target.digest);
+        return await this.#put(namespace, to, image.target);
+      }
       const others = await metadata.images.list(namespace);
       const target = await pushImage({ content, distribution, hold, image, to, platform, others, onProgress, options });
       return { name: formatReference(to), target };
@@ -234,7 +269,7 @@ export class Images {
    */
   async tag(namespace: string, name: string, target: string): Promise<Image> {
     const image = await this.get(namespace, name);
-    const reference = parseReference(target);
+    const reference = this.#own.parse(target);
     if (reference.digest !== undefined) {
       throw new Failure("invalid_argument", `cannot tag ${JSON.stringify(target)}: want a tag, not a digest`);
     }
@@ -250,7 +285,7 @@ export class Images {
 
   /** @throws not_found. */
   async get(namespace: string, name: string): Promise<Image> {
-    const full = formatReference(parseReference(name));
+    const full = this.fullName(name);
     const image = await this.#parts.metadata.images.get(namespace, full);
     if (image !== undefined) return image;
     throw new Failure(
@@ -321,7 +356,7 @@ export class Images {
    * malformed.
    */
   async commit(namespace: string, options: CommitImageOptions): Promise<Image> {
-    const reference = parseReference(options.name);
+    const reference = this.#own.parse(options.name);
     if (reference.digest !== undefined) {
       throw new Failure(
         "invalid_argument",
@@ -378,8 +413,15 @@ export class Images {
     return removed;
   }
 
-  async #put(namespace: string, reference: ImageReference, target: Descriptor): Promise<Image> {
-    const name = formatReference(reference);
+  #put(namespace: string, reference: ImageReference, target: Descriptor): Promise<Image> {
+    return this.record(namespace, formatReference(this.#own.canonical(reference)), target);
+  }
+
+  /**
+   * Points a name at content that is here, and that something holds already.
+   * @param name in full, as `formatReference` writes it.
+   */
+  async record(namespace: string, name: string, target: Descriptor): Promise<Image> {
     const before = await this.#parts.metadata.images.get(namespace, name);
     const image = await this.#parts.metadata.images.put({ namespace, name, target });
     const topic = before === undefined ? "/images/create" : "/images/update";

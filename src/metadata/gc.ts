@@ -3,6 +3,8 @@ import { isDigest } from "../core/digest.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
 import { rootLabel } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
+import { ownRepository } from "../core/own_registry.ts";
+import type { Repository } from "../core/repository.ts";
 import type { SharedLock } from "../core/shared_lock.ts";
 import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
 import { Reachable } from "./reachable.ts";
@@ -15,6 +17,8 @@ export interface GarbageCollection {
   readonly graceMs?: number;
   /** Milliseconds for which an ingest may be taken up again. Default one day. */
   readonly ingestGraceMs?: number;
+  /** Milliseconds for which what no tag leads to stays in a repository after its last use. Default one day. */
+  readonly untaggedGraceMs?: number;
   /** Had alone between a look at leases and what is removed by it, a few things at a time. */
   readonly lock?: SharedLock;
   readonly signal?: AbortSignal | undefined;
@@ -38,7 +42,7 @@ export interface Collected {
 const recheckAfter = 16;
 
 /**
- * Removes what nothing refers to: blobs and committed snapshots that no image, function, container or lease reaches, and
+ * Removes what nothing refers to: blobs and committed snapshots that no image, function, container, repository or lease reaches, and
  * old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
  *
  * Whoever takes up something that is there already leases it before looking. Leases and roots are read again for every few
@@ -53,6 +57,7 @@ export async function collectGarbage(options: GarbageCollection): Promise<Collec
     throw new Failure("failed_precondition", `cannot collect garbage: ${metadata.conflict}`);
   }
   using collection = new Collection(options);
+  await collection.pruneRepositories();
   await collection.mark();
   await collection.removeSnapshots();
   await collection.removeBlobs();
@@ -72,7 +77,7 @@ class Collection implements Disposable {
   readonly #options: GarbageCollection;
   readonly #reachable: Reachable;
   readonly #startedMs = Date.now();
-  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases and containers hold. */
+  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers and repositories hold. */
   #held: ReadonlySet<string> = new Set();
   #sinceMark = 0;
   /** Whether nobody can have leased anything since the last look. */
@@ -84,10 +89,24 @@ class Collection implements Disposable {
     this.#reachable = new Reachable(options.content);
   }
 
+  /** Lets repositories of the registry forget what no tag leads to. */
+  async pruneRepositories(): Promise<void> {
+    const { metadata, untaggedGraceMs = 24 * 3600_000 } = this.#options;
+    const tagged = new Map<string, string[]>();
+    for (const { namespace, name, target } of await metadata.images.all()) {
+      const repository = ownRepository(name);
+      if (repository === undefined) continue;
+      const key = `${namespace}/${repository}`;
+      tagged.set(key, [...tagged.get(key) ?? [], target.digest]);
+    }
+    const of = ({ namespace, repository }: Repository) => tagged.get(`${namespace}/${repository}`) ?? [];
+    await metadata.repositories.prune(of, new Date(this.#startedMs - untaggedGraceMs));
+  }
+
   /** Reads leases and roots. Leases first: a finished pull names its image before it gives up its lease. */
   async mark(): Promise<void> {
     this.#options.signal?.throwIfAborted();
-    const { leases, images, functions, containers } = this.#options.metadata;
+    const { leases, images, functions, containers, repositories } = this.#options.metadata;
     const held = new Set<string>();
     for (const { id, expiresAt, resources } of await leases.list()) {
       if (expiresAt.getTime() <= this.#startedMs) {
@@ -101,6 +120,7 @@ class Collection implements Disposable {
       if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
       if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
     }
+    for (const digest of await repositories.digests()) held.add(`content/${digest}`);
     this.#held = held;
     this.#sinceMark = 0;
   }

@@ -1,5 +1,5 @@
-import { and, asc, eq } from "drizzle-orm";
-import type { Image, ImageStore } from "../core/image.ts";
+import { and, asc, eq, gt, gte, lt, notLike } from "drizzle-orm";
+import type { Image, ImageListOptions, ImageStore } from "../core/image.ts";
 import type { Database } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
 import { images, namespaces } from "./schema.ts";
@@ -19,9 +19,19 @@ export class LibsqlImageStore implements ImageStore {
     return row;
   }
 
-  list(namespace: string): Promise<readonly Image[]> {
+  list(
+    namespace: string,
+    { prefix = "", tagged = false, after = "", limit = -1 }: ImageListOptions = {},
+  ): Promise<readonly Image[]> {
+    const within = and(
+      gte(images.name, prefix),
+      lt(images.name, `${prefix}\u{10ffff}`),
+      gt(images.name, after),
+      tagged ? notLike(images.name, "%@%") : undefined,
+    );
     return this.#database.run((queries) =>
-      queries.select().from(images).where(eq(images.namespace, namespace)).orderBy(asc(images.name))
+      queries.select().from(images).where(and(eq(images.namespace, namespace), within))
+        .orderBy(asc(images.name)).limit(limit)
     );
   }
 

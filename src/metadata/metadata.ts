@@ -11,6 +11,7 @@ import { LibsqlLeaseStore } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
 import { countOpening } from "./opening.ts";
+import { LibsqlRepositoryStore } from "./repositories.ts";
 import { identifyRoot, type RootIdentity } from "./root_id.ts";
 import { LibsqlSnapshotStore } from "./snapshots.ts";
 
@@ -64,6 +65,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly functions: LibsqlFunctionStore;
   readonly invocations: LibsqlInvocationStore;
   readonly leases: LibsqlLeaseStore;
+  readonly repositories: LibsqlRepositoryStore;
   readonly #durable: Database;
   readonly #relaxed: Database;
   readonly #owned: AsyncDisposableStack;
@@ -87,6 +89,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.functions = new LibsqlFunctionStore(definitions);
     this.containers = new LibsqlContainerStore(durable);
     this.leases = new LibsqlLeaseStore(relaxed);
+    this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
     this.invocations = owned.use(new LibsqlInvocationStore(relaxed));
   }
 

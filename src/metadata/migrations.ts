@@ -93,4 +93,28 @@ export const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE containers ADD COLUMN state text`,
     `CREATE UNIQUE INDEX containers_name ON containers (namespace, name)`,
   ],
+  [
+    `CREATE TABLE registry_manifests (
+      namespace text NOT NULL,
+      repository text NOT NULL,
+      digest text NOT NULL,
+      media_type text NOT NULL,
+      size integer NOT NULL,
+      artifact_type text,
+      subject text,
+      annotations text,
+      refs text NOT NULL,
+      used_at integer NOT NULL,
+      PRIMARY KEY (namespace, repository, digest)
+    )`,
+    `CREATE INDEX registry_manifests_subject ON registry_manifests (namespace, repository, subject)`,
+    `CREATE TABLE registry_blobs (
+      namespace text NOT NULL,
+      repository text NOT NULL,
+      digest text NOT NULL,
+      used_at integer NOT NULL,
+      PRIMARY KEY (namespace, repository, digest)
+    )`,
+    `CREATE INDEX registry_blobs_digest ON registry_blobs (namespace, digest)`,
+  ],
 ];

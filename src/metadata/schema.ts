@@ -16,6 +16,7 @@ import {
 import * as v from "valibot";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
+import { DigestSchema } from "../core/digest.ts";
 import { FunctionInputSchema } from "../core/function.ts";
 import { invocationStatuses } from "../core/invocation.ts";
 import { json } from "./json_column.ts";
@@ -113,6 +114,32 @@ export const leaseResources = sqliteTable("lease_resources", {
   leaseId: text("lease_id").notNull().references(() => leases.id, { onDelete: "cascade" }),
   resource: text("resource").notNull(),
 }, (table) => [primaryKey({ columns: [table.leaseId, table.resource] })]);
+
+export const registryManifests = sqliteTable("registry_manifests", {
+  namespace: text("namespace").notNull(),
+  repository: text("repository").notNull(),
+  digest: text("digest").notNull(),
+  mediaType: text("media_type").notNull(),
+  size: integer("size").notNull(),
+  artifactType: text("artifact_type"),
+  subject: text("subject"),
+  annotations: json("annotations", LabelsSchema),
+  references: json("refs", v.array(DigestSchema)).notNull(),
+  usedAt: time("used_at").notNull(),
+}, (table) => [
+  primaryKey({ columns: [table.namespace, table.repository, table.digest] }),
+  index("registry_manifests_subject").on(table.namespace, table.repository, table.subject),
+]);
+
+export const registryBlobs = sqliteTable("registry_blobs", {
+  namespace: text("namespace").notNull(),
+  repository: text("repository").notNull(),
+  digest: text("digest").notNull(),
+  usedAt: time("used_at").notNull(),
+}, (table) => [
+  primaryKey({ columns: [table.namespace, table.repository, table.digest] }),
+  index("registry_blobs_digest").on(table.namespace, table.digest),
+]);
 
 export const invocations = sqliteTable("invocations", {
   id: text("id").primaryKey(),

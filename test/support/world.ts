@@ -43,6 +43,8 @@ export class World implements AsyncDisposable {
   readonly cgroup: string;
   /** Where functions are served. */
   readonly url: string;
+  /** Where its registry listens, as a reference names it; empty where it does not. */
+  readonly registry: string;
   readonly #daemon: DaemonHandle;
 
   static async open(
@@ -65,16 +67,19 @@ export class World implements AsyncDisposable {
         },
       }),
     );
-    const url = (await daemon.listen()).find((address) => address.startsWith("http://")) ?? "";
-    const world = new World(folder, cgroup, url, daemon);
+    const addresses = await daemon.listen();
+    const url = addresses.find((address) => address.startsWith("http://")) ?? "";
+    const registry = addresses.map((address) => /^http:\/\/(.*)\/v2\/$/.exec(address)?.[1]).find(Boolean) ?? "";
+    const world = new World(folder, cgroup, url, registry, daemon);
     await world.admin("POST", "/v1/images/import", { path: makeBusyboxImage(folder, "box:1"), name: "box:1" });
     return world;
   }
 
-  private constructor(folder: string, cgroup: string, url: string, daemon: DaemonHandle) {
+  private constructor(folder: string, cgroup: string, url: string, registry: string, daemon: DaemonHandle) {
     this.folder = folder;
     this.cgroup = cgroup;
     this.url = url;
+    this.registry = registry;
     this.#daemon = daemon;
   }
 

@@ -1,0 +1,251 @@
+import type { ContentInfo, ContentStore } from "../core/content.ts";
+import type { Digest } from "../core/digest.ts";
+import { codeOf, Failure } from "../core/errors.ts";
+import type { Events } from "../core/event.ts";
+import type { Image, ImageStore } from "../core/image.ts";
+import { ownImageName, ownTagPrefix } from "../core/own_registry.ts";
+import { descriptorOf, type LinkedManifest, type Repository, type RepositoryStore } from "../core/repository.ts";
+import type { SharedLock } from "../core/shared_lock.ts";
+import type { Images } from "../images/images.ts";
+import { importPrefix } from "../images/ingest.ts";
+import { documentBytes } from "../images/read_manifest.ts";
+import { describeManifest, type ManifestContent } from "./document.ts";
+import { refusal } from "./errors.ts";
+import { pageSize, type RegistryLimits } from "./limits.ts";
+import type { ManifestReference } from "./names.ts";
+
+export interface RepositoriesParts {
+  readonly content: ContentStore;
+  readonly images: Images;
+  readonly names: ImageStore;
+  readonly repositories: RepositoryStore;
+  readonly events: Events;
+  readonly lock: SharedLock;
+  readonly limits: RegistryLimits;
+}
+
+/**
+ * Repositories of the registry. A tag is the name of an image (`localhost/repository:tag`), the same that the runner
+ * knows. What a repository shows is linked to it; an image that came by its name otherwise is linked when it is asked for.
+ */
+export class Repositories {
+  readonly #parts: RepositoriesParts;
+
+  constructor(parts: RepositoriesParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws MANIFEST_UNKNOWN. */
+  async manifest(at: Repository, reference: ManifestReference): Promise<LinkedManifest> {
+    const digest = "digest" in reference ? reference.digest : (await this.#tagged(at, reference.tag))?.target.digest;
+    const found = digest && (
+      await this.#parts.repositories.manifest(at, digest) ??
+        (await this.#adopt(at) ? await this.#parts.repositories.manifest(at, digest) : undefined)
+    );
+    if (found !== undefined && await this.#info(found.digest) !== undefined) return found;
+    throw unknownManifest(at, reference);
+  }
+
+  /** @throws BLOB_UNKNOWN. */
+  async blob(at: Repository, digest: Digest): Promise<ContentInfo> {
+    const linked = async () => (await this.#parts.repositories.blobs(at, [digest])).has(digest);
+    const info = await linked() || (await this.#adopt(at) && await linked()) ? await this.#info(digest) : undefined;
+    if (info !== undefined) return info;
+    throw refusal("BLOB_UNKNOWN", `no blob ${digest} is in repository ${JSON.stringify(at.repository)}`, {
+      about: [{ digest }],
+    });
+  }
+
+  /**
+   * Links a blob that another repository of the namespace has.
+   * @param from the other one; undefined for any.
+   * @returns whether it is linked now.
+   */
+  async mount(at: Repository, digest: Digest, from: string | undefined): Promise<boolean> {
+    using _share = await this.#parts.lock.shared();
+    if (from === undefined) {
+      if (!await this.#parts.repositories.hasBlob(at.namespace, digest)) return false;
+    } else {
+      try {
+        await this.blob({ ...at, repository: from }, digest);
+      } catch (error) {
+        if (codeOf(error) === "not_found") return false;
+        throw error;
+      }
+    }
+    if (await this.#info(digest) === undefined) return false;
+    await this.#parts.repositories.putBlobs(at, [digest]);
+    return true;
+  }
+
+  /**
+   * Takes a manifest whose blobs have been pushed.
+   * @param bytes have the digest. @param tag also points it there.
+   * @throws MANIFEST_INVALID; MANIFEST_BLOB_UNKNOWN naming what is missing; DENIED past the limit of tags.
+   */
+  async push(
+    at: Repository,
+    bytes: Uint8Array<ArrayBuffer>,
+    { digest, mediaType, tag }: { readonly digest: Digest; readonly mediaType: string; readonly tag?: string },
+  ): Promise<ManifestContent> {
+    const manifest = describeManifest(bytes, digest, mediaType);
+    if (tag !== undefined) await this.#requireRoom(at, tag);
+    {
+      using _share = await this.#parts.lock.shared();
+      await this.#requireContent(at, manifest);
+      await using ingest = await this.#parts.content.writer(`${importPrefix}${crypto.randomUUID()}`);
+      await ingest.write(bytes);
+      await ingest.commit({ digest });
+      await this.#parts.repositories.putManifest(at, linkOf(manifest));
+    }
+    if (tag !== undefined) {
+      await this.#parts.images.record(at.namespace, ownImageName(at.repository, tag), descriptorOf(manifest));
+    }
+    return manifest;
+  }
+
+  /** Removes a tag alone, or a manifest with the tags that point at it. @throws MANIFEST_UNKNOWN. */
+  async deleteManifest(at: Repository, reference: ManifestReference): Promise<void> {
+    const { namespace } = at;
+    if ("tag" in reference) {
+      if (await this.#tagged(at, reference.tag) === undefined) throw unknownManifest(at, reference);
+      return await this.#parts.images.remove(namespace, ownImageName(at.repository, reference.tag));
+    }
+    const { digest } = await this.manifest(at, reference);
+    for (const { name, target } of await this.#named(at)) {
+      if (target.digest === digest) await this.#parts.images.remove(namespace, name);
+    }
+    await this.#parts.repositories.deleteManifest(at, digest);
+    this.#deleted(at, digest);
+  }
+
+  /** @throws BLOB_UNKNOWN; DENIED while a manifest needs it. */
+  async deleteBlob(at: Repository, digest: Digest): Promise<void> {
+    await this.blob(at, digest);
+    if (await this.#parts.repositories.needs(at, digest)) {
+      throw refusal("DENIED", `cannot delete blob ${digest}: a manifest of its repository needs it, delete that first`);
+    }
+    await this.#parts.repositories.deleteBlob(at, digest);
+    this.#deleted(at, digest);
+  }
+
+  /**
+   * Tags in the order of their bytes, those behind `last`.
+   * @throws NAME_UNKNOWN for a repository that there is nothing of.
+   */
+  async tags(
+    at: Repository,
+    { last, limit }: { readonly last?: string | undefined; readonly limit: number },
+  ): Promise<readonly string[]> {
+    const tags = await this.#named(at, { last, limit });
+    if (tags.length === 0 && last === undefined && limit > 0 && !await this.#parts.repositories.has(at)) {
+      throw refusal("NAME_UNKNOWN", `nothing has been pushed to repository ${JSON.stringify(at.repository)}`);
+    }
+    return tags.map(({ name }) => name.slice(ownTagPrefix(at.repository).length));
+  }
+
+  /** The manifests whose subject it is, those behind `last`. */
+  async referrers(at: Repository, subject: Digest, last?: Digest): Promise<readonly LinkedManifest[]> {
+    await this.#adopt(at);
+    return await this.#parts.repositories.referrers(at, subject, { last, limit: pageSize });
+  }
+
+  #deleted({ namespace, repository }: Repository, digest: Digest): void {
+    this.#parts.events.publish("/repositories/delete", namespace, { repository, digest });
+  }
+
+  async #tagged(at: Repository, tag: string): Promise<Image | undefined> {
+    return await this.#parts.names.get(at.namespace, ownImageName(at.repository, tag));
+  }
+
+  async #named(
+    { namespace, repository }: Repository,
+    { last, limit = this.#parts.limits.tags }: { last?: string | undefined; limit?: number } = {},
+  ): Promise<readonly Image[]> {
+    const prefix = ownTagPrefix(repository);
+    return await this.#parts.names.list(namespace, {
+      prefix,
+      tagged: true,
+      limit,
+      ...(last === undefined ? {} : { after: prefix + last }),
+    });
+  }
+
+  /** Links images that got a name here otherwise than by a push. @returns whether there was one. */
+  async #adopt(at: Repository): Promise<boolean> {
+    let adopted = false;
+    for (const { target } of await this.#named(at)) {
+      if (await this.#parts.repositories.manifest(at, target.digest) !== undefined) continue;
+      using _share = await this.#parts.lock.shared();
+      adopted = await this.#link(at, target.digest, target.mediaType) || adopted;
+    }
+    return adopted;
+  }
+
+  /** Links a manifest and, first, what is below it and in the store. */
+  async #link(at: Repository, digest: Digest, mediaType: string): Promise<boolean> {
+    if (await this.#info(digest) === undefined) return false;
+    const manifest = describeManifest(await this.#parts.content.bytes(digest, documentBytes), digest, mediaType);
+    for (const child of manifest.children) await this.#link(at, child.digest, child.mediaType);
+    const there: Digest[] = [];
+    for (const blob of manifest.blobs.keys()) if (await this.#info(blob) !== undefined) there.push(blob);
+    await this.#parts.repositories.putBlobs(at, there);
+    await this.#parts.repositories.putManifest(at, linkOf(manifest));
+    return true;
+  }
+
+  /** @throws MANIFEST_BLOB_UNKNOWN for what is not in the repository; MANIFEST_INVALID for another size than its own. */
+  async #requireContent(at: Repository, { digest, blobs, children }: ManifestContent): Promise<void> {
+    const linked = await this.#parts.repositories.blobs(at, [...blobs.keys()]);
+    const missing: Digest[] = [];
+    const check = async (part: Digest, size: number, isLinked: boolean) => {
+      const info = isLinked ? await this.#info(part) : undefined;
+      if (info === undefined) missing.push(part);
+      else if (info.size !== size) {
+        throw refusal(
+          "MANIFEST_INVALID",
+          `cannot take manifest ${digest}: ${part} has ${info.size} bytes, it says ${size}`,
+        );
+      }
+    };
+    for (const [part, size] of blobs) await check(part, size, linked.has(part));
+    for (const child of children) {
+      await check(child.digest, child.size, await this.#parts.repositories.manifest(at, child.digest) !== undefined);
+    }
+    if (missing.length === 0) return;
+    throw refusal(
+      "MANIFEST_BLOB_UNKNOWN",
+      `cannot take manifest ${digest}: it names what has not been pushed to repository ${
+        JSON.stringify(at.repository)
+      }`,
+      { about: missing.slice(0, 100).map((digest) => ({ digest })) },
+    );
+  }
+
+  async #requireRoom(at: Repository, tag: string): Promise<void> {
+    const { tags } = this.#parts.limits;
+    if (await this.#tagged(at, tag) !== undefined || (await this.#named(at, { limit: tags })).length < tags) return;
+    throw refusal(
+      "DENIED",
+      `cannot make tag ${JSON.stringify(tag)}: the repository has ${tags} tags, delete some first`,
+    );
+  }
+
+  async #info(digest: Digest): Promise<ContentInfo | undefined> {
+    try {
+      return await this.#parts.content.info(digest);
+    } catch (error) {
+      if (codeOf(error) === "not_found") return undefined;
+      throw error;
+    }
+  }
+}
+
+function linkOf({ blobs: _blobs, children: _children, ...link }: ManifestContent): LinkedManifest {
+  return link;
+}
+
+function unknownManifest({ repository }: Repository, reference: ManifestReference): Failure {
+  const what = "digest" in reference ? reference.digest : `tag ${JSON.stringify(reference.tag)}`;
+  return refusal("MANIFEST_UNKNOWN", `no manifest ${what} is in repository ${JSON.stringify(repository)}`);
+}
