@@ -121,6 +121,22 @@ export const options = {
     "invocations that may run at once over all functions; one more gets 429",
   ),
   keepInvocations: option("number", v.optional(count(0, 1e9), 100_000), "records of ended invocations that are kept"),
+  keepVersions: option(
+    "number",
+    v.optional(count(0, 1e6)),
+    "the newest so many images of each repository are kept though nothing uses them; default: all",
+  ),
+  keepDays: option(
+    "number",
+    v.optional(count(0, 36_500)),
+    "images that nothing uses are kept for so many days; default: for ever",
+  ),
+  highPercent: option(
+    "number",
+    v.optional(count(1, 100)),
+    "from so many percent of the disk in use on, unused images go, the oldest first; default: never",
+  ),
+  lowPercent: option("number", v.optional(count(0, 100)), "... until no more than so many are; default: highPercent"),
   drainMs: option(
     "number",
     v.optional(count(0, 24 * 3600_000), 60_000),

@@ -29,12 +29,14 @@ import { Recipes } from "./functions/recipes.ts";
 import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
+import { Storage } from "./images/storage.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
 import { FilesystemSync } from "./linux/filesystem_sync.ts";
 import { lockFile } from "./linux/flock.ts";
 import { Kernel } from "./linux/kernel.ts";
 import type { Upgrade } from "./core/web_socket.ts";
 import { Collector } from "./metadata/collector.ts";
+import { retain, usedPercentOf } from "./metadata/retention.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { loadPluginModules } from "./plugin_modules.ts";
@@ -106,6 +108,17 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
       content,
       snapshotters,
       lock,
+      retain: (collect) =>
+        retain({
+          metadata,
+          policy: config,
+          usedPercent: () => usedPercentOf(config.root),
+          collect,
+          onRemoved: ({ namespace, name, target }, why) => {
+            log.info(`removed an unused image: ${why}`, { namespace, name, digest: target.digest });
+            events.publish("/images/delete", namespace, { name });
+          },
+        }),
       onCollected: ({ problems, ...collected }) => {
         for (const { what, error } of problems) log.error(`cannot remove garbage: ${what}`, error);
         if (collected.blobs > 0 || collected.snapshots.length > 0) log.info("collected garbage", collected);
@@ -193,6 +206,15 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     events,
     snapshotters,
     namespaces: metadata.namespaces,
+    storage: new Storage({
+      kernel,
+      root: config.root,
+      content,
+      metadata,
+      snapshotters,
+      collect: (options) => collector.collect(options),
+      refetch: (namespace, name) => images.refetch(namespace, name),
+    }),
     monitor,
     host,
     plugins: () => registry.list(),

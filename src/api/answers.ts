@@ -16,6 +16,7 @@ import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
+import type { ContentReport, StorageReport } from "../images/storage.ts";
 import type { ContainerExit, ContainerInfo } from "../tasks/container_info.ts";
 import type { ProcessInfo } from "../tasks/processes.ts";
 import type { TaskInfo } from "../tasks/tasks.ts";
@@ -226,3 +227,34 @@ export const namedAnswers = {
   Info: InfoAnswer,
   Problem: ProblemAnswer,
 } as const;
+
+export const GarbageAnswer = v.object({
+  blobs: count,
+  bytes: count,
+  snapshots: v.array(v.string()),
+  ingests: v.array(v.string()),
+  leases: count,
+  problems: v.array(v.object({ what: v.string(), reason: v.string() })),
+});
+export const StorageAnswer = jsonOf<StorageReport>()(v.object({
+  root: v.string(),
+  totalBytes: count,
+  parts: v.array(v.object({
+    kind: v.picklist(["blobs", "ingests", "snapshots", "containers", "metadata", "unknown"]),
+    path: v.string(),
+    count,
+    bytes: count,
+    reclaimableBytes: count,
+  })),
+}));
+export const ContentAnswer = jsonOf<ContentReport>()(v.object({
+  blobs: count,
+  bytes: count,
+  problems: v.array(v.object({
+    digest: v.string(),
+    problem: v.picklist(["corrupt", "missing"]),
+    images: v.array(v.string()),
+    repaired: v.optional(v.boolean()),
+    reason: optionalText,
+  })),
+}));

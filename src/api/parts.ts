@@ -6,6 +6,7 @@ import type { PluginInfo } from "../core/plugin.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Functions } from "../functions/functions.ts";
 import type { Images } from "../images/images.ts";
+import type { Storage } from "../images/storage.ts";
 import type { Containers } from "../tasks/containers.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 
@@ -18,6 +19,7 @@ export interface ApiParts {
   readonly events: Events;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly namespaces: NamespaceStore;
+  readonly storage: Storage;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
   /** Every plugin with its state. */

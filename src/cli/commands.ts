@@ -1,6 +1,7 @@
 import type { Command } from "./command.ts";
 import { attach } from "./attach.ts";
 import { commit } from "./commit.ts";
+import { content } from "./content.ts";
 import { cp } from "./cp.ts";
 import { deploy } from "./deploy.ts";
 import { diff } from "./diff.ts";
@@ -9,6 +10,7 @@ import { events } from "./events.ts";
 import { exec } from "./exec.ts";
 import { exportCommand } from "./export.ts";
 import { functions } from "./functions.ts";
+import { gc } from "./gc.ts";
 import { images } from "./images.ts";
 import { importCommand } from "./import.ts";
 import { inspect } from "./inspect.ts";
@@ -31,6 +33,7 @@ import { snapshots } from "./snapshots.ts";
 import { start } from "./start.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
+import { system } from "./system.ts";
 import { tag } from "./tag.ts";
 import { top } from "./top.ts";
 import { unpause } from "./unpause.ts";
@@ -76,6 +79,9 @@ export const commands: readonly Command[] = [
   snapshots,
   namespaces,
   plugins,
+  gc,
+  system,
+  content,
 ];
 
 /** The text of `mayfly --help`. */

@@ -6,6 +6,23 @@ export type Labels = Readonly<Record<string, string>>;
 /** A snapshot that has it, with whatever value, is no garbage, nor are its parents. containerd gives it the same meaning. */
 export const rootLabel = "containerd.io/gc.root";
 
+/**
+ * Labels by which an image, container or snapshot keeps other things: `containerd.io/gc.ref.content` and
+ * `containerd.io/gc.ref.snapshot.<snapshotter>`, each with anything behind a dot or slash, so that there can be many.
+ * @see https://github.com/containerd/containerd/blob/v2.1.0/docs/garbage-collection.md#garbage-collection-labels
+ */
+const contentReference = /^containerd\.io\/gc\.ref\.content(?:[./].*)?$/;
+const snapshotReference = /^containerd\.io\/gc\.ref\.snapshot\.([^./]+)(?:[./].*)?$/;
+
+/** What labels keep, in a lease's words: `content/<digest>`, `snapshot/<snapshotter>/<key>`. */
+export function* referencesOf(labels: Labels): Generator<string> {
+  for (const [name, value] of Object.entries(labels)) {
+    const snapshotter = snapshotReference.exec(name)?.[1];
+    if (contentReference.test(name)) yield `content/${value}`;
+    else if (snapshotter !== undefined) yield `snapshot/${snapshotter}/${value}`;
+  }
+}
+
 /** The longest label, name and value together, in characters; containerd has the same limit. */
 const longestLabel = 4096;
 

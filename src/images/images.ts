@@ -178,6 +178,18 @@ export class Images {
   }
 
   /**
+   * Brings what an image lacks of its content, from where its name says, without moving the name.
+   * @throws as `pull`.
+   */
+  async refetch(namespace: string, name: string): Promise<void> {
+    const image = await this.get(namespace, name);
+    const exact = { ...this.#own.parse(image.name), digest: image.target.digest };
+    const known = await this.#parts.metadata.images.get(namespace, formatReference(exact));
+    await this.pull(namespace, formatReference(exact));
+    if (known === undefined) await this.#parts.metadata.images.delete(namespace, formatReference(exact));
+  }
+
+  /**
    * Takes in images from disk: an OCI layout (a folder, or a tar archive of one), or what `docker save` wrote.
    * @param options.name in place of the name that is in it; needed where there is none.
    * @throws invalid_argument for what is none of these, or holds several images where one was named; data_loss where

@@ -1,8 +1,11 @@
+import { SharedLock } from "../core/shared_lock.ts";
 import { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 
 const everyMs = 3600_000;
 
 export interface CollectorOptions extends Omit<GarbageCollection, "graceMs" | "signal"> {
+  /** Gives up what a policy does not keep. @param collect frees what that held. */
+  readonly retain?: (collect: () => Promise<unknown>) => Promise<void>;
   readonly onCollected: (collected: Collected) => void;
   readonly onError: (error: unknown) => void;
 }
@@ -12,6 +15,7 @@ export class Collector implements AsyncDisposable {
   readonly #options: CollectorOptions;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #stop = new AbortController();
+  readonly #turn = new SharedLock();
   #running: Promise<void> | undefined;
   #again = false;
   #saidConflict = false;
@@ -19,6 +23,19 @@ export class Collector implements AsyncDisposable {
   constructor(options: CollectorOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.request(), everyMs);
+  }
+
+  /**
+   * Collects, behind what runs already.
+   * @param options.dryRun tells what would go, and removes nothing.
+   * @throws as `collectGarbage`.
+   */
+  async collect({ dryRun = false }: { readonly dryRun?: boolean } = {}): Promise<Collected> {
+    using _turn = await this.#turn.exclusive();
+    // No time of grace: whoever brings something in leases it until it is named.
+    const collected = await collectGarbage({ ...this.#options, graceMs: 0, dryRun, signal: this.#stop.signal });
+    if (!dryRun) this.#options.onCollected(collected);
+    return collected;
   }
 
   /** Asks for a collection; one that runs now is followed by another. */
@@ -34,8 +51,8 @@ export class Collector implements AsyncDisposable {
     while (this.#again) {
       this.#again = false;
       try {
-        // No time of grace: whoever brings something in leases it until it is named.
-        this.#options.onCollected(await collectGarbage({ ...this.#options, graceMs: 0, signal: this.#stop.signal }));
+        await this.#options.retain?.(() => this.collect());
+        await this.collect();
       } catch (error) {
         if (!this.#stop.signal.aborted) this.#options.onError(error);
       }
@@ -48,5 +65,6 @@ export class Collector implements AsyncDisposable {
     clearInterval(this.#timer);
     await this.#running;
     this.#stop.abort();
+    using _turn = await this.#turn.exclusive();
   }
 }

@@ -1,7 +1,7 @@
 import type { ContentInfo, ContentStore } from "../core/content.ts";
 import { isDigest } from "../core/digest.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
-import { rootLabel } from "../core/labels.ts";
+import { referencesOf, rootLabel } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
 import { ownRepository } from "../core/own_registry.ts";
 import type { Repository } from "../core/repository.ts";
@@ -19,12 +19,14 @@ export interface GarbageCollection {
   readonly ingestGraceMs?: number;
   /** Milliseconds for which what no tag leads to stays in a repository after its last use. Default one day. */
   readonly untaggedGraceMs?: number;
+  /** Whether to tell what would be removed, and to remove nothing. */
+  readonly dryRun?: boolean;
   /** Had alone between a look at leases and what is removed by it, a few things at a time. */
   readonly lock?: SharedLock;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What was removed. */
+/** What was removed, or would be. */
 export interface Collected {
   readonly blobs: number;
   /** Bytes of those blobs. */
@@ -57,7 +59,7 @@ export async function collectGarbage(options: GarbageCollection): Promise<Collec
     throw new Failure("failed_precondition", `cannot collect garbage: ${metadata.conflict}`);
   }
   using collection = new Collection(options);
-  await collection.pruneRepositories();
+  if (options.dryRun !== true) await collection.pruneRepositories();
   await collection.mark();
   await collection.removeSnapshots();
   await collection.removeBlobs();
@@ -77,8 +79,11 @@ class Collection implements Disposable {
   readonly #options: GarbageCollection;
   readonly #reachable: Reachable;
   readonly #startedMs = Date.now();
-  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers and repositories hold. */
+  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers, repositories and labels hold. */
   #held: ReadonlySet<string> = new Set();
+  /** What the labels of snapshots hold that are needed themselves. */
+  readonly #labelled = new Set<string>();
+  readonly #expired = new Set<string>();
   #sinceMark = 0;
   /** Whether nobody can have leased anything since the last look. */
   #fresh = false;
@@ -110,28 +115,48 @@ class Collection implements Disposable {
     const held = new Set<string>();
     for (const { id, expiresAt, resources } of await leases.list()) {
       if (expiresAt.getTime() <= this.#startedMs) {
-        await leases.delete(id);
-        this.collected.leases++;
+        if (this.#options.dryRun !== true) await leases.delete(id);
+        this.#expired.add(id);
       } else for (const resource of resources) held.add(resource);
     }
-    for (const { target } of await images.all()) await this.#reachable.add(target.digest);
+    for (const { target, labels } of await images.all()) {
+      await this.#reachable.add(target.digest);
+      for (const reference of referencesOf(labels)) await this.#hold(held, reference);
+    }
     for (const { digest } of await functions.all()) if (isDigest(digest)) await this.#reachable.add(digest);
-    for (const { imageDigest, snapshotter, snapshotKey } of await containers.list()) {
+    for (const { imageDigest, snapshotter, snapshotKey, labels } of await containers.list()) {
+      for (const reference of referencesOf(labels)) await this.#hold(held, reference);
       if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
       if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
     }
     for (const digest of await repositories.digests()) held.add(`content/${digest}`);
     this.#held = held;
+    this.collected.leases = this.#expired.size;
     this.#sinceMark = 0;
   }
 
   async removeSnapshots(): Promise<void> {
+    const found = new Map<Snapshotter, ReadonlyMap<string, SnapshotInfo>>();
     for (const snapshotter of this.#options.snapshotters.values()) {
-      const all = new Map<string, SnapshotInfo>();
       await this.#attempt(`snapshots of ${snapshotter.id}`, async () => {
-        for (const info of await snapshotter.walk()) all.set(info.key, info);
+        found.set(snapshotter, new Map((await snapshotter.walk()).map((info) => [info.key, info])));
       });
-      const needed = withAncestors([...all.values()].filter((info) => this.#needs(snapshotter, info)), all);
+    }
+    const neededOf = (snapshotter: Snapshotter, all: ReadonlyMap<string, SnapshotInfo>) =>
+      withAncestors([...all.values()].filter((info) => this.#needs(snapshotter, info)), all);
+    // One snapshot's labels may hold another, whose labels hold a third.
+    for (let before = -1; before !== this.#labelled.size;) {
+      before = this.#labelled.size;
+      for (const [snapshotter, all] of found) {
+        for (const key of neededOf(snapshotter, all)) {
+          for (const reference of referencesOf(all.get(key)?.labels ?? {})) {
+            await this.#hold(this.#labelled, reference);
+          }
+        }
+      }
+    }
+    for (const [snapshotter, all] of found) {
+      const needed = neededOf(snapshotter, all);
       // Children first: a parent cannot be removed before them.
       const garbage = [...all.values()].filter(({ key }) => !needed.has(key)).sort((a, b) =>
         depth(b, all) - depth(a, all)
@@ -140,11 +165,12 @@ class Collection implements Disposable {
         await this.#remove(`snapshot ${snapshotter.id}/${info.key}`, async () => {
           // It may have been labelled since it was listed.
           if (this.#needs(snapshotter, await snapshotter.stat(info.key))) return;
-          await snapshotter.remove(info.key);
+          if (this.#options.dryRun !== true) await snapshotter.remove(info.key);
           this.collected.snapshots.push(`${snapshotter.id}/${info.key}`);
         });
       }
       this.#letOthers();
+      if (this.#options.dryRun === true) continue;
       await this.#attempt(`folders of ${snapshotter.id}`, async () => void await snapshotter.cleanup());
     }
   }
@@ -157,8 +183,8 @@ class Collection implements Disposable {
     }
     for (const { digest, size } of garbage) {
       await this.#remove(`blob ${digest}`, async () => {
-        if (this.#reachable.blobs.has(digest) || this.#held.has(`content/${digest}`)) return;
-        await this.#options.content.delete(digest);
+        if (this.#reachable.blobs.has(digest) || this.#holds(`content/${digest}`)) return;
+        if (this.#options.dryRun !== true) await this.#options.content.delete(digest);
         this.collected.blobs++;
         this.collected.bytes += size;
       });
@@ -171,8 +197,8 @@ class Collection implements Disposable {
     for (const { ref, startedAt } of await content.ingests()) {
       if (!this.#isOld(startedAt, ingestGraceMs)) continue;
       await this.#remove(`ingest ${ref}`, async () => {
-        if (this.#held.has(`ingest/${ref}`)) return;
-        await content.abort(ref);
+        if (this.#holds(`ingest/${ref}`)) return;
+        if (this.#options.dryRun !== true) await content.abort(ref);
         this.collected.ingests.push(ref);
       });
     }
@@ -180,7 +206,18 @@ class Collection implements Disposable {
 
   #needs({ id }: Snapshotter, { key, kind, createdAt, labels }: SnapshotInfo): boolean {
     return kind !== "committed" || !this.#isOld(createdAt) || this.#reachable.chains.has(key) ||
-      Object.hasOwn(labels, rootLabel) || this.#held.has(`snapshot/${id}/${key}`);
+      Object.hasOwn(labels, rootLabel) || this.#holds(`snapshot/${id}/${key}`);
+  }
+
+  /** A label that names an image's content means all that this names. */
+  async #hold(held: Set<string>, resource: string): Promise<void> {
+    held.add(resource);
+    const digest = resource.replace(/^content\//, "");
+    if (isDigest(digest)) await this.#reachable.add(digest);
+  }
+
+  #holds(resource: string): boolean {
+    return this.#held.has(resource) || this.#labelled.has(resource);
   }
 
   #isOld(at: Date, graceMs = this.#options.graceMs ?? 3600_000): boolean {

@@ -142,6 +142,9 @@ describe("/openapi.json", () => {
     await call("GET", "/openapi.json");
     await call("GET", "/v1/info");
     await call("GET", "/v1/plugins");
+    await call("POST", "/v1/gc", { dryRun: true });
+    await call("GET", "/v1/system/df");
+    await call("POST", "/v1/content/verify", {});
     await call("POST", "/v1/namespaces", { name: "described" });
     await call("GET", "/v1/namespaces");
     await call("DELETE", "/v1/namespaces/described");

@@ -168,6 +168,17 @@ describe("the command line beside a daemon", () => {
     assert.match(row?.[1] ?? "", digest);
   });
 
+  it("gc, system df and content verify look after the state folder", async () => {
+    assert.match(await cli.out("gc", "--dry-run"), /^would remove 0 blobs \(0 B\), 0 snapshots, /);
+    assert.match(await cli.out("gc"), /^removed 0 blobs/);
+    const parts = rows(await cli.out("system", "df"));
+    assert.deepEqual(parts[0]?.slice(0, 2), ["blobs", "content/blobs"]);
+    assert.equal(parts.at(-1)?.[0], "total");
+    const { code, stderr } = await cli.run("content", "verify");
+    assert.deepEqual([code, /blobs, .*, 0 problems\n$/.test(stderr)], [0, true], stderr);
+    assert.equal((await cli.run("system", "fly")).code, 2);
+  });
+
   it("push brings an image to a registry, from which pull has it again", async () => {
     await using registry = await startRegistry();
     const name = `${registry.host}/team/box:1`;

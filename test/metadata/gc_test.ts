@@ -192,6 +192,50 @@ describe("collectGarbage()", () => {
     assert.deepEqual(await keys(), []);
   });
 
+  it("keeps what the labels of images and of kept snapshots name, and what that names", async () => {
+    await using opened = await open();
+    const { metadata, snapshotter, collect, blobs, keys } = opened;
+    const named = await makeImage(opened, "named");
+    const byImage = await makeImage(opened, "by-image");
+    const bySnapshot = await makeImage(opened, "by-snapshot");
+    const byThat = await makeImage(opened, "by-that");
+    await metadata.images.put({
+      namespace: "default",
+      name: "named",
+      target: named.target,
+      labels: { "containerd.io/gc.ref.content.sbom": byImage.target.digest },
+    });
+    await snapshotter.update(named.chain[0]!, {
+      "containerd.io/gc.ref.snapshot.native/0": bySnapshot.chain[0]!,
+      "containerd.io/gc.ref.snapshot.other": "not here",
+    });
+    await snapshotter.update(bySnapshot.chain[0]!, { "containerd.io/gc.ref.content": byThat.manifest });
+    await collect();
+    assert.deepEqual(await blobs(), [...named.blobs, ...byImage.blobs, ...byThat.blobs.slice(1)].sort());
+    assert.deepEqual(await keys(), [named, byImage, bySnapshot, byThat].map(({ chain }) => chain[0]!).sort());
+
+    // Two that name each other, and that nobody else names, are garbage.
+    await snapshotter.update(named.chain[0]!, { "containerd.io/gc.ref.snapshot.native/0": null });
+    await snapshotter.update(bySnapshot.chain[0]!, { "containerd.io/gc.ref.snapshot.native": bySnapshot.chain[0]! });
+    await collect();
+    assert.deepEqual(await keys(), [named, byImage].map(({ chain }) => chain[0]!).sort());
+  });
+
+  it("tells what would go without removing it", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs, keys } = opened;
+    const garbage = await makeImage(opened, "garbage");
+    const lease = await metadata.leases.create("default", new Date(Date.now() - 1));
+    await content.writer("old").then((ingest) => ingest[Symbol.asyncDispose]());
+    const state = async () => [await blobs(), await keys(), await content.ingests(), await metadata.leases.list()];
+    const before = await state();
+    const told = await collect({ dryRun: true, ingestGraceMs: -1000 });
+    assert.deepEqual(await state(), before);
+    assert.deepEqual(await collect({ ingestGraceMs: -1000 }), told);
+    assert.deepEqual([told.blobs, told.snapshots.length, told.ingests, told.leases], [4, 1, ["old"], 1]);
+    assert.ok(lease.id !== "" && garbage.chain.length === 1);
+  });
+
   it("lets go what an expired lease held, and old ingests", async () => {
     await using opened = await open();
     const { metadata, content, collect, blobs } = opened;
