@@ -23,6 +23,7 @@ import { defaultPlatform } from "./core/platform.ts";
 import { PluginRegistry } from "./core/plugin_registry.ts";
 import type { Runtime } from "./core/runtime.ts";
 import type { Snapshotter } from "./core/snapshotter.ts";
+import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
 import { Recipes } from "./functions/recipes.ts";
@@ -81,6 +82,8 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const content = registry.get<ContentStore>("content");
   const lock = new SharedLock();
   const own = new OwnRegistry();
+  // Where the kernel is to choose a port, the registry has no name before it listens.
+  if (config.registryListen !== "off") own.serveAs(registryNames(config));
   const filesystems = undo.use(new FilesystemSync(kernel));
   const images = new Images({
     content,
@@ -173,6 +176,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     maxConcurrency: config.maxConcurrency,
     onError,
   });
+  const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
   monitor.gauge({
     name: "mayfly_running_invocations",
     help: "Invocations that run now.",
@@ -222,7 +226,17 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     closing: closing.signal,
     onError,
   };
-  return new Daemon({ host, config, api, functions, registry: served, own, closing, resources: undo.move() });
+  return new Daemon({
+    host,
+    config,
+    api,
+    functions,
+    followers,
+    registry: served,
+    own,
+    closing,
+    resources: undo.move(),
+  });
 }
 
 interface DaemonParts {
@@ -230,6 +244,7 @@ interface DaemonParts {
   readonly config: Config;
   readonly api: ApiParts;
   readonly functions: Functions;
+  readonly followers: Followers;
   /** Undefined where it is not served. */
   readonly registry: Registry | undefined;
   readonly own: OwnRegistry;
@@ -293,13 +308,13 @@ class Daemon implements DaemonHandle {
       (request, connection) => registry.fetch(request, { connection }),
     );
     this.#listeners.push(listener);
-    const hosts = new Set(["localhost", "127.0.0.1", "[::1]", urlHost(hostname)]);
-    own.serveAs([...Array.from(hosts, (name) => `${name}:${listener.port}`), ...config.registryNames]);
+    own.serveAs(registryNames(config, listener.port));
     return [`http://${urlHost(hostname)}:${listener.port}/v2/`];
   }
 
   async drain(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
+    await this.#parts.followers[Symbol.asyncDispose]();
     await Promise.all([this.#parts.functions.drain(deadline), this.#parts.api.containers.drain(deadline)]);
     this.#parts.closing.abort();
     // The last answers are on their way still.
@@ -314,6 +329,7 @@ class Daemon implements DaemonHandle {
 
   async #close(): Promise<void> {
     // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
+    await this.#parts.followers[Symbol.asyncDispose]();
     await this.#parts.functions.drain(AbortSignal.abort());
     this.#parts.closing.abort();
     await Promise.all(this.#listeners.map((listener) => listener.close({ force: true })));
@@ -327,6 +343,13 @@ function registryAccess({ registryListen, registryNames }: Config): Access | und
   if (registryListen === "off") return undefined;
   const { hostname } = splitAddress(registryListen);
   return { listener: "tcp", address: hostname, allowedHosts: registryNames.map((name) => name.replace(/:\d+$/, "")) };
+}
+
+/** By what names images of the registry are meant. */
+function registryNames(config: Config, listening?: number): readonly string[] {
+  const { hostname, port } = splitAddress(config.registryListen);
+  const hosts = new Set(["localhost", "127.0.0.1", "[::1]", urlHost(hostname)]);
+  return [...Array.from(hosts, (name) => `${name}:${listening ?? port}`), ...config.registryNames];
 }
 
 /** `[::1]:8080` → `::1` and 8080. */

@@ -27,12 +27,14 @@ export const deploy: Command = {
   usage: "deploy [options] <name> --image <reference> [--] [argument…]",
   examples: [
     "mayfly deploy upper --image busybox -- tr a-z A-Z",
+    "mayfly deploy app --image localhost/team/app:1 --follow",
     "mayfly deploy resize --image team/resize:3 -m 1g --timeout 20s -e QUALITY=80",
   ],
   words: { min: 1, max: Infinity },
   flags: {
     ...namespaceFlag,
     image: { type: "string", value: "reference", help: "an image that is here, or one that is pulled first" },
+    follow: { type: "boolean", help: "deploy it again whenever the image's name points at something new" },
     ...settingsFlags,
     concurrency: { type: "string", value: "number", help: "invocations at once; one more gets 429 (default 64)" },
     "max-body": { type: "string", value: "size", help: "limit of a request's body (default 64m; 0 for none)" },
@@ -50,6 +52,7 @@ export const deploy: Command = {
     }
     const input = {
       image,
+      follow: flags["follow"] === true ? true : undefined,
       ...settings(flags, args),
       concurrency: number("concurrency", text(flags, "concurrency")),
       maxBodyBytes: byteCount("max-body", text(flags, "max-body")),

@@ -17,6 +17,8 @@ const MiB = 1024 * 1024;
 export const FunctionInputSchema = v.strictObject({
   /** An image that is there, or a reference that is pulled first. */
   image: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
+  /** Whether it is deployed again as soon as the image's name points at something else. Default false. */
+  follow: v.optional(v.boolean(), false),
   /** In place of the image's Entrypoint and Cmd. */
   command: v.optional(v.pipe(v.array(v.pipe(v.string(), noNul)), v.minLength(1), v.maxLength(1024))),
   /** In place of the image's Cmd, behind its Entrypoint. */

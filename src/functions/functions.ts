@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import { FunctionInputSchema, type FunctionRecord, type FunctionSettings, NameSchema } from "../core/function.ts";
@@ -29,6 +30,9 @@ export interface FunctionsParts {
   /** Told what fails behind an answer, so that it is logged. */
   readonly onError: (error: unknown, what: string) => void;
 }
+
+/** The settings of a record, without what else is in it. */
+const SettingsSchema = v.object(FunctionInputSchema.entries);
 
 interface Deployment {
   readonly record: FunctionRecord;
@@ -71,28 +75,60 @@ export class Functions {
     settings: FunctionSettings,
     span: Span | undefined,
   ): Promise<FunctionRecord> {
-    const key = keyOf(namespace, name);
-    return await this.#locks.hold(key, async () => {
-      const { monitor } = this.#parts;
+    return await this.#locks.hold(keyOf(namespace, name), async () => {
       const digest = await this.#recipes.resolve(namespace, settings.image, { parent: span });
-      const recipe = await this.#recipes.make(digest, settings, { parent: span });
-      let record: FunctionRecord;
-      try {
-        record = await step(
-          monitor,
-          "record",
-          { parent: span },
-          () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
-        );
-      } catch (error) {
-        await recipe.leave();
-        throw error;
-      }
-      await this.#replace(key, { record, recipe });
-      const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
-      this.#parts.events.publish(topic, namespace, { name, digest, revision: record.revision });
-      return record;
+      return await this.#put(namespace, name, { settings, digest, span });
     });
+  }
+
+  /**
+   * Deploys a function again where its image's name points at another manifest than it runs; nothing is pulled.
+   * @returns undefined where there is nothing to do: it does not follow, or is up to date, or is gone.
+   * @throws as `deploy`, and it stays as it is.
+   */
+  async rollForward(namespace: string, name: string): Promise<FunctionRecord | undefined> {
+    return await this.#locks.hold(keyOf(namespace, name), async () => {
+      const record = await this.#parts.metadata.functions.get(namespace, name);
+      if (record?.follow !== true) return undefined;
+      const digest = await this.#recipes.resolveHere(namespace, record.image);
+      if (digest === undefined || digest === record.digest) return undefined;
+      const settings = parse(SettingsSchema, record, `cannot deploy function ${JSON.stringify(name)} again`);
+      const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": record.image };
+      return await observed(
+        this.#parts.monitor,
+        { operation: "deploy", attributes },
+        (span) => this.#put(namespace, name, { settings, digest, span }),
+      );
+    });
+  }
+
+  /** Puts a revision in the place of the one that is there. Its function's lock is held. */
+  async #put(
+    namespace: string,
+    name: string,
+    { settings, digest, span }: {
+      readonly settings: FunctionSettings;
+      readonly digest: string;
+      readonly span: Span | undefined;
+    },
+  ): Promise<FunctionRecord> {
+    const recipe = await this.#recipes.make(digest, settings, { parent: span });
+    let record: FunctionRecord;
+    try {
+      record = await step(
+        this.#parts.monitor,
+        "record",
+        { parent: span },
+        () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
+      );
+    } catch (error) {
+      await recipe.leave();
+      throw error;
+    }
+    await this.#replace(keyOf(namespace, name), { record, recipe });
+    const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
+    this.#parts.events.publish(topic, namespace, { name, digest, revision: record.revision });
+    return record;
   }
 
   /** @throws not_found. */

@@ -1,4 +1,4 @@
-import { codeOf, Failure } from "../core/errors.ts";
+import { Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { Traced } from "../core/monitor.ts";
 import type { Network } from "../core/network.ts";
@@ -41,13 +41,14 @@ export class Recipes implements IngredientSource {
     return (await this.#parts.images.config(image.target)).manifestDigest;
   }
 
+  /** The manifest that it names, where the image is here. */
+  async resolveHere(namespace: string, reference: string): Promise<string | undefined> {
+    const image = await this.#parts.images.find(namespace, reference);
+    return image && (await this.#parts.images.config(image.target)).manifestDigest;
+  }
+
   async #image(namespace: string, name: string, traced: Traced): Promise<Image> {
-    try {
-      return await this.#parts.images.get(namespace, name);
-    } catch (error) {
-      if (codeOf(error) !== "not_found") throw error;
-      return await this.#parts.images.pull(namespace, name, traced);
-    }
+    return await this.#parts.images.find(namespace, name) ?? await this.#parts.images.pull(namespace, name, traced);
   }
 
   /**

@@ -295,14 +295,20 @@ export class Images {
     return this.#parts.metadata.images.list(namespace);
   }
 
+  /** @returns undefined where nothing has the name. */
+  async find(namespace: string, name: string): Promise<Image | undefined> {
+    return await this.#parts.metadata.images.get(namespace, this.fullName(name));
+  }
+
   /** @throws not_found. */
   async get(namespace: string, name: string): Promise<Image> {
-    const full = this.fullName(name);
-    const image = await this.#parts.metadata.images.get(namespace, full);
+    const image = await this.find(namespace, name);
     if (image !== undefined) return image;
     throw new Failure(
       "not_found",
-      `cannot find image ${JSON.stringify(full)} in namespace ${JSON.stringify(namespace)}: pull or import it`,
+      `cannot find image ${JSON.stringify(this.fullName(name))} in namespace ${
+        JSON.stringify(namespace)
+      }: pull or import it`,
     );
   }
 

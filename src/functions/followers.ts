@@ -1,0 +1,57 @@
+import type { Events } from "../core/event.ts";
+import type { FunctionRecord, FunctionStore } from "../core/function.ts";
+import type { Images } from "../images/images.ts";
+import type { Functions } from "./functions.ts";
+
+export interface FollowersParts {
+  readonly functions: Functions;
+  readonly store: FunctionStore;
+  readonly images: Images;
+  readonly events: Events;
+  /** Told of a function that cannot be rolled forward: it stays as it is until its image changes again. */
+  readonly onError: (error: unknown, what: string) => void;
+}
+
+/** Rolls functions forward that follow their image: by what changes, and at the start by what has changed meanwhile. */
+export class Followers implements AsyncDisposable {
+  readonly #parts: FollowersParts;
+  readonly #running = new Set<Promise<void>>();
+  readonly #stop: () => void;
+
+  constructor(parts: FollowersParts) {
+    this.#parts = parts;
+    this.#stop = parts.events.subscribe("/images/", ({ topic, namespace, data: { name } }) => {
+      if (topic === "/images/delete") return;
+      this.#run(() => parts.store.list(namespace), ({ image }) => parts.images.fullName(image) === name);
+    });
+    this.#run(() => parts.store.all(), () => true);
+  }
+
+  #run(list: () => Promise<readonly FunctionRecord[]>, isMeant: (record: FunctionRecord) => boolean): void {
+    const run = this.#roll(list, isMeant).catch((error) => {
+      this.#parts.onError(error, "cannot roll functions forward");
+    }).finally(() => this.#running.delete(run));
+    this.#running.add(run);
+  }
+
+  async #roll(
+    list: () => Promise<readonly FunctionRecord[]>,
+    isMeant: (record: FunctionRecord) => boolean,
+  ): Promise<void> {
+    for (const record of await list()) {
+      if (!record.follow || !isMeant(record)) continue;
+      const { namespace, name, image } = record;
+      try {
+        await this.#parts.functions.rollForward(namespace, name);
+      } catch (error) {
+        this.#parts.onError(error, `cannot roll function ${namespace}/${name} forward to ${image}`);
+      }
+    }
+  }
+
+  /** Finishes what is under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop();
+    await Promise.all(this.#running);
+  }
+}
