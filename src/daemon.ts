@@ -314,8 +314,8 @@ class Daemon implements DaemonHandle {
 
   async drain(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
-    await this.#parts.followers[Symbol.asyncDispose]();
-    await Promise.all([this.#parts.functions.drain(deadline), this.#parts.api.containers.drain(deadline)]);
+    const { functions, followers, api } = this.#parts;
+    await Promise.all([functions.drain(deadline), api.containers.drain(deadline), followers[Symbol.asyncDispose]()]);
     this.#parts.closing.abort();
     // The last answers are on their way still.
     const sent = Promise.all(this.#listeners.map((listener) => listener.close()));
@@ -329,8 +329,8 @@ class Daemon implements DaemonHandle {
 
   async #close(): Promise<void> {
     // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
-    await this.#parts.followers[Symbol.asyncDispose]();
-    await this.#parts.functions.drain(AbortSignal.abort());
+    const { functions, followers } = this.#parts;
+    await Promise.all([functions.drain(AbortSignal.abort()), followers[Symbol.asyncDispose]()]);
     this.#parts.closing.abort();
     await Promise.all(this.#listeners.map((listener) => listener.close({ force: true })));
     if (this.#listeners.length > 0) rmSync(socketPath(this.#parts.config), { force: true });

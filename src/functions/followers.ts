@@ -16,11 +16,12 @@ export interface FollowersParts {
 export class Followers implements AsyncDisposable {
   readonly #parts: FollowersParts;
   readonly #running = new Set<Promise<void>>();
-  readonly #stop: () => void;
+  readonly #unsubscribe: () => void;
+  #stopped = false;
 
   constructor(parts: FollowersParts) {
     this.#parts = parts;
-    this.#stop = parts.events.subscribe("/images/", ({ topic, namespace, data: { name } }) => {
+    this.#unsubscribe = parts.events.subscribe("/images/", ({ topic, namespace, data: { name } }) => {
       if (topic === "/images/delete") return;
       this.#run(() => parts.store.list(namespace), ({ image }) => parts.images.fullName(image) === name);
     });
@@ -39,7 +40,7 @@ export class Followers implements AsyncDisposable {
     isMeant: (record: FunctionRecord) => boolean,
   ): Promise<void> {
     for (const record of await list()) {
-      if (!record.follow || !isMeant(record)) continue;
+      if (this.#stopped || !record.follow || !isMeant(record)) continue;
       const { namespace, name, image } = record;
       try {
         await this.#parts.functions.rollForward(namespace, name);
@@ -51,7 +52,8 @@ export class Followers implements AsyncDisposable {
 
   /** Finishes what is under way. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop();
+    this.#stopped = true;
+    this.#unsubscribe();
     await Promise.all(this.#running);
   }
 }

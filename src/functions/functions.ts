@@ -76,8 +76,9 @@ export class Functions {
     span: Span | undefined,
   ): Promise<FunctionRecord> {
     return await this.#locks.hold(keyOf(namespace, name), async () => {
-      const digest = await this.#recipes.resolve(namespace, settings.image, { parent: span });
-      return await this.#put(namespace, name, { settings, digest, span });
+      const image = this.#recipes.imageName(settings.image);
+      const digest = await this.#recipes.resolve(namespace, image, { parent: span });
+      return await this.#put(namespace, name, { settings: { ...settings, image }, digest, span });
     });
   }
 

@@ -41,6 +41,11 @@ export class Recipes implements IngredientSource {
     return (await this.#parts.images.config(image.target)).manifestDigest;
   }
 
+  /** A name of the daemon's own registry by the one that its images have; others as they are. */
+  imageName(reference: string): string {
+    return this.#parts.images.ownName(reference) ?? reference;
+  }
+
   /** The manifest that it names, where the image is here. */
   async resolveHere(namespace: string, reference: string): Promise<string | undefined> {
     const image = await this.#parts.images.find(namespace, reference);

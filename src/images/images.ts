@@ -172,6 +172,12 @@ export class Images {
     return image;
   }
 
+  /** What an image of the daemon's own registry is called; undefined for others. @throws invalid_argument. */
+  ownName(name: string): string | undefined {
+    const reference = this.#own.parse(name);
+    return this.#own.has(reference) ? formatReference(reference) : undefined;
+  }
+
   /** What the name of an image means, as it is recorded. @throws invalid_argument. */
   fullName(name: string): string {
     return formatReference(this.#own.parse(name));

@@ -44,8 +44,8 @@ export interface Collected {
 const recheckAfter = 16;
 
 /**
- * Removes what nothing refers to: blobs and committed snapshots that no image, function, container, repository or lease reaches, and
- * old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
+ * Removes what nothing refers to: blobs and committed snapshots that no image, function, container, repository or lease
+ * reaches, and old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
  *
  * Whoever takes up something that is there already leases it before looking. Leases and roots are read again for every few
  * removals, and no lease is taken between that look and these removals, nor has anybody to wait longer than for these.

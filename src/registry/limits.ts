@@ -2,6 +2,8 @@
 export interface RegistryLimits {
   /** How long a sender may keep a body waiting, as `core/pace.ts` says. */
   readonly bodyTimeoutMs: number;
+  /** From when on an upload without a request gives up its file and its buffer, and may have to make room for another. */
+  readonly uploadQuietMs: number;
   /** How long an upload is kept from its last request on. */
   readonly uploadExpiryMs: number;
   /** Uploads of a namespace at once. */
@@ -12,6 +14,7 @@ export interface RegistryLimits {
 
 export const defaultLimits: RegistryLimits = {
   bodyTimeoutMs: 30_000,
+  uploadQuietMs: 30_000,
   uploadExpiryMs: 3600_000,
   uploads: 256,
   tags: 10_000,

@@ -9,9 +9,6 @@ import { refusal } from "./errors.ts";
 import type { RegistryLimits } from "./limits.ts";
 
 const refPrefix = "upload/";
-const sweepEveryMs = 15_000;
-/** An upload that has been quiet for so long gives up its file and its buffer, and may have to make room for another. */
-const quietMs = 30_000;
 
 export interface UploadsParts {
   readonly content: ContentStore;
@@ -63,14 +60,14 @@ export class Uploads implements AsyncDisposable {
     this.#parts = parts;
     this.#timer = setInterval(() => {
       this.#sweep().catch((error) => parts.onError(error, "cannot remove uploads that have expired"));
-    }, Math.min(sweepEveryMs, parts.limits.uploadExpiryMs));
+    }, parts.limits.uploadQuietMs);
   }
 
   /** @throws TOOMANYREQUESTS. */
   async start(at: Repository): Promise<Upload> {
     const others = [...this.#uploads.values()].filter((upload) => upload.at.namespace === at.namespace);
     if (others.length >= this.#parts.limits.uploads) {
-      const [oldest] = others.filter(isQuiet).sort((a, b) => a.usedMs - b.usedMs);
+      const [oldest] = others.filter((upload) => this.#isQuiet(upload)).sort((a, b) => a.usedMs - b.usedMs);
       if (oldest === undefined) {
         throw refusal(
           "TOOMANYREQUESTS",
@@ -209,9 +206,13 @@ export class Uploads implements AsyncDisposable {
     }
   }
 
+  #isQuiet({ current, usedMs }: OpenUpload): boolean {
+    return current === undefined && Date.now() - usedMs >= this.#parts.limits.uploadQuietMs;
+  }
+
   async #sweep(): Promise<void> {
     const now = Date.now();
-    for (const { id, usedMs } of [...this.#uploads.values()].filter(isQuiet)) {
+    for (const { id, usedMs } of [...this.#uploads.values()].filter((upload) => this.#isQuiet(upload))) {
       const expired = now - usedMs > this.#parts.limits.uploadExpiryMs;
       await this.#turn(id, (upload) => expired ? this.#drop(upload) : putDown(upload));
     }
@@ -223,10 +224,6 @@ async function putDown(upload: OpenUpload): Promise<void> {
   const { ingest } = upload;
   upload.ingest = undefined;
   await ingest?.[Symbol.asyncDispose]();
-}
-
-function isQuiet({ current, usedMs }: OpenUpload): boolean {
-  return current === undefined && Date.now() - usedMs > quietMs;
 }
 
 function unknown(): Failure {

@@ -124,6 +124,29 @@ describe("collectGarbage()", () => {
     assert.deepEqual(await blobs(), [digest]);
   });
 
+  it("leaves what repositories link to, until no tag leads there and nobody has used it for a while", async () => {
+    await using opened = await open();
+    const { metadata, content, collect, blobs } = opened;
+    const at = { namespace: "default", repository: "app" };
+    const image = await makeImage(opened, "tagged");
+    const pushed = await store(content, "pushed");
+    await store(content, "rubbish");
+    await metadata.images.put({ namespace: "default", name: "localhost/app:1", target: image.target });
+    const link = { digest: image.target.digest, mediaType: mediaTypes.index, size: 1, references: [] };
+    await metadata.repositories.putManifest(at, link);
+    await metadata.repositories.putBlobs(at, [pushed]);
+    await collect({ dryRun: true, untaggedGraceMs: -1000 });
+    await collect();
+    assert.deepEqual(await blobs(), [...image.blobs, pushed].sort());
+    await collect({ untaggedGraceMs: -1000 });
+    assert.deepEqual(await blobs(), [...image.blobs].sort());
+    await metadata.images.delete("default", "localhost/app:1");
+    await collect();
+    assert.deepEqual(await blobs(), [image.target.digest]);
+    await collect({ untaggedGraceMs: -1000 });
+    assert.deepEqual(await blobs(), []);
+  });
+
   it("removes what belongs to no image, and leaves what two images share", async () => {
     await using opened = await open();
     const { metadata, collect, blobs, keys } = opened;
