@@ -13,6 +13,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["containers.ts", "10"],
   ["http.ts", "500"],
   ["stream.ts", "1024"],
+  ["pull.ts", "5"],
   ["memory.ts", "10000"],
 ];
 

@@ -49,6 +49,20 @@ export class LayoutFolder {
   ): Descriptor {
     const forms = ["gzip", options.zstd === false ? "gzip" : "zstd", "plain"] as const;
     const layers = archives.map((archive, i) => this.layer(archive, forms[i % 3]));
+    return this.imageOf(layers, archives, options);
+  }
+
+  /** Adds an image of layers that are there. @param archives what they are when they are unpacked. */
+  imageOf(
+    layers: readonly Descriptor[],
+    archives: readonly Uint8Array[],
+    options: {
+      readonly architecture?: string;
+      readonly os?: string;
+      readonly diffIds?: readonly string[];
+      readonly config?: Readonly<Record<string, unknown>>;
+    } = {},
+  ): Descriptor {
     const { os = "linux", architecture = "amd64", diffIds = archives.map(digestOfBytes), config: settings } = options;
     const config = this.put(mediaTypes.config, {
       os,
