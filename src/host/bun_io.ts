@@ -105,9 +105,11 @@ export const serve: Host["serve"] = async (options, handler) => {
 async function fromFile(response: Response): Promise<Response> {
   const { body } = response;
   const part = body === null || !response.headers.has("content-length") ? undefined : filePartOf(body);
-  if (part === undefined) return response;
+  const file = part && Bun.file(part.path);
+  // One that has been removed goes on as a stream, which has it open.
+  if (part === undefined || file === undefined || !await file.exists()) return response;
   await body?.cancel();
-  return new Response(Bun.file(part.path).slice(part.start, part.end), response);
+  return new Response(file.slice(part.start, part.end), response);
 }
 
 /** A response that calls back as the last of it is handed over: from then on its request is not known any more. */

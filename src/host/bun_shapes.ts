@@ -61,7 +61,7 @@ interface FileSink {
 }
 
 interface Api {
-  file(path: string): Blob;
+  file(path: string): Blob & { exists(): Promise<boolean> };
   file(fd: number): { stream(): ReadableStream<Uint8Array<ArrayBuffer>>; writer(): FileSink };
   serve(options: BunServeOptions): BunServer;
 }

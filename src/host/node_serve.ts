@@ -1,9 +1,11 @@
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { createServer, type ServerResponse } from "node:http";
+import { filePartOf } from "../core/file_part.ts";
 import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
+import { openPart, sendPart } from "./send_file.ts";
 import { peerOf } from "./peer_address.ts";
 import { serveWebSockets } from "./node_upgrade.ts";
 import { asksForWebSocket } from "./upgrade_once.ts";
@@ -55,6 +57,13 @@ async function send(response: Response, outgoing: ServerResponse): Promise<void>
   if (body === null) return void outgoing.end();
   // A body that is there already goes out together with its head.
   if (!response.headers.has("content-length")) outgoing.flushHeaders();
+  const part = filePartOf(body);
+  const file = part && await openPart(part);
+  if (part !== undefined && file !== undefined) {
+    await body.cancel();
+    // What cannot be read is cut, below as here.
+    return await sendPart(file, part, outgoing).catch(() => void outgoing.destroy());
+  }
   const reader = body.getReader();
   let wake = () => {};
   outgoing.on("drain", () => wake());

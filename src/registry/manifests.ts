@@ -5,8 +5,11 @@ import { documentBytes } from "../images/read_manifest.ts";
 import { type RegistryEnv, repositoryOf } from "./access.ts";
 import { smallBody } from "./body.ts";
 import { refusal } from "./errors.ts";
-import { parseManifestReference } from "./names.ts";
+import { parseManifestReference, parseTag } from "./names.ts";
 import type { RegistryParts } from "./parts.ts";
+
+/** Tags that one request may make. */
+const maxTags = 10;
 
 /** `/v2/<name>/manifests/<reference>` */
 export function manifestRoutes({ content, repositories, limits }: RegistryParts) {
@@ -27,6 +30,9 @@ export function manifestRoutes({ content, repositories, limits }: RegistryParts)
     .put("/:name{.+}/manifests/:reference", async (c) => {
       const at = repositoryOf(c);
       const reference = parseManifestReference(c.req.param("reference"));
+      // One that is pushed by its digest may get tags by the way, which the next version of the specification has.
+      const more = (c.req.queries("tag") ?? []).slice(0, maxTags).map(parseTag);
+      const tags = "tag" in reference ? [reference.tag] : more;
       const bytes = await smallBody(c.req.raw.body, {
         timeoutMs: limits.bodyTimeoutMs,
         code: "MANIFEST_INVALID",
@@ -40,17 +46,14 @@ export function manifestRoutes({ content, repositories, limits }: RegistryParts)
         });
       }
       const mediaType = (c.req.raw.headers.get("content-type") ?? "").split(";", 1)[0]?.trim() ?? "";
-      const { subject } = await repositories.push(at, bytes, {
-        digest,
-        mediaType,
-        ...("tag" in reference ? reference : {}),
-      });
+      const { subject } = await repositories.push(at, bytes, { digest, mediaType, tags });
       return new Response(null, {
         status: 201,
         headers: {
           location: `/v2/${at.repository}/manifests/${digest}`,
           "docker-content-digest": digest,
           ...(subject === undefined ? {} : { "oci-subject": subject }),
+          ...(more.length === 0 ? {} : { "oci-tag": tags.join(", ") }),
         },
       });
     })

@@ -24,7 +24,12 @@ export function parseName(text: string): string {
 /** @throws MANIFEST_INVALID for a wrong tag; DIGEST_INVALID. */
 export function parseManifestReference(text: string): ManifestReference {
   if (text.includes(":")) return { digest: parseBlobDigest(text) };
-  if (tagPattern.test(text)) return { tag: text };
+  return { tag: parseTag(text) };
+}
+
+/** @throws MANIFEST_INVALID. */
+export function parseTag(text: string): string {
+  if (tagPattern.test(text)) return text;
   throw refusal(
     "MANIFEST_INVALID",
     `cannot use tag ${quoted(text)}: want up to 128 letters, digits, _, . and -, the first no . or -`,

@@ -80,16 +80,20 @@ export class Repositories {
 
   /**
    * Takes a manifest whose blobs have been pushed.
-   * @param bytes have the digest. @param tag also points it there.
+   * @param options.digest that of the bytes. @param options.tags point at it from now on.
    * @throws MANIFEST_INVALID; MANIFEST_BLOB_UNKNOWN naming what is missing; DENIED past the limit of tags.
    */
   async push(
     at: Repository,
     bytes: Uint8Array<ArrayBuffer>,
-    { digest, mediaType, tag }: { readonly digest: Digest; readonly mediaType: string; readonly tag?: string },
+    { digest, mediaType, tags }: {
+      readonly digest: Digest;
+      readonly mediaType: string;
+      readonly tags: readonly string[];
+    },
   ): Promise<ManifestContent> {
     const manifest = describeManifest(bytes, digest, mediaType);
-    if (tag !== undefined) await this.#requireRoom(at, tag);
+    for (const tag of tags) await this.#requireRoom(at, tag);
     {
       using _share = await this.#parts.lock.shared();
       await this.#requireContent(at, manifest);
@@ -98,7 +102,7 @@ export class Repositories {
       await ingest.commit({ digest });
       await this.#parts.repositories.putManifest(at, linkOf(manifest));
     }
-    if (tag !== undefined) {
+    for (const tag of tags) {
       await this.#parts.images.record(at.namespace, ownImageName(at.repository, tag), descriptorOf(manifest));
     }
     return manifest;

@@ -15,6 +15,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["stream.ts", "1024"],
   ["pull.ts", "5"],
   ["memory.ts", "10000"],
+  ["registry.ts", "128"],
 ];
 
 const commands = {

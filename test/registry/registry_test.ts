@@ -350,6 +350,15 @@ describe("the registry", () => {
       await client.expect(201, "PUT", "manifest/wrong/manifests/1", put(good));
     });
 
+    it("that is pushed by digest may get tags", async () => {
+      const { descriptor, text } = await client.artifact("manifest/tags", "hello");
+      const path = `manifest/tags/manifests/${descriptor.digest}?tag=a&tag=b`;
+      const asked = { body: text, headers: { "content-type": mediaTypes.manifest } };
+      assert.equal((await client.expect(201, "PUT", path, asked)).headers.get("oci-tag"), "a, b");
+      assert.deepEqual(JSON.parse((await client.expect(200, "GET", "manifest/tags/tags/list")).text).tags, ["a", "b"]);
+      await client.refuse(400, ["MANIFEST_INVALID"], "PUT", `${path}&tag=.no`, asked);
+    });
+
     it("that is an index names manifests that are there", async () => {
       const { descriptor } = await client.artifact("manifest/index", "one");
       await client.manifest("manifest/index", { manifests: [descriptor] }, "all");
