@@ -3,6 +3,7 @@ import type { FunctionInput } from "../core/function.ts";
 import { result } from "./answer.ts";
 import { type Command, type Flag, type FlagValues, text, texts } from "./command.ts";
 import { byteCount, milliseconds, namespaceFlag, number, pairs, scope } from "./flags.ts";
+import { mountFlags, mounts } from "./mount_flags.ts";
 
 /** What `deploy` and `run` say of a container. */
 export const settingsFlags: Readonly<Record<string, Flag>> = {
@@ -16,6 +17,7 @@ export const settingsFlags: Readonly<Record<string, Flag>> = {
   timeout: { type: "string", value: "time", help: "limit from start to end, as 500ms, 30s, 5m (default 60s)" },
   scratch: { type: "string", value: "size", help: "limit of what it may write, in memory (default 64m)" },
   "read-only": { type: "boolean", help: "its root filesystem cannot be written" },
+  ...mountFlags,
   network: { type: "string", value: "none|host", help: "none (default) has only loopback" },
   "function-runtime": { type: "string", value: "id", help: "the runtime plugin" },
   "function-snapshotter": { type: "string", value: "id", help: "the snapshotter plugin" },
@@ -91,6 +93,7 @@ export function settings(flags: FlagValues, args: readonly string[]): Fields {
     timeoutMs: milliseconds("timeout", text(flags, "timeout")),
     scratchBytes: byteCount("scratch", text(flags, "scratch")),
     readonlyRootfs: flags["read-only"] === true ? true : undefined,
+    mounts: mounts(flags),
     network: text(flags, "network"),
     runtime: text(flags, "function-runtime"),
     snapshotter: text(flags, "function-snapshotter"),

@@ -1,3 +1,4 @@
+import type { ContainerMount } from "../core/container_mount.ts";
 import { Failure } from "../core/errors.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
 import { decodeFrames } from "../core/stdio_frames.ts";
@@ -9,6 +10,7 @@ import type { Connection } from "./connection.ts";
 import { settings, settingsFlags } from "./deploy.ts";
 import { byteCount, namespaceFlag, number, pairs } from "./flags.ts";
 import { requireTerminal, terminalSize } from "./keyboard.ts";
+import { mounts } from "./mount_flags.ts";
 import { ofContainer } from "./named.ts";
 import { outcome } from "./outcome.ts";
 import { pullImage } from "./pull.ts";
@@ -36,6 +38,7 @@ export const run: Command = {
     "tar c . | mayfly run -i busybox tar t",
     "mayfly run -it --rm busybox sh               # leave it running: ctrl-p ctrl-q, come back: mayfly attach",
     "mayfly run -d --name web nginx               # lives in the daemon: mayfly ps, logs, stop, start, rm",
+    "mayfly run --rm -v ./site:/www:ro busybox ls -l /www",
     "",
     "Without -d, -t, --name or --label the container is removed with all it wrote when it ends, as with --rm, and has",
     "the limits of a function. With one of them it is kept, with no limits but those that are named.",
@@ -118,12 +121,6 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
   }
   const detach = flags["detach"] === true;
   const remove = flags["rm"] === true;
-  if (detach && remove) {
-    throw new Failure(
-      "invalid_argument",
-      "mayfly run: -d and --rm exclude each other: nobody is there to remove it, see mayfly rm",
-    );
-  }
   const tty = flags["tty"] === true;
   const stdin = flags["interactive"] === true;
   const { api } = connection;
@@ -138,6 +135,9 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       cpus: number("cpus", text(flags, "cpus")),
       pids: number("pids", text(flags, "pids")),
       readonlyRootfs: flags["read-only"] === true ? true : undefined,
+      autoRemove: remove ? true : undefined,
+      // The daemon says what is wrong with them.
+      mounts: mounts(flags) as ContainerMount[] | undefined,
       // The daemon says what is wrong with it.
       network: text(flags, "network") as "none",
       ...ownSettings({ flags }, args),
@@ -173,7 +173,6 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       },
     });
     if (status !== detached) {
-      if (remove) await forget();
       return status;
     }
     output.note(`${id.slice(0, 12)} goes on: mayfly attach ${text(flags, "name") ?? id.slice(0, 12)}`);

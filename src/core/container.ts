@@ -12,6 +12,7 @@ const {
   cpus,
   pids,
   readonlyRootfs,
+  mounts,
   network,
   runtime,
   snapshotter,
@@ -55,6 +56,7 @@ export const ContainerInputSchema = v.strictObject({
   workdir,
   ...ContainerResourcesSchema.entries,
   readonlyRootfs,
+  mounts,
   network,
   runtime,
   snapshotter,
@@ -70,6 +72,8 @@ export const ContainerInputSchema = v.strictObject({
   stopGraceMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(24 * 3600_000)), 10_000),
   /** How much of its output is kept: the newest of it. Default 16 MiB. */
   logBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1024 * 1024), v.maxValue(2 ** 32)), 2 ** 24),
+  /** Whether it is removed when it has ended, however that came. */
+  autoRemove: v.optional(v.boolean(), false),
   labels: v.optional(LabelsSchema, {}),
 });
 /** As it is kept, with every default filled in. */

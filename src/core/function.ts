@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { ContainerMountsSchema } from "./container_mount.ts";
 
 /** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
 export const NameSchema = v.pipe(
@@ -53,6 +54,8 @@ export const FunctionInputSchema = v.strictObject({
   /** Limit of what it may write to its root filesystem, in memory. Default 64 MiB. */
   scratchBytes: v.optional(count(0, 2 ** 40), 64 * MiB),
   readonlyRootfs: v.optional(v.boolean(), false),
+  /** Files and folders of the daemon's machine, and filesystems in memory, beside what every container has. */
+  mounts: v.optional(ContainerMountsSchema, []),
   /** `none`: an own network namespace with loopback. `host`: the machine's network. */
   network: v.optional(v.picklist(["none", "host"]), "none"),
   /** Plugin ids; by default the daemon's. */

@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import { checkSources } from "../tasks/spec_mounts.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { Traced } from "../core/monitor.ts";
 import type { Network } from "../core/network.ts";
@@ -82,6 +83,7 @@ export class Recipes implements IngredientSource {
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
     const network = named(networks, settings.network, "network");
+    checkSources(settings.mounts);
     const manifestDigest = parseDigest(digest);
     const { config } = await images.config(manifestDigest);
     if (matchPlatform(platform, config) === undefined) {

@@ -1,5 +1,5 @@
 import type { Container, ContainerRunState, ContainerSettings, ListedContainer } from "../core/container.ts";
-import { Failure } from "../core/errors.ts";
+import { codeOf, Failure } from "../core/errors.ts";
 import type { Task } from "../core/task.ts";
 
 export type ContainerStatus = "created" | "running" | "paused" | "exited";
@@ -71,4 +71,13 @@ export function wrongState(action: string, { id, name }: Container, state: strin
       details: { id, status },
     },
   );
+}
+
+/** Waits for a removal of what may be gone. */
+export async function ignoreMissing(removal: Promise<void>): Promise<void> {
+  try {
+    await removal;
+  } catch (error) {
+    if (codeOf(error) !== "not_found") throw error;
+  }
 }

@@ -27,6 +27,7 @@ import {
   type ContainerInfo,
   describeContainer,
   exitOf,
+  ignoreMissing,
   type Kept,
   keyOf,
   told,
@@ -223,6 +224,7 @@ export class Containers implements AsyncDisposable {
       };
       await this.#kept.record(container, { state });
       this.#settle(container, live, state);
+      if (settings.autoRemove) this.#own(this.#forget(container));
       throw error;
     }
   }
@@ -245,6 +247,18 @@ export class Containers implements AsyncDisposable {
     await this.#kept.record(container, { state }).catch(failed("record the exit of"));
     this.#live.delete(key);
     this.#settle(container, live, state);
+    if (container.settings.autoRemove) await this.#forget(container);
+  }
+
+  /** Removes a container that was to be removed when it has ended. Never rejects; the next start tries again. */
+  async #forget({ namespace, id }: Container): Promise<void> {
+    try {
+      await this.remove(namespace, id);
+    } catch (error) {
+      // Somebody else has removed it, or has started it again.
+      if (codeOf(error) === "not_found" || codeOf(error) === "failed_precondition") return;
+      this.#parts.onError(error, `cannot remove container ${id} behind its end`);
+    }
   }
 
   #settle({ namespace, id }: Container, live: LiveContainer | undefined, state: ContainerRunState): void {
@@ -500,12 +514,4 @@ export class Containers implements AsyncDisposable {
 
 function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {
   return { ...spec, linux: { ...spec.linux, resources: { ...spec.linux.resources, ...limits } } };
-}
-
-async function ignoreMissing(removal: Promise<void>): Promise<void> {
-  try {
-    await removal;
-  } catch (error) {
-    if (codeOf(error) !== "not_found") throw error;
-  }
 }

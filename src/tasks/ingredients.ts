@@ -17,7 +17,7 @@ export interface Ingredients {
 }
 
 /** What says which ingredients are wanted; a plugin that is not named is the daemon's default. */
-export type IngredientSettings = Pick<FunctionSettings, "image" | "runtime" | "snapshotter" | "network">;
+export type IngredientSettings = Pick<FunctionSettings, "image" | "runtime" | "snapshotter" | "network" | "mounts">;
 
 /** Where images come from. */
 export interface IngredientSource {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import type { ContainerStore } from "../core/container.ts";
+import type { ContainerStore, ListedContainer } from "../core/container.ts";
 import type { Events } from "../core/event.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
-import { isKept, keyOf, told, unknownExitCode } from "./container_info.ts";
+import { ignoreMissing, isKept, type Kept, keyOf, told, unknownExitCode } from "./container_info.ts";
 import { logFolders, removeLog } from "./log_segments.ts";
 
 interface Parts {
@@ -39,7 +39,9 @@ export async function recoverContainers(
       await store.delete(namespace, id);
       continue;
     }
-    folders.add(keyOf(namespace, id));
+    const gone = container.settings.autoRemove && state !== undefined && options.keepAll !== true;
+    if (!gone) folders.add(keyOf(namespace, id));
+    if (gone && state.finishedAt !== undefined) await forget(parts, container);
     if (state === undefined || state.finishedAt !== undefined) continue;
     const finishedAt = new Date();
     const error = "the daemon ended while it ran: how it ended is not known";
@@ -50,8 +52,17 @@ export async function recoverContainers(
       exitedAt: finishedAt,
     });
     ended.push(keyOf(namespace, id));
+    if (gone) await forget(parts, container);
   }
   if (options.keepAll === true) return ended;
   for (const key of logFolders(folder)) if (!folders.has(key)) removeLog(join(folder, key));
   return ended;
+}
+
+/** Removes a container that was to be removed at its end; its log goes with those that nobody has. */
+async function forget({ store, snapshotters, events }: Parts, container: Kept<ListedContainer>): Promise<void> {
+  const { namespace, id, snapshotter, snapshotKey } = container;
+  await ignoreMissing(snapshotters.get(snapshotter)?.remove(snapshotKey) ?? Promise.resolve());
+  await store.delete(namespace, id);
+  events.publish("/containers/delete", namespace, told(container));
 }

@@ -4,6 +4,7 @@ import type { FunctionSettings } from "../core/function.ts";
 import type { Spec, SpecProcess, SpecResources } from "../core/spec.ts";
 import { type Accounts, resolveUser } from "./accounts.ts";
 import { defaultCapabilities } from "./capabilities.ts";
+import { specMounts } from "./spec_mounts.ts";
 import { defaultSeccomp } from "./seccomp_profile.ts";
 import {
   cpuPeriodMicros,
@@ -24,7 +25,7 @@ const seccomp = defaultSeccomp(defaultCapabilities);
 export type SpecSettings = Partial<
   Pick<
     FunctionSettings,
-    "command" | "args" | "env" | "user" | "workdir" | "memoryBytes" | "cpus" | "pids" | "readonlyRootfs"
+    "command" | "args" | "env" | "user" | "workdir" | "memoryBytes" | "cpus" | "pids" | "readonlyRootfs" | "mounts"
   >
 >;
 
@@ -81,7 +82,7 @@ export function generateSpec(options: SpecOptions): Spec {
     },
     root: { path: "rootfs", readonly: settings.readonlyRootfs ?? false },
     hostname,
-    mounts: defaultMounts,
+    mounts: settings.mounts === undefined ? defaultMounts : [...defaultMounts, ...specMounts(settings.mounts)],
     linux: {
       namespaces: defaultNamespaces,
       resources: resourcesOf(settings),

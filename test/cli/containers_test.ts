@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { until } from "../support/until.ts";
 
 describe("containers on the command line", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-containers-"));
@@ -60,6 +61,60 @@ describe("containers on the command line", () => {
     await out("start", "web");
     await out("rm", "-f", "web");
     assert.equal(await out("ps", "-aq"), "");
+  });
+
+  it("-v, --mount and --tmpfs bring files of the machine and memory in, for what lives on and for what does not", async () => {
+    mkdirSync(join(folder, "site/sub"), { recursive: true });
+    writeFileSync(join(folder, "site/page"), "page\n");
+    const site = join(folder, "site");
+    const script = "cat /www/page; touch /www/x 2>&1; grep -o ' /mem .*' /proc/mounts; echo new > /out/file; cat /one";
+    const flags = [
+      ...["-v", `${site}:/www:ro`, "--mount", `type=bind,source=${site}/sub,target=/out`],
+      ...["--tmpfs", "/mem:size=1m,mode=0700", "-v", `${site}/page:/one`],
+    ];
+    const wanted = /^page\ntouch: \/www\/x: Read-only file system\n \/mem tmpfs .*size=1024k,mode=700.*\npage\n$/;
+    assert.match(await out("run", ...flags, "box:1", "sh", "-c", script), wanted);
+    assert.equal(readFileSync(join(site, "sub/file"), "utf8"), "new\n");
+    rmSync(join(site, "sub/file"));
+    assert.match(await out("run", "--rm", "--name", "mounted", ...flags, "box:1", "sh", "-c", script), wanted);
+    assert.equal(readFileSync(join(site, "sub/file"), "utf8"), "new\n");
+    await out("deploy", "mounted", "--image", "box:1", "-v", `${site}/page:/one:ro`, "--", "cat", "/one");
+    assert.equal(await out("invoke", "mounted"), "page\n");
+    await out("rm", "mounted");
+  });
+
+  it("mounts that hide what every container has, or come from nowhere, are refused by name", async () => {
+    const refused: readonly [flags: readonly string[], text: RegExp][] = [
+      [["-v", "/none/such:/x"], /"\/none\/such": it is not there: make it first/],
+      [["-v", "/etc:/proc/x"], /mounts.*not \/, \/dev, or at or below \/proc and \/sys/],
+      [["-v", "/etc:/"], /not \/, \/dev/],
+      [["-v", "/etc:/a/../proc"], /without "\.\."/],
+      [["-v", "/etc:relative"], /an absolute path/],
+      [["-v", "data:/x"], /there are no named volumes/],
+      [["-v", "/etc:/x", "--tmpfs", "/x/"], /different targets/],
+      [["--mount", "type=bind,source=/etc,target=/x,fly=1"], /nothing called "fly"/],
+      [["--mount", "type=volume,target=/x"], /type=bind or type=tmpfs/],
+    ];
+    for (const [flags, text] of refused) {
+      const ran = await run("", "run", ...flags, "box:1", "true");
+      assert.notEqual(ran.code, 0);
+      assert.match(ran.stderr, text);
+    }
+  });
+
+  it("with --rm it is gone when it has ended, however that came", async () => {
+    const gone = () => until(async () => await out("ps", "-aq") === "");
+    await out("run", "-d", "--rm", "--name", "short", "box:1", "true");
+    await gone();
+    await out("run", "-d", "--rm", "--name", "long", "box:1", "sleep", "1000");
+    assert.notEqual((await run("", "run", "-d", "--rm", "box:1", "nowhere")).code, 0);
+    await out("kill", "long");
+    await gone();
+    await out("run", "-d", "--rm", "box:1", "sleep", "1000");
+    await daemon.end("SIGKILL");
+    daemon = await MayflyProcess.start(folder, ["--log-level", "warn"]);
+    assert.equal(await out("ps", "-aq"), "");
+    assert.doesNotMatch(await out("snapshots"), /container/);
   });
 
   it("says what to do about a wrong call", async () => {

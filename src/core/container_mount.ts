@@ -1,0 +1,49 @@
+import * as v from "valibot";
+
+const path = v.pipe(
+  v.string(),
+  v.maxLength(4096),
+  v.check((text) => !text.includes("\0"), "text without NUL bytes"),
+  v.regex(/^\//, "an absolute path"),
+  v.check((text) => !text.split("/").includes(".."), 'a path without ".."'),
+);
+
+/** Where the container's own filesystems are, which hide nothing of it only as long as they are what they are. */
+const reserved = /^\/+(?:\.\/*)*(?:(?:proc|sys)(?:\/.*)?|dev\/*)?$/;
+const target = v.pipe(
+  path,
+  v.check((text) => !reserved.test(text), "a path that is not /, /dev, or at or below /proc and /sys"),
+);
+
+/** What a caller has mounted into a container beside what every one has, in Docker's words. */
+export const ContainerMountSchema = v.variant("type", [
+  v.strictObject({
+    type: v.literal("bind"),
+    /** A file or folder of the daemon's machine, which has to be there. */
+    source: path,
+    target,
+    /** Whether it and all that is mounted below it can only be read. Default false. */
+    readonly: v.optional(v.boolean(), false),
+    /** Whether mounts that are made below it later come through. Default rprivate. */
+    propagation: v.optional(v.picklist(["private", "rprivate", "slave", "rslave", "shared", "rshared"]), "rprivate"),
+  }),
+  v.strictObject({
+    type: v.literal("tmpfs"),
+    target,
+    /** Its pages also count as the container's memory. Default: what the kernel allows, half of the machine's memory. */
+    sizeBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(4096), v.maxValue(2 ** 50))),
+    /** Its root's permissions. Default 0o1777. */
+    mode: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(0o7777)), 0o1777),
+  }),
+]);
+export type ContainerMount = v.InferOutput<typeof ContainerMountSchema>;
+
+export const ContainerMountsSchema = v.pipe(
+  v.array(ContainerMountSchema),
+  v.maxLength(256, "256 mounts at most"),
+  v.check(
+    (mounts) =>
+      new Set(mounts.map(({ target }) => target.replace(/\/+/g, "/").replace(/(?!^)\/$/, ""))).size === mounts.length,
+    "mounts of different targets",
+  ),
+);
