@@ -33,8 +33,8 @@ export interface RepositoryStore {
   putBlobs(at: Repository, digests: readonly Digest[]): Promise<void>;
   /** @returns whether it was there. */
   deleteBlob(at: Repository, digest: Digest): Promise<boolean>;
-  /** Every digest that has a link, for garbage collection. */
-  digests(): Promise<readonly Digest[]>;
+  /** Whether anything has a link to it, for garbage collection. */
+  links(digest: Digest): Promise<boolean>;
   /**
    * Removes links that no tag leads to: by manifests and indexes down, and from a subject to what refers to it.
    * @param tagged the digests that a repository's tags point at.

@@ -79,7 +79,7 @@ class Collection implements Disposable {
   readonly #options: GarbageCollection;
   readonly #reachable: Reachable;
   readonly #startedMs = Date.now();
-  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers, repositories and labels hold. */
+  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers and labels hold. */
   #held: ReadonlySet<string> = new Set();
   /** What the labels of snapshots hold that are needed themselves. */
   readonly #labelled = new Set<string>();
@@ -111,7 +111,7 @@ class Collection implements Disposable {
   /** Reads leases and roots. Leases first: a finished pull names its image before it gives up its lease. */
   async mark(): Promise<void> {
     this.#options.signal?.throwIfAborted();
-    const { leases, images, functions, containers, repositories } = this.#options.metadata;
+    const { leases, images, functions, containers } = this.#options.metadata;
     const held = new Set<string>();
     for (const { id, expiresAt, resources } of await leases.list()) {
       if (expiresAt.getTime() <= this.#startedMs) {
@@ -129,7 +129,6 @@ class Collection implements Disposable {
       if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
       if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
     }
-    for (const digest of await repositories.digests()) held.add(`content/${digest}`);
     this.#held = held;
     this.collected.leases = this.#expired.size;
     this.#sinceMark = 0;
@@ -184,6 +183,7 @@ class Collection implements Disposable {
     for (const { digest, size } of garbage) {
       await this.#remove(`blob ${digest}`, async () => {
         if (this.#reachable.blobs.has(digest) || this.#holds(`content/${digest}`)) return;
+        if (await this.#options.metadata.repositories.links(digest)) return;
         if (this.#options.dryRun !== true) await this.#options.content.delete(digest);
         this.collected.blobs++;
         this.collected.bytes += size;

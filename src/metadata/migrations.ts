@@ -108,6 +108,7 @@ export const migrations: readonly (readonly string[])[] = [
       PRIMARY KEY (namespace, repository, digest)
     )`,
     `CREATE INDEX registry_manifests_subject ON registry_manifests (namespace, repository, subject)`,
+    `CREATE INDEX registry_manifests_digest ON registry_manifests (digest)`,
     `CREATE TABLE registry_blobs (
       namespace text NOT NULL,
       repository text NOT NULL,
@@ -115,6 +116,6 @@ export const migrations: readonly (readonly string[])[] = [
       used_at integer NOT NULL,
       PRIMARY KEY (namespace, repository, digest)
     )`,
-    `CREATE INDEX registry_blobs_digest ON registry_blobs (namespace, digest)`,
+    `CREATE INDEX registry_blobs_digest ON registry_blobs (digest, namespace)`,
   ],
 ];

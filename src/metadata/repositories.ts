@@ -9,6 +9,7 @@ const useEveryMs = 3600_000;
 /** Rows that one statement takes. */
 const slice = 500;
 
+const tables = [registryManifests, registryBlobs] as const;
 type Table = typeof registryManifests | typeof registryBlobs;
 
 /**
@@ -70,21 +71,13 @@ export class LibsqlRepositoryStore implements RepositoryStore {
   }
 
   async has(at: Repository): Promise<boolean> {
-    for (const table of [registryManifests, registryBlobs]) {
-      const rows = await this.#relaxed.run((queries) =>
-        queries.select({ digest: table.digest }).from(table).where(within(table, at)).limit(1)
-      );
-      if (rows.length > 0) return true;
-    }
+    for (const table of tables) if (await this.#any(table, within(table, at))) return true;
     return false;
   }
 
-  async needs(at: Repository, digest: Digest): Promise<boolean> {
-    const rows = await this.#relaxed.run((queries) =>
-      queries.select({ digest: registryManifests.digest }).from(registryManifests)
-        .where(and(within(registryManifests, at), like(registryManifests.references, `%"${digest}"%`))).limit(1)
-    );
-    return rows.length > 0;
+  needs(at: Repository, digest: Digest): Promise<boolean> {
+    const names = like(registryManifests.references, `%"${digest}"%`);
+    return this.#any(registryManifests, and(within(registryManifests, at), names));
   }
 
   async blobs(at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
@@ -100,12 +93,8 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     return found;
   }
 
-  async hasBlob(namespace: string, digest: Digest): Promise<boolean> {
-    const rows = await this.#relaxed.run((queries) =>
-      queries.select({ digest: registryBlobs.digest }).from(registryBlobs)
-        .where(and(eq(registryBlobs.namespace, namespace), eq(registryBlobs.digest, digest))).limit(1)
-    );
-    return rows.length > 0;
+  hasBlob(namespace: string, digest: Digest): Promise<boolean> {
+    return this.#any(registryBlobs, and(eq(registryBlobs.digest, digest), eq(registryBlobs.namespace, namespace)));
   }
 
   async putBlobs({ namespace, repository }: Repository, digests: readonly Digest[]): Promise<void> {
@@ -123,12 +112,9 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     return this.#delete(this.#relaxed, registryBlobs, at, digest);
   }
 
-  async digests(): Promise<readonly Digest[]> {
-    return await this.#relaxed.run(async (queries) => {
-      const rows = await queries.select({ digest: registryManifests.digest }).from(registryManifests)
-        .union(queries.select({ digest: registryBlobs.digest }).from(registryBlobs));
-      return rows.map(({ digest }) => digest as Digest);
-    });
+  async links(digest: Digest): Promise<boolean> {
+    for (const table of tables) if (await this.#any(table, eq(table.digest, digest))) return true;
+    return false;
   }
 
   async prune(tagged: (at: Repository) => Iterable<string>, usedBefore: Date): Promise<number> {
@@ -140,33 +126,55 @@ export class LibsqlRepositoryStore implements RepositoryStore {
       return old(registryManifests).union(old(registryBlobs));
     });
     for (const at of repositories) {
-      const manifests = await this.#relaxed.run((queries) =>
-        queries.select().from(registryManifests).where(within(registryManifests, at))
-      );
+      const manifests = await this.#all(registryManifests, at);
       const used = manifests.filter(({ usedAt }) => usedAt >= usedBefore).map(({ digest }) => digest);
       const led = ledTo(manifests, [...tagged(at), ...used]);
-      const stays = ({ digest }: { digest: string }) => led.has(digest);
-      const needed = new Set(manifests.filter(stays).flatMap(({ references }) => references as readonly string[]));
-      const blobs = await this.#relaxed.run((queries) =>
-        queries.select().from(registryBlobs).where(and(within(registryBlobs, at), lt(registryBlobs.usedAt, usedBefore)))
-      );
-      const before = lt(registryManifests.usedAt, usedBefore);
-      removed += await this.#prune(registryManifests, at, manifests.filter((row) => !stays(row)), before);
-      const unused = lt(registryBlobs.usedAt, usedBefore);
-      removed += await this.#prune(registryBlobs, at, blobs.filter(({ digest }) => !needed.has(digest)), unused);
+      const [stay, go] = [
+        manifests.filter(({ digest }) => led.has(digest)),
+        manifests.filter(({ digest }) => !led.has(digest)),
+      ];
+      const needed = new Set(stay.flatMap(({ references }) => references as readonly string[]));
+      const blobs = (await this.#all(registryBlobs, at)).filter(({ digest }) => !needed.has(digest));
+      removed += await this.#prune(registryManifests, at, go, usedBefore);
+      removed += await this.#prune(registryBlobs, at, blobs, usedBefore);
     }
     return removed;
   }
 
-  /** @param unused what has been used since it was read stays. */
-  async #prune(table: Table, at: Repository, rows: readonly { digest: string }[], unused: SQL): Promise<number> {
+  /** Every row of a repository, some at a time. */
+  async #all<T extends Table>(table: T, at: Repository): Promise<T["$inferSelect"][]> {
+    const all: T["$inferSelect"][] = [];
+    for (let last = "";;) {
+      const rows = await this.#relaxed.run((queries) =>
+        queries.select().from(table as Table).where(and(within(table, at), gt(table.digest, last)))
+          .orderBy(asc(table.digest)).limit(slice)
+      );
+      all.push(...rows);
+      last = rows.at(-1)?.digest ?? "";
+      if (rows.length < slice) return all;
+      await turn();
+    }
+  }
+
+  async #any(table: Table, condition: SQL | undefined): Promise<boolean> {
+    const rows = await this.#relaxed.run((queries) =>
+      queries.select({ digest: table.digest }).from(table).where(condition).limit(1)
+    );
+    return rows.length > 0;
+  }
+
+  /** Removes rows, those apart that have been used meanwhile. @returns how many. */
+  async #prune(table: Table, at: Repository, rows: readonly { digest: string }[], usedBefore: Date): Promise<number> {
+    let removed = 0;
     for (let i = 0; i < rows.length; i += slice) {
       const digests = rows.slice(i, i + slice).map(({ digest }) => digest);
-      await this.#relaxed.run((queries) =>
-        queries.delete(table).where(and(within(table, at), inArray(table.digest, digests), unused))
-      );
+      const unused = and(within(table, at), inArray(table.digest, digests), lt(table.usedAt, usedBefore));
+      removed += (await this.#relaxed.run((queries) =>
+        queries.delete(table).where(unused).returning({ digest: table.digest })
+      )).length;
+      await turn();
     }
-    return rows.length;
+    return removed;
   }
 
   async #use(table: Table, at: Repository, rows: readonly { digest: string; usedAt: Date }[]): Promise<void> {
@@ -184,6 +192,11 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     );
     return rows.length > 0;
   }
+}
+
+/** Lets others have a turn: the driver answers within the same one. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 function within(table: Table, { namespace, repository }: Repository): SQL | undefined {

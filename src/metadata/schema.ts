@@ -129,6 +129,7 @@ export const registryManifests = sqliteTable("registry_manifests", {
 }, (table) => [
   primaryKey({ columns: [table.namespace, table.repository, table.digest] }),
   index("registry_manifests_subject").on(table.namespace, table.repository, table.subject),
+  index("registry_manifests_digest").on(table.digest),
 ]);
 
 export const registryBlobs = sqliteTable("registry_blobs", {
@@ -138,7 +139,7 @@ export const registryBlobs = sqliteTable("registry_blobs", {
   usedAt: time("used_at").notNull(),
 }, (table) => [
   primaryKey({ columns: [table.namespace, table.repository, table.digest] }),
-  index("registry_blobs_digest").on(table.namespace, table.digest),
+  index("registry_blobs_digest").on(table.digest, table.namespace),
 ]);
 
 export const invocations = sqliteTable("invocations", {

@@ -38,11 +38,25 @@ describe("LibsqlRepositoryStore", () => {
       true,
       false,
     ]);
-    assert.deepEqual([...await repositories.digests()].sort(), [blob, linked.digest].sort());
+    assert.deepEqual(
+      await Promise.all([blob, linked.digest, other].map((digest) => repositories.links(digest))),
+      [true, true, false],
+    );
     assert.deepEqual([await repositories.deleteBlob(at, blob), await repositories.deleteBlob(at, blob)], [true, false]);
     assert.equal(await repositories.deleteManifest(at, linked.digest), true);
     assert.equal(await repositories.deleteManifest(at, linked.digest), false);
-    assert.deepEqual(await repositories.digests(), []);
+    assert.deepEqual([await repositories.links(blob), await repositories.links(linked.digest)], [false, false]);
+  });
+
+  it("forgets a namespace that is deleted", async () => {
+    await using opened = await temporaryMetadata();
+    const { repositories, namespaces } = opened.metadata;
+    const team = { ...at, namespace: "team" };
+    await namespaces.ensure("team");
+    await repositories.putBlobs(team, [digestOfBytes("blob")]);
+    await repositories.putManifest(team, manifest("manifest"));
+    assert.equal(await namespaces.delete("team"), true);
+    assert.equal(await repositories.has(team), false);
   });
 
   it("lists what refers to a subject, some at a time", async () => {
@@ -75,10 +89,15 @@ describe("LibsqlRepositoryStore", () => {
     const later = () => new Date(Date.now() + 1000);
     assert.equal(await repositories.prune(tags, new Date(Date.now() - 1000)), 0, "what has just been used stays");
     assert.equal(await repositories.prune(tags, later()), 2);
+    const linked = async () => {
+      const all = [child, tagged, signature, left].map(({ digest }) => digest).concat(Object.values(blobs));
+      const found = await Promise.all(all.map((digest) => repositories.links(digest)));
+      return all.filter((_, i) => found[i]).sort();
+    };
     const stay = [child, tagged, signature].map(({ digest }) => digest);
     const needed = [blobs["tagged"], blobs["child"], blobs["signature"]] as Digest[];
-    assert.deepEqual([...await repositories.digests()].sort(), [...stay, ...needed].sort());
+    assert.deepEqual(await linked(), [...stay, ...needed].sort());
     assert.equal(await repositories.prune(() => [], later()), 6);
-    assert.deepEqual(await repositories.digests(), []);
+    assert.deepEqual(await linked(), []);
   });
 });

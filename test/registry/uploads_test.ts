@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { LocalContent } from "../../src/content/store.ts";
+import { codeOf } from "../../src/core/errors.ts";
 import { SharedLock } from "../../src/core/shared_lock.ts";
+import { errorResponse } from "../../src/registry/errors.ts";
 import { defaultLimits, type RegistryLimits } from "../../src/registry/limits.ts";
 import { Uploads } from "../../src/registry/uploads.ts";
 import { temporaryMetadata } from "../metadata/open.ts";
@@ -16,10 +19,15 @@ import { RegistryClient, registryEnv, tokens } from "./client.ts";
 
 const at = { namespace: "default", repository: "a/b" };
 
-async function open(limits: Partial<RegistryLimits> = {}) {
+async function open(limits: Partial<RegistryLimits> = {}, disk: { limitBytes?: number; diskBytes?: number } = {}) {
   await using stack = new AsyncDisposableStack();
   const { metadata, root } = stack.use(await temporaryMetadata());
-  const content = await LocalContent.open(join(root, "content"));
+  if (disk.diskBytes !== undefined) {
+    mkdirSync(join(root, "content"));
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${disk.diskBytes}`, "tmpfs", join(root, "content")]);
+    stack.defer(() => void execFileSync("umount", [join(root, "content")]));
+  }
+  const content = await LocalContent.open(join(root, "content"), disk);
   const openUploads = () =>
     Uploads.open({
       content,
@@ -103,6 +111,31 @@ describe("Uploads", () => {
       return registryCode("BLOB_UPLOAD_INVALID")(error);
     });
     assert.equal(upload.offset, 3);
+  });
+
+  it("keep nothing of a blob that is larger than one may be", async () => {
+    await using opened = await open({}, { limitBytes: 10 });
+    const upload = await opened.uploads.start(at);
+    await assert.rejects(opened.uploads.append(upload, body("more than ten bytes")), (error) => {
+      assert.equal((error as { details?: { status?: number } }).details?.status, 413);
+      return registryCode("SIZE_INVALID")(error);
+    });
+    assert.deepEqual(await opened.content.ingests(), []);
+    assert.throws(() => opened.uploads.get(at, upload.id), registryCode("BLOB_UPLOAD_UNKNOWN"));
+  });
+
+  it("keep nothing on a disk that is full", async () => {
+    await using opened = await open({}, { diskBytes: 2 << 20 });
+    const upload = await opened.uploads.start(at);
+    const large = new Blob([new Uint8Array(4 << 20)]).stream();
+    await assert.rejects(opened.uploads.append(upload, large), (error) => {
+      assert.equal(errorResponse(error).status, 507);
+      return codeOf(error) === "resource_exhausted";
+    });
+    assert.deepEqual(await opened.content.ingests(), []);
+    const next = await opened.uploads.start(at);
+    await opened.uploads.append(next, body("there is room again"));
+    await opened.uploads.commit(next, digestOfBytes("there is room again"));
   });
 
   it("let the next request take the place of one that stalls", async () => {
