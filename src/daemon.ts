@@ -151,6 +151,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     networks: registry.all<Network>("network"),
     defaults,
     platform: defaultPlatform(host.arch),
+    idRanges: metadata.idRanges,
   });
   const containers = undo.use(
     new Containers({

@@ -48,6 +48,7 @@ export interface NativeRuntimeParts {
 export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
   readonly abilities: ReadonlySet<Ability>;
+  readonly mapsIds = true;
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;

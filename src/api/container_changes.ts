@@ -76,7 +76,7 @@ export function containerChangesRoutes({ containers, images }: ApiParts) {
         const root = await containers.files(namespace, c.req.param("id"));
         const gone = new AbortController();
         try {
-          const archive = await images.copyOut(root.fd, path, gone.signal);
+          const archive = await images.copyOut(root.fd, path, { signal: gone.signal, ids: root.ids });
           const body = byteStream(closing(archive, root), () => gone.abort());
           return c.body(body, 200, { "content-type": archiveType });
         } catch (error) {
@@ -111,6 +111,12 @@ export function containerChangesRoutes({ containers, images }: ApiParts) {
           throw new Failure("invalid_argument", "cannot copy into a container: the body is no archive");
         }
         using root = await containers.files(namespace, c.req.param("id"));
+        if (root.ids !== undefined) {
+          throw new Failure(
+            "failed_precondition",
+            "cannot copy into a container that runs with users of its own: stop it, or pipe the archive into tar by exec",
+          );
+        }
         await images.copyIn(root.fd, path, body, { replace: !noReplace, signal });
         return c.body(null, 204);
       },

@@ -8,7 +8,7 @@ import { json } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** `/v1/namespaces` */
-export function namespaceRoutes({ namespaces }: ApiParts) {
+export function namespaceRoutes({ namespaces, tasks }: ApiParts) {
   return new Hono()
     .get(
       "/",
@@ -30,6 +30,13 @@ export function namespaceRoutes({ namespaces }: ApiParts) {
       }),
       async (c) => {
         const name = c.req.param("name");
+        // Their users are the namespace's, and the next one's when it is gone.
+        if ((await tasks.list(name)).length > 0) {
+          throw new Failure(
+            "failed_precondition",
+            `cannot delete namespace ${JSON.stringify(name)}: something runs in it: wait, or stop it first`,
+          );
+        }
         if (await namespaces.delete(name)) return c.body(null, 204);
         throw new Failure("not_found", `cannot delete namespace ${JSON.stringify(name)}: there is none of this name`);
       },

@@ -19,6 +19,7 @@ export const settingsFlags: Readonly<Record<string, Flag>> = {
   "read-only": { type: "boolean", help: "its root filesystem cannot be written" },
   ...mountFlags,
   network: { type: "string", value: "none|host", help: "none (default) has only loopback" },
+  userns: { type: "string", value: "host|auto", help: "auto: users of its namespace's own; root is nobody outside" },
   "function-runtime": { type: "string", value: "id", help: "the runtime plugin" },
   "function-snapshotter": { type: "string", value: "id", help: "the snapshotter plugin" },
 };
@@ -95,6 +96,7 @@ export function settings(flags: FlagValues, args: readonly string[]): Fields {
     readonlyRootfs: flags["read-only"] === true ? true : undefined,
     mounts: mounts(flags),
     network: text(flags, "network"),
+    userns: text(flags, "userns"),
     runtime: text(flags, "function-runtime"),
     snapshotter: text(flags, "function-snapshotter"),
   };

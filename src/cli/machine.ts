@@ -15,7 +15,7 @@ export interface Check {
 
 /** @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), capabilities(), space(root)];
+  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), users(), capabilities(), space(root)];
 }
 
 function read(path: string): string {
@@ -74,6 +74,18 @@ function seccomp(): Check {
   return actions !== ""
     ? { name: "seccomp", state: "ok", says: actions }
     : { name: "seccomp", state: "bad", says: "not in the kernel", cure: "use a kernel with CONFIG_SECCOMP_FILTER" };
+}
+
+function users(): Check {
+  const name = "users";
+  const most = read("/proc/sys/user/max_user_namespaces").trim();
+  if (most !== "" && most !== "0") return { name, state: "ok", says: `up to ${most} user namespaces (--userns auto)` };
+  return {
+    name,
+    state: "warn",
+    says: `${most === "" ? "the kernel has" : "the machine allows"} no user namespaces: --userns auto cannot be had`,
+    cure: most === "" ? "use a kernel with CONFIG_USER_NS" : "sysctl user.max_user_namespaces=15000",
+  };
 }
 
 /** What the default configuration uses. @see https://man7.org/linux/man-pages/man7/capabilities.7.html */

@@ -140,6 +140,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       mounts: mounts(flags) as ContainerMount[] | undefined,
       // The daemon says what is wrong with it.
       network: text(flags, "network") as "none",
+      userns: text(flags, "userns") as "auto",
       ...ownSettings({ flags }, args),
       name: text(flags, "name"),
       labels: pairs("label", texts(flags, "label")),

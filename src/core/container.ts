@@ -14,6 +14,7 @@ const {
   readonlyRootfs,
   mounts,
   network,
+  userns,
   runtime,
   snapshotter,
 } = FunctionInputSchema.entries;
@@ -58,6 +59,7 @@ export const ContainerInputSchema = v.strictObject({
   readonlyRootfs,
   mounts,
   network,
+  userns,
   runtime,
   snapshotter,
   /** Unique in its namespace. Default: it has its id alone. */

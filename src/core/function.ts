@@ -58,6 +58,8 @@ export const FunctionInputSchema = v.strictObject({
   mounts: v.optional(ContainerMountsSchema, []),
   /** `none`: an own network namespace with loopback. `host`: the machine's network. */
   network: v.optional(v.picklist(["none", "host"]), "none"),
+  /** `auto`: its users are ids of the host that no other namespace has, and root is nobody there. */
+  userns: v.optional(v.picklist(["host", "auto"]), "host"),
   /** Plugin ids; by default the daemon's. */
   runtime: v.optional(v.pipe(v.string(), v.maxLength(64))),
   snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),

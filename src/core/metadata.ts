@@ -1,5 +1,6 @@
 import type { ContainerStore } from "./container.ts";
 import type { FunctionStore } from "./function.ts";
+import type { IdRangeStore } from "./id_range.ts";
 import type { ImageStore } from "./image.ts";
 import type { InvocationStore } from "./invocation.ts";
 import type { LeaseStore } from "./lease.ts";
@@ -20,6 +21,7 @@ export interface Metadata {
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
   readonly leases: LeaseStore;
+  readonly idRanges: IdRangeStore;
   readonly repositories: RepositoryStore;
   /** The rows of one snapshotter. */
   snapshots(snapshotter: string): SnapshotStore;

@@ -113,7 +113,7 @@ export class Functions {
       readonly span: Span | undefined;
     },
   ): Promise<FunctionRecord> {
-    const recipe = await this.#recipes.make(digest, settings, { parent: span });
+    const recipe = await this.#recipes.make(namespace, digest, settings, { parent: span });
     let record: FunctionRecord;
     try {
       record = await step(
@@ -193,7 +193,7 @@ export class Functions {
     this.#admission.requireOpen();
     const settings = parse(FunctionInputSchema, input, "cannot run a container");
     const digest = await this.#recipes.resolve(namespace, settings.image);
-    const ingredients = await this.#recipes.gather(digest, settings);
+    const ingredients = await this.#recipes.gather(namespace, digest, settings);
     return await this.#parts.tasks.run({
       ...ingredients,
       namespace,
@@ -295,7 +295,7 @@ export class Functions {
       if (there !== undefined) return there;
       const record = await this.get(namespace, name);
       try {
-        const deployment = { record, recipe: await this.#recipes.make(record.digest, record) };
+        const deployment = { record, recipe: await this.#recipes.make(namespace, record.digest, record) };
         await this.#replace(key, deployment);
         return deployment;
       } catch (error) {

@@ -8,6 +8,7 @@ import type { Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import type { IdRangeStore } from "../core/id_range.ts";
 import type { Image } from "../core/image.ts";
 import type { Images } from "../images/images.ts";
 import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks/ingredients.ts";
@@ -25,6 +26,7 @@ export interface RecipesParts {
   readonly defaults: { readonly runtime: string; readonly snapshotter: string };
   readonly platform: Platform;
   readonly tasks: Tasks;
+  readonly idRanges: IdRangeStore;
 }
 
 /** Makes recipes: everything that can be wrong with a deployment is found here, before a request comes. */
@@ -61,12 +63,18 @@ export class Recipes implements IngredientSource {
    * Makes what all containers of a function's revision share.
    * @throws as `gather`; invalid_argument for a user or a command that the image does not have.
    */
-  async make(digest: string, settings: FunctionSettings, traced: Traced = {}): Promise<Recipe> {
-    const { config, accounts, network, ...parts } = await this.gather(digest, settings, traced);
+  async make(
+    namespace: string,
+    digest: string,
+    settings: FunctionSettings,
+    traced: Traced = {},
+  ): Promise<Recipe> {
+    const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
     const spec = network.apply(generateSpec({
       image: config,
       id: "template",
       accounts,
+      ids,
       settings: { ...settings, readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0 },
     }));
     await this.#parts.tasks.checkCommand(parts.snapshotter, parts.chain, spec);
@@ -78,12 +86,18 @@ export class Recipes implements IngredientSource {
    * @throws invalid_argument for an unknown plugin; failed_precondition for an image of another platform; what unpacking
    * throws.
    */
-  async gather(digest: string, settings: IngredientSettings, traced: Traced = {}): Promise<Ingredients> {
-    const { images, runtimes, snapshotters, networks, defaults, platform, tasks } = this.#parts;
+  async gather(
+    namespace: string,
+    digest: string,
+    settings: IngredientSettings,
+    traced: Traced = {},
+  ): Promise<Ingredients> {
+    const { images, runtimes, snapshotters, networks, defaults, platform, tasks, idRanges } = this.#parts;
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
     const network = named(networks, settings.network, "network");
     checkSources(settings.mounts);
+    if (settings.userns === "auto") checkUsers(settings, runtime);
     const manifestDigest = parseDigest(digest);
     const { config } = await images.config(manifestDigest);
     if (matchPlatform(platform, config) === undefined) {
@@ -94,8 +108,27 @@ export class Recipes implements IngredientSource {
       );
     }
     const chain = await images.unpack(manifestDigest, snapshotter.id, traced);
-    return { config, chain, runtime, snapshotter, network, accounts: await tasks.accounts(snapshotter, chain) };
+    const ids = settings.userns === "auto" ? await idRanges.take(namespace) : undefined;
+    return { config, chain, runtime, snapshotter, network, ids, accounts: await tasks.accounts(snapshotter, chain) };
   }
+}
+
+/** @throws invalid_argument; unimplemented. */
+function checkUsers({ network }: IngredientSettings, runtime: Runtime): void {
+  const details = { field: "userns" };
+  if (network === "host") {
+    throw new Failure(
+      "invalid_argument",
+      `cannot give a container users of its own on the machine's network: choose userns "host", or network "none"`,
+      { details },
+    );
+  }
+  if (runtime.mapsIds === true) return;
+  throw new Failure(
+    "unimplemented",
+    `cannot give a container users of its own: runtime ${JSON.stringify(runtime.id)} cannot map the ids of its image`,
+    { details },
+  );
 }
 
 function named<T>(plugins: ReadonlyMap<string, T>, id: string, kind: string): T {

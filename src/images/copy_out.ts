@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import type { IdRange } from "../core/id_range.ts";
 import { type ByteString, fromText, toText } from "../linux/byte_string.ts";
 import { Files } from "../linux/files.ts";
 import { CGROUP2_SUPER_MAGIC, CGROUP_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC } from "../linux/flags.ts";
@@ -50,6 +51,15 @@ export function describeFile(kernel: Kernel, root: number, path: string): FileDe
   }
 }
 
+export interface CopyOutOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Ids of the host that are other ones in the archive: `first` is 0. Ids beyond them belong to nobody there. */
+  readonly ids?: IdRange | undefined;
+}
+
+/** The id of who is not there, as the kernel shows it. */
+const nobody = 65_534;
+
 /**
  * A file of a container, or a folder and all below it, as a tar archive whose top has the last part of the path for its
  * name. A path that ends in `/.` stands for what is in a folder. A symbolic link is archived as such; other filesystems that
@@ -62,9 +72,9 @@ export async function copyOut(
   kernel: Kernel,
   root: number,
   path: string,
-  options: { readonly signal?: AbortSignal | undefined } = {},
+  options: CopyOutOptions = {},
 ): Promise<AsyncIterable<Uint8Array<ArrayBuffer>>> {
-  const archive = new FolderArchive(kernel, options.signal);
+  const archive = new FolderArchive(kernel, options);
   try {
     const bytes = archive.write(root, path);
     const first = await bytes.next();
@@ -104,10 +114,12 @@ class FolderArchive implements Disposable {
   readonly #files: Files;
   readonly #xattrs: Xattrs;
   readonly #slice: Slice;
+  readonly #ids: IdRange | undefined;
   /** The first name of each file that has several. */
   readonly #linked = new Map<string, ByteString>();
 
-  constructor(kernel: Kernel, signal: AbortSignal | undefined) {
+  constructor(kernel: Kernel, { signal, ids }: CopyOutOptions) {
+    this.#ids = ids;
     this.#kernel = kernel;
     this.#files = new Files(kernel);
     this.#xattrs = new Xattrs(kernel);
@@ -140,7 +152,7 @@ class FolderArchive implements Disposable {
     const hardlink = isDirectory(status) ? undefined : this.#linked.get(status.identity);
     if (status.links > 1 && !isDirectory(status) && hardlink === undefined) this.#linked.set(status.identity, path);
     const parts = { files: this.#files, xattrs: this.#xattrs, slice: this.#slice };
-    yield* archiveNode(parts, { path, parent, name, status, hardlink });
+    yield* archiveNode(parts, { path, parent, name, status: this.#owned(status), hardlink });
     if (!isDirectory(status)) return;
     checkDepth(depth, path);
     const fd = name === "" ? this.#files.openDirectory(parent, ".") : this.#files.tryOpenDirectory(parent, name);
@@ -161,6 +173,13 @@ class FolderArchive implements Disposable {
     } finally {
       this.#files.close(fd);
     }
+  }
+
+  #owned(status: FileStatus): FileStatus {
+    const ids = this.#ids;
+    if (ids === undefined) return status;
+    const inside = (id: number) => id >= ids.first && id < ids.first + ids.size ? id - ids.first : nobody;
+    return { ...status, uid: inside(status.uid), gid: inside(status.gid) };
   }
 
   #isKernels(fd: number): boolean {

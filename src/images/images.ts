@@ -19,7 +19,7 @@ import { Kernel } from "../linux/kernel.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
-import { copyOut, describeFile, type FileDescription } from "./copy_out.ts";
+import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
 import { exportImages } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
@@ -401,8 +401,8 @@ export class Images {
   }
 
   /** An archive of what a container has at a path. @param root its open root. @throws as `copyOut` of `copy_out.ts`. */
-  copyOut(root: number, path: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array<ArrayBuffer>>> {
-    return copyOut(new Kernel(this.#parts.host), root, path, { signal });
+  copyOut(root: number, path: string, options?: CopyOutOptions): Promise<AsyncIterable<Uint8Array<ArrayBuffer>>> {
+    return copyOut(new Kernel(this.#parts.host), root, path, options);
   }
 
   /** What a container has at a path. @param root its open root. @throws not_found; invalid_argument. */

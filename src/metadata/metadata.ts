@@ -5,6 +5,7 @@ import type { SnapshotStore } from "../core/snapshotter.ts";
 import { LibsqlContainerStore } from "./containers.ts";
 import { Database } from "./database.ts";
 import { LibsqlFunctionStore } from "./functions.ts";
+import { defaultIdRanges, type IdRangeOptions, LibsqlIdRangeStore } from "./id_ranges.ts";
 import { LibsqlImageStore } from "./images.ts";
 import { LibsqlInvocationStore } from "./invocations.ts";
 import { LibsqlLeaseStore } from "./leases.ts";
@@ -21,6 +22,8 @@ export interface OpenMetadataOptions {
   /** A libSQL URL for definitions (namespaces, images, functions). Default: the file, too. */
   readonly url?: string | undefined;
   readonly authToken?: string | undefined;
+  /** Which ids of the host namespaces get. Default: `defaultIdRanges`. */
+  readonly idRanges?: IdRangeOptions | undefined;
   /** Told where the database at the URL does not answer. */
   readonly log?: Logger;
 }
@@ -51,7 +54,8 @@ export async function openMetadata(options: OpenMetadataOptions): Promise<Libsql
   } else await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
   const identity = await identifyRoot(durable, options.root);
   const opening = await countOpening(durable);
-  return new LibsqlMetadata({ durable, relaxed, definitions, identity, opening, owned: opened.move() });
+  const { idRanges = defaultIdRanges } = options;
+  return new LibsqlMetadata({ durable, relaxed, definitions, identity, opening, idRanges, owned: opened.move() });
 }
 
 /** Metadata in a libSQL file, its definitions there or behind a URL. */
@@ -66,16 +70,18 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly invocations: LibsqlInvocationStore;
   readonly leases: LibsqlLeaseStore;
   readonly repositories: LibsqlRepositoryStore;
+  readonly idRanges: LibsqlIdRangeStore;
   readonly #durable: Database;
   readonly #relaxed: Database;
   readonly #owned: AsyncDisposableStack;
 
-  constructor({ durable, relaxed, definitions, identity, opening, owned }: {
+  constructor({ durable, relaxed, definitions, identity, opening, idRanges, owned }: {
     readonly durable: Database;
     readonly relaxed: Database;
     readonly definitions: Database;
     readonly identity: RootIdentity;
     readonly opening: number;
+    readonly idRanges: IdRangeOptions;
     readonly owned: AsyncDisposableStack;
   }) {
     this.#durable = durable;
@@ -90,6 +96,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.containers = new LibsqlContainerStore(durable);
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
+    this.idRanges = new LibsqlIdRangeStore(durable, idRanges);
     this.invocations = owned.use(new LibsqlInvocationStore(relaxed));
   }
 

@@ -118,4 +118,8 @@ export const migrations: readonly (readonly string[])[] = [
     )`,
     `CREATE INDEX registry_blobs_digest ON registry_blobs (digest, namespace)`,
   ],
+  [
+    `CREATE TABLE id_ranges (namespace text PRIMARY KEY NOT NULL, first integer NOT NULL)`,
+    `CREATE UNIQUE INDEX id_ranges_first ON id_ranges (first)`,
+  ],
 ];

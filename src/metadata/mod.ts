@@ -8,6 +8,11 @@ const ConfigSchema = v.strictObject({
   /** A libSQL URL for definitions (namespaces, images, functions). Default: the file `mayfly.db` in the root folder. */
   url: v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),
   authToken: v.optional(v.string()),
+  /** Which ids of this machine the containers of namespaces get that have users of their own: 65,536 each. */
+  idRanges: v.optional(v.strictObject({
+    first: v.pipe(v.number(), v.safeInteger(), v.minValue(65_536), v.maxValue(0xfffe_0000)),
+    count: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(65_000)),
+  })),
 });
 
 /** The plugin `metadata/libsql`. */

@@ -2,7 +2,7 @@ import { asc, eq } from "drizzle-orm";
 import { Failure } from "../core/errors.ts";
 import type { Namespace, NamespaceStore } from "../core/metadata.ts";
 import type { Database } from "./database.ts";
-import { containers, invocations, leases, namespaces, registryBlobs, registryManifests } from "./schema.ts";
+import { containers, idRanges, invocations, leases, namespaces, registryBlobs, registryManifests } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
 /** The namespace that is always there. */
@@ -54,6 +54,7 @@ export class LibsqlNamespaceStore implements NamespaceStore {
     await this.#local.run((queries) =>
       queries.batch([
         queries.delete(leases).where(eq(leases.namespace, name)),
+        queries.delete(idRanges).where(eq(idRanges.namespace, name)),
         queries.delete(invocations).where(eq(invocations.namespace, name)),
         // Another's namespace of this name is to have nothing of it.
         queries.delete(registryManifests).where(eq(registryManifests.namespace, name)),

@@ -160,3 +160,9 @@ export const invocations = sqliteTable("invocations", {
   traceId: text("trace_id"),
   phases: json("phases", PhasesSchema).notNull(),
 }, (table) => [index("invocations_function").on(table.namespace, table.function, table.id)]);
+
+/** Which ids of the host are a namespace's. */
+export const idRanges = sqliteTable("id_ranges", {
+  namespace: text("namespace").primaryKey(),
+  first: integer("first").notNull(),
+}, (table) => [uniqueIndex("id_ranges_first").on(table.first)]);

@@ -1,4 +1,5 @@
 import { Failure } from "../core/errors.ts";
+import type { IdRange } from "../core/id_range.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Task } from "../core/task.ts";
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } from "../linux/flags.ts";
@@ -12,6 +13,8 @@ export interface ContainerRoot extends Disposable {
   readonly fd: number;
   /** Whether it is that of a process: with the container's volumes, `/proc` and `/tmp`, and what is in memory alone. */
   readonly live: boolean;
+  /** Where its users are ids of the host's that are not those of its image: which these are. */
+  readonly ids?: IdRange | undefined;
 }
 
 /**
@@ -25,14 +28,16 @@ export interface ContainerRoot extends Disposable {
  */
 export async function openContainerRoot(
   kernel: Kernel,
-  { task, snapshotter, key }: {
+  { task, snapshotter, key, ids }: {
     readonly task?: Pick<Task, "id" | "pid" | "status"> | undefined;
     readonly snapshotter: Snapshotter;
     readonly key: string;
+    /** Whose users its processes are. */
+    readonly ids?: IdRange | undefined;
   },
 ): Promise<ContainerRoot> {
   const live = task === undefined ? undefined : openLive(kernel, task);
-  if (live !== undefined) return opened(kernel, live, true);
+  if (live !== undefined) return { ...opened(kernel, live, true), ids };
   const { kind } = await snapshotter.stat(key);
   if (kind !== "active") {
     throw new Failure(

@@ -2,6 +2,7 @@ import type { ContainerStore } from "../core/container.ts";
 import type { ImageConfig } from "../core/descriptor.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
+import type { IdRange } from "../core/id_range.ts";
 import type { Network } from "../core/network.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
@@ -37,6 +38,7 @@ export interface RunOptions {
   readonly keep?: RootfsOptions["keep"];
   /** The image's account files. */
   readonly accounts?: Accounts;
+  readonly ids?: IdRange | undefined;
   readonly stdio?: CreateTask["stdio"];
   /** Kills the container. */
   readonly signal?: AbortSignal;

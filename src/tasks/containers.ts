@@ -8,6 +8,7 @@ import {
   type ListedContainer,
 } from "../core/container.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
+import type { IdRange } from "../core/id_range.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
@@ -110,11 +111,12 @@ export class Containers implements AsyncDisposable {
     const { source, tasks, store, events } = this.#parts;
     const settings = parse(ContainerInputSchema, input, "cannot create container");
     const imageDigest = await source.resolve(namespace, settings.image);
-    const { config, chain, accounts, runtime, snapshotter, network } = await source.gather(imageDigest, settings);
+    const ingredients = await source.gather(namespace, imageDigest, settings);
+    const { config, chain, accounts, ids, runtime, snapshotter, network } = ingredients;
     const stopSignal = settings.stopSignal ?? (config.config?.StopSignal || defaultStopSignal);
     parseSignal(stopSignal);
     const id = newContainerId();
-    const spec = network.apply(generateSpec({ image: config, settings, id, accounts, terminal: settings.tty }));
+    const spec = network.apply(generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty }));
     await tasks.checkCommand(snapshotter, chain, spec);
     await using undo = new AsyncDisposableStack();
     const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
@@ -375,6 +377,7 @@ export class Containers implements AsyncDisposable {
         task: this.#live.get(key)?.task,
         snapshotter,
         key: container.snapshotKey,
+        ids: container.settings.userns === "auto" ? idsOf(container.spec) : undefined,
       });
     };
     if (this.#live.has(key)) return await open();
@@ -510,6 +513,12 @@ export class Containers implements AsyncDisposable {
   #requireOpen(): void {
     if (this.#closed) throw new Failure("unavailable", "no container is started: the daemon is shutting down");
   }
+}
+
+/** Whose users a container's are. */
+function idsOf(spec: Container["spec"]): IdRange | undefined {
+  const [map] = parse(SpecSchema, spec, "cannot read the container's spec").linux.uidMappings ?? [];
+  return map && { first: map.hostID, size: map.size };
 }
 
 function withLimits(spec: Spec, limits: ReturnType<typeof limitsOf>): Spec {

@@ -1,6 +1,7 @@
 import type { ImageConfig } from "../core/descriptor.ts";
 import { Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
+import type { IdRange } from "../core/id_range.ts";
 import type { Spec, SpecProcess, SpecResources } from "../core/spec.ts";
 import { type Accounts, resolveUser } from "./accounts.ts";
 import { defaultCapabilities } from "./capabilities.ts";
@@ -36,6 +37,8 @@ export interface SpecOptions {
   readonly id: string;
   /** The image's account files (`readAccounts`); without them, only root and numbers can be users. */
   readonly accounts?: Accounts;
+  /** Whose users are its users. Default: the host's. */
+  readonly ids?: IdRange | undefined;
   /** Whether its standard streams are a terminal. */
   readonly terminal?: boolean;
   /** How readily the kernel kills it when the machine runs out of memory; by default `Tasks.create` says. */
@@ -56,6 +59,7 @@ export function generateSpec(options: SpecOptions): Spec {
   const config = image.config ?? {};
   const text = settings.user ?? config.User ?? "";
   const { user, home } = resolveUser(text, options.accounts ?? { passwd: "", group: "" });
+  checkIds(user, options.ids);
   const hostname = hostnameOf(id);
   const args = withoutNul("argument", argsOf(config, settings));
   const [cwd = "/"] = withoutNul("working folder", [settings.workdir || config.WorkingDir || "/"]);
@@ -84,13 +88,32 @@ export function generateSpec(options: SpecOptions): Spec {
     hostname,
     mounts: settings.mounts === undefined ? defaultMounts : [...defaultMounts, ...specMounts(settings.mounts)],
     linux: {
-      namespaces: defaultNamespaces,
+      ...usersOf(options.ids),
       resources: resourcesOf(settings),
       seccomp,
       maskedPaths,
       readonlyPaths,
     },
   };
+}
+
+/** Namespaces and ids of a container. */
+function usersOf(ids: IdRange | undefined): Pick<Spec["linux"], "namespaces" | "uidMappings" | "gidMappings"> {
+  if (ids === undefined) return { namespaces: defaultNamespaces };
+  const map = [{ containerID: 0, hostID: ids.first, size: ids.size }];
+  return { namespaces: [...defaultNamespaces, { type: "user" }], uidMappings: map, gidMappings: map };
+}
+
+/** @throws invalid_argument for a user or group that a container of such users has not. */
+function checkIds(user: SpecProcess["user"], ids: IdRange | undefined): void {
+  if (ids === undefined || user === undefined) return;
+  const beyond = [user.uid, user.gid, ...user.additionalGids ?? []].find((id) => (id ?? 0) >= ids.size);
+  if (beyond === undefined) return;
+  throw new Failure(
+    "invalid_argument",
+    `cannot run as ${beyond}: a container with users of its own has those below ${ids.size}`,
+    { details: { field: "user" } },
+  );
 }
 
 /** A configuration that serves many tasks, which differ in id and environment alone. */

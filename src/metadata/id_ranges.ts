@@ -1,0 +1,79 @@
+import { readFileSync } from "node:fs";
+import { eq } from "drizzle-orm";
+import { Failure } from "../core/errors.ts";
+import { type IdRange, idRangeSize, type IdRangeStore } from "../core/id_range.ts";
+import type { Database } from "./database.ts";
+import { idRanges } from "./schema.ts";
+
+export interface IdRangeOptions {
+  /** The first id of the region that ranges are taken from. */
+  readonly first: number;
+  /** How many ranges there are. */
+  readonly count: number;
+}
+
+/** Within what systemd leaves to containers, and above what subuid(5) gives to users. @see https://systemd.io/UIDS-GIDS/ */
+export const defaultIdRanges: IdRangeOptions = { first: 0x4000_0000, count: 8192 };
+
+/** Two that take at the same time may meet as often. */
+const attempts = 100;
+
+/** Ranges in the local file: they are of this machine's ids. */
+export class LibsqlIdRangeStore implements IdRangeStore {
+  readonly #local: Database;
+  readonly #options: IdRangeOptions;
+
+  constructor(local: Database, options: IdRangeOptions) {
+    this.#local = local;
+    this.#options = options;
+  }
+
+  async take(namespace: string): Promise<IdRange> {
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const [mine] = await this.#local.run((queries) =>
+        queries.select().from(idRanges).where(eq(idRanges.namespace, namespace))
+      );
+      if (mine !== undefined) return { first: mine.first, size: idRangeSize };
+      const first = await this.#free(namespace);
+      // Both columns are unique: who comes second looks again.
+      await this.#local.run((queries) => queries.insert(idRanges).values({ namespace, first }).onConflictDoNothing());
+    }
+    throw new Failure("aborted", `cannot take a range of ids for namespace ${JSON.stringify(namespace)}: try again`);
+  }
+
+  async #free(namespace: string): Promise<number> {
+    const { first, count } = this.#options;
+    const taken = new Set(
+      (await this.#local.run((queries) => queries.select().from(idRanges))).map((row) => row.first),
+    );
+    const given = [...subordinate("/etc/subuid"), ...subordinate("/etc/subgid")];
+    for (let i = 0; i < count; i++) {
+      const candidate = first + i * idRangeSize;
+      if (taken.has(candidate)) continue;
+      if (given.some(([start, size]) => start < candidate + idRangeSize && candidate < start + size)) continue;
+      return candidate;
+    }
+    throw new Failure(
+      "resource_exhausted",
+      `cannot take a range of ids for namespace ${
+        JSON.stringify(namespace)
+      }: all ${count} from ${first} on are in use: ` +
+        `delete a namespace, or configure more ("metadata/libsql": {"idRanges": …})`,
+    );
+  }
+}
+
+/** What somebody else may use as ids of containers. @see https://man7.org/linux/man-pages/man5/subuid.5.html */
+function subordinate(path: string): [start: number, size: number][] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    // Most machines have none.
+    return [];
+  }
+  return [...text.matchAll(/^[^:#]+:([0-9]{1,10}):([0-9]{1,10})$/gm)].map(([, start, size]) => [
+    Number(start),
+    Number(size),
+  ]);
+}
