@@ -1,12 +1,13 @@
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { filePartOf } from "../core/file_part.ts";
 import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
 import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 import { openPart, sendPart } from "./send_file.ts";
 import { peerOf } from "./peer_address.ts";
+import { withRequestBody } from "./request_body.ts";
 import { serveWebSockets } from "./node_upgrade.ts";
 import { asksForWebSocket } from "./upgrade_once.ts";
 
@@ -17,7 +18,10 @@ export const serve: Host["serve"] = async (options, handler) => {
   // error's text, and wait a millisecond for a second chunk.
   const listener = getRequestListener(async (request, { incoming, outgoing }) => {
     const { socket } = incoming;
-    await send(await answer(request, { peer: () => peerOf(socket) }), outgoing as ServerResponse);
+    const response = await answer(withRequestBody(request, incoming as IncomingMessage), {
+      peer: () => peerOf(socket),
+    });
+    await send(response, outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
   }, { overrideGlobalObjects: false });
   // No limit on how long a request takes: its handler has one. Its head has to come, though: see below.
