@@ -9,12 +9,17 @@ import { diskFailure } from "./disk_failure.ts";
 /** Chunks are gathered up to this size: one write and one hash call per MiB, however small the network's packets are. */
 const bufferBytes = 1024 * 1024;
 
+/** After so many bytes the disk is given what has come, so that it writes while the network brings the rest. */
+const writeBackBytes = 16 * 1024 * 1024;
+
 /** Where a verified ingest goes. */
 export interface Publisher {
   /** The blob's file. */
   path(digest: Digest): string;
   /** The blob, where it is there already and has this size. */
   find(digest: Digest, size: number): Promise<ContentInfo | undefined>;
+  /** Writes a file's data to disk, where it is some ingest's turn to. */
+  writeBack(file: FileHandle): Promise<void> | undefined;
   /** Makes the blob's name durable. */
   sync(digest: Digest): Promise<void>;
 }
@@ -42,6 +47,11 @@ export class LocalIngest implements Ingest {
   #buffer: Uint8Array | undefined;
   #filled = 0;
   #flushing: Promise<void> | undefined;
+  /** Bytes since the last write-back. */
+  #dirty = 0;
+  #writingBack: Promise<unknown> | undefined;
+  /** What a write-back failed with. */
+  #lost: unknown;
   #state: "open" | "broken" | "closed" = "open";
 
   private constructor(options: IngestOptions, file: FileHandle, hash: Hash, offset: number) {
@@ -118,8 +128,9 @@ export class LocalIngest implements Ingest {
       await this.#verify(digest, expected);
       const there = await publisher.find(digest, this.#offset);
       if (there === undefined) {
+        await this.#file.datasync().catch((error) => this.#lost = error);
+        await this.#requireWritten();
         await this.#disk("commit", async () => {
-          await this.#file.datasync();
           await rename(join(folder, "data"), publisher.path(digest));
           await publisher.sync(digest);
         });
@@ -136,6 +147,7 @@ export class LocalIngest implements Ingest {
     try {
       await this.#flushing;
       if (this.#state === "open") await this.#flush();
+      await this.#requireWritten();
     } catch {
       // What cannot be kept is written again by who resumes; the error that led here must not be hidden.
     } finally {
@@ -176,6 +188,7 @@ export class LocalIngest implements Ingest {
     this.#hash.update(bytes);
     try {
       await this.#flushing;
+      this.#writeBack(bytes.length);
     } catch (error) {
       // Hash and file differ from here on: nothing of this writer may be published.
       this.#state = "broken";
@@ -183,6 +196,25 @@ export class LocalIngest implements Ingest {
     } finally {
       this.#flushing = undefined;
     }
+  }
+
+  /** Has the disk begin with what has come. */
+  #writeBack(bytes: number): void {
+    this.#dirty += bytes;
+    if (this.#dirty < writeBackBytes || this.#writingBack !== undefined) return;
+    const begun = this.#options.publisher.writeBack(this.#file);
+    if (begun === undefined) return;
+    this.#dirty = 0;
+    // The kernel tells of what it could not write once.
+    this.#writingBack = begun.catch((error) => this.#lost = error).finally(() => this.#writingBack = undefined);
+  }
+
+  /** @throws where the disk has lost something. Nobody may go on with it then: what is in memory still looks whole. */
+  async #requireWritten(): Promise<void> {
+    await this.#writingBack;
+    if (this.#lost === undefined) return;
+    await rm(this.#options.folder, { recursive: true, force: true });
+    throw diskFailure(`cannot write ingest ${JSON.stringify(this.ref)}`, this.#lost);
   }
 
   async #disk<T>(act: string, run: () => Promise<T>): Promise<T> {
@@ -209,6 +241,7 @@ export class LocalIngest implements Ingest {
     this.#state = "closed";
     this.#buffer = undefined;
     try {
+      await this.#writingBack;
       await this.#file.close();
     } finally {
       this.#options.release();

@@ -8,7 +8,7 @@ import { asFilePart } from "../core/file_part.ts";
 import { blobStream } from "./blob_stream.ts";
 import { diskFailure, errnoOf } from "./disk_failure.ts";
 import { FolderSync, syncFolder } from "./folder_sync.ts";
-import { describeIngest, LocalIngest } from "./ingest.ts";
+import { describeIngest, LocalIngest, type Publisher } from "./ingest.ts";
 
 const algorithms = ["sha256", "sha512"] as const;
 const maxRefLength = 1024;
@@ -32,6 +32,7 @@ export class LocalContent implements ContentStore {
   readonly #folder: string;
   readonly #limitBytes: number;
   readonly #held = new Set<string>();
+  #writingBack = false;
   readonly #syncs: Readonly<Record<(typeof algorithms)[number], FolderSync>>;
 
   private constructor(folder: string, options: LocalContentOptions) {
@@ -179,7 +180,13 @@ export class LocalContent implements ContentStore {
     return this.#blob(digest, "delete", () => unlink(this.#path(digest)));
   }
 
-  readonly #publisher = {
+  readonly #publisher: Publisher = {
+    writeBack: (file) => {
+      // One at a time: each has a thread of the few that all file access of this process shares.
+      if (this.#writingBack) return undefined;
+      this.#writingBack = true;
+      return file.datasync().finally(() => this.#writingBack = false);
+    },
     path: (digest: Digest) => this.#path(digest),
     find: (digest: Digest, size: number) => this.#find(digest, size),
     sync: (digest: Digest) => this.#syncs[splitDigest(digest).algorithm].sync(),

@@ -47,6 +47,23 @@ describe("LocalContent", () => {
     return Buffer.concat(chunks);
   }
 
+  it("commit() holds a blob to what its writer has learnt since it began", async () => {
+    const bytes = bytesOf(3_000_000, 5);
+    const sha512: Digest = `sha512:${createHash("sha512").update(bytes).digest("hex")}`;
+    {
+      await using ingest = await store.writer("learnt");
+      await ingest.write(bytes);
+      assert.equal((await ingest.commit({ digest: sha512, size: bytes.length })).digest, sha512);
+    }
+    assert.deepEqual(await store.bytes(sha512, bytes.length), bytes);
+    for (const expected of [{ digest: sha512 }, { digest: sha256(bytes) }, { size: 4 }]) {
+      await using ingest = await store.writer("learnt");
+      assert.equal(ingest.offset, 0);
+      await ingest.write(bytes.subarray(0, 5));
+      await assert.rejects(ingest.commit(expected), code("failed_precondition"));
+    }
+  });
+
   it("commit() publishes what was written in chunks of any size", async () => {
     const bytes = bytesOf(3_500_001);
     const digest = sha256(bytes);
