@@ -77,7 +77,8 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     const stdio = this.#stdio(terminal);
     const { settings, staged: plan } = blueprints.get(spec, rootfs, stdio.kinds, cgroups.hierarchies(resources));
     using users = new UserNamespaces(this.#stages);
-    const mappings = await mappingDescriptors(users, settings.mounts);
+    using held = new DisposableStack();
+    const mappings = await mappingDescriptors(users, settings.mounts, held);
     const descriptors = new Map([...stdio.descriptors, ...this.#preserved(options), ...mappings]);
     await using undo = new AsyncDisposableStack();
     const cgroup = cgroups.create(container.cgroupPath, resources);

@@ -7,6 +7,7 @@ import { defaultCgroupParent } from "../../src/linux/cgroup/container_path.ts";
 import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
+import { whyNoOwnUsers } from "./id_mapping.ts";
 import { NativeRuntime } from "./runtime.ts";
 
 const Config = v.strictObject({
@@ -23,7 +24,7 @@ export const native: Plugin<Runtime, typeof Config> = {
   id: "native",
   contract: 1,
   config: Config,
-  probe({ host }) {
+  async probe({ host, root }) {
     try {
       const kernel = new Kernel(host);
       if (kernel.call("geteuid") !== 0) {
@@ -34,7 +35,8 @@ export const native: Plugin<Runtime, typeof Config> = {
         return { available: false, reason: "this kernel is too old: want Linux 5.12 or newer" };
       }
       detectLayout(kernel);
-      return { available: true };
+      const missing = await whyNoOwnUsers(kernel, root);
+      return missing === undefined ? { available: true } : { available: true, note: `no --userns auto: ${missing}` };
     } catch (error) {
       return { available: false, reason: messageOf(error) };
     }

@@ -100,11 +100,16 @@ function numbered(
   );
 }
 
-/** The user namespaces that a launch in stages is given for its mounts. */
-export async function mappingDescriptors(users: UserNamespaces, mounts: readonly Mapped[]): Promise<Descriptors> {
+/** The user namespaces that a launch in stages is given for its mounts. @param held keeps them open. */
+export async function mappingDescriptors(
+  users: UserNamespaces,
+  mounts: readonly Mapped[],
+  held: DisposableStack,
+): Promise<Descriptors> {
   const descriptors = new Map<number, number>();
   for (const [key, { number, maps }] of numbered(mounts)) {
-    descriptors.set(number, await users.get(key, (kernel, pid) => writeMaps(kernel, pid, maps)));
+    const mapping = held.use(await users.hold(key, (kernel, pid) => writeMaps(kernel, pid, maps)));
+    descriptors.set(number, mapping.fd);
   }
   return descriptors;
 }

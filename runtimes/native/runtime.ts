@@ -151,13 +151,14 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     });
     const hooks = new Hooks({ stages: this.#stages, id, spec, namespaces, bundle: bundle ?? this.#parts.folder });
     let take: (() => void) | undefined;
+    using held = new DisposableStack();
     if (way !== "direct") {
       const options = { id, spec, values: launchValues(spec, streams.ends, cgroup), hooks };
       const prepared = way === "staged"
         ? await StagedLaunch.prepare(this.#stages, {
           ...options,
           plan: blueprint.staged,
-          descriptors: await this.#descriptors(streams, blueprint.settings),
+          descriptors: await this.#descriptors(streams, blueprint.settings, held),
         })
         : this.#withNetwork(
           namespaces,
@@ -220,11 +221,17 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   }
 
   /** What a process in stages is given. */
-  async #descriptors({ descriptors: own }: Streams, { maps, mounts }: Settings): Promise<Descriptors> {
-    const descriptors = new Map([...own, ...await mappingDescriptors(this.#users, mounts)]);
+  async #descriptors(
+    { descriptors: own }: Streams,
+    { maps, mounts }: Settings,
+    held: DisposableStack,
+  ): Promise<Descriptors> {
+    const descriptors = new Map([...own, ...await mappingDescriptors(this.#users, mounts, held)]);
     if (maps === undefined) return descriptors;
-    const mapping = await this.#users.get(JSON.stringify(maps), (kernel, pid) => writeMaps(kernel, pid, maps));
-    return new Map([...descriptors, [mappingDescriptor, mapping]]);
+    const mapping = held.use(
+      await this.#users.hold(JSON.stringify(maps), (kernel, pid) => writeMaps(kernel, pid, maps)),
+    );
+    return new Map([...descriptors, [mappingDescriptor, mapping.fd]]);
   }
 
   async recover(): Promise<readonly string[]> {

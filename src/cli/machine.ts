@@ -15,7 +15,7 @@ export interface Check {
 
 /** @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), users(), capabilities(), space(root)];
+  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), users(root), capabilities(), space(root)];
 }
 
 function read(path: string): string {
@@ -36,11 +36,14 @@ function user(): Check {
 
 function kernel(): Check {
   const version = release();
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const enough = major > 5 || (major === 5 && minor >= 12);
-  return enough
+  return atLeast(5, 12)
     ? { name: "kernel", state: "ok", says: version }
     : { name: "kernel", state: "bad", says: `${version}, without mount_setattr(2)`, cure: "use Linux 5.12 or newer" };
+}
+
+function atLeast(wantedMajor: number, wantedMinor: number): boolean {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
 }
 
 function filesystem(name: string): Check {
@@ -76,16 +79,39 @@ function seccomp(): Check {
     : { name: "seccomp", state: "bad", says: "not in the kernel", cure: "use a kernel with CONFIG_SECCOMP_FILTER" };
 }
 
-function users(): Check {
+/** Filesystems that can be layers with mapped ids, by the magic number of statfs(2), and since which Linux. */
+const mapping: ReadonlyMap<number, readonly [name: string, major: number, minor: number]> = new Map([
+  [0xef53, ["ext4", 5, 19]],
+  [0x58465342, ["xfs", 5, 19]],
+  [0x9123683e, ["btrfs", 5, 19]],
+  [0x01021994, ["tmpfs", 6, 3]],
+]);
+
+/**
+ * What `--userns auto` needs: user namespaces, and mounts that map ids, which overlay takes since Linux 5.19.
+ * @see https://man7.org/linux/man-pages/man2/mount_setattr.2.html
+ */
+function users(root: string): Check {
   const name = "users";
-  const most = read("/proc/sys/user/max_user_namespaces").trim();
-  if (most !== "" && most !== "0") return { name, state: "ok", says: `up to ${most} user namespaces (--userns auto)` };
-  return {
+  const without = (why: string, cure: string): Check => ({
     name,
     state: "warn",
-    says: `${most === "" ? "the kernel has" : "the machine allows"} no user namespaces: --userns auto cannot be had`,
-    cure: most === "" ? "use a kernel with CONFIG_USER_NS" : "sysctl user.max_user_namespaces=15000",
-  };
+    says: `${why}: --userns auto cannot be had`,
+    cure,
+  });
+  const most = read("/proc/sys/user/max_user_namespaces").trim();
+  if (most === "") return without("the kernel has no user namespaces", "use a kernel with CONFIG_USER_NS");
+  if (most === "0") return without("the machine allows no user namespaces", "sysctl user.max_user_namespaces=15000");
+  const folder = nearest(root);
+  const known = mapping.get(statfsSync(folder).type);
+  if (known === undefined) {
+    return without(`ids cannot be mapped on the filesystem of ${folder}`, "choose a --root on ext4, xfs or btrfs");
+  }
+  const [filesystem, major, minor] = known;
+  if (!atLeast(major, minor)) {
+    return without(`this kernel maps no ids of layers on ${filesystem}`, `use Linux ${major}.${minor} or newer`);
+  }
+  return { name, state: "ok", says: `up to ${most} user namespaces, ids mapped on ${filesystem} (--userns auto)` };
 }
 
 /** What the default configuration uses. @see https://man7.org/linux/man-pages/man7/capabilities.7.html */
@@ -124,12 +150,18 @@ function capabilities(): Check {
 }
 
 function space(root: string): Check {
-  let folder = root;
-  while (folder !== "/" && !existsSync(folder)) folder = join(folder, "..");
+  const folder = nearest(root);
   const { bavail, bsize } = statfsSync(folder);
   const free = bavail * bsize;
   const says = `${bytes(free)} free at ${folder}`;
   return free > 1024 ** 3
     ? { name: "disk", state: "ok", says }
     : { name: "disk", state: "warn", says, cure: "free some, or choose another --root" };
+}
+
+/** A folder, or what is there of the way to it. */
+function nearest(root: string): string {
+  let folder = root;
+  while (folder !== "/" && !existsSync(folder)) folder = join(folder, "..");
+  return folder;
 }
