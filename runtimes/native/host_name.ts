@@ -1,20 +1,20 @@
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import type { Operation } from "../../src/linux/program.ts";
-import type { Namespaces } from "./namespaces.ts";
+import { type Namespaces, sharesHosts } from "./namespaces.ts";
 
 /** The kernel's limit for either name, in bytes. */
 const longest = 64;
 
 /** @throws invalid_argument where a name is asked for that the container has no namespace for, or that is too long. */
-export function checkHostName(spec: Spec, { made }: Namespaces): void {
+export function checkHostName(spec: Spec, namespaces: Namespaces): void {
   for (const field of ["hostname", "domainname"] as const) {
     const name = spec[field] ?? "";
     if (name === "") continue;
-    if (!made.has("uts")) {
+    if (sharesHosts(namespaces, "uts")) {
       throw new Failure(
         "invalid_argument",
-        `cannot set ${field}: it needs a new uts namespace, or it would be the host's`,
+        `cannot set ${field}: it needs a uts namespace that is not the host's`,
         {
           details: { field },
         },

@@ -4,7 +4,7 @@ import * as f from "../../src/linux/flags.ts";
 import type { Argument, Operation } from "../../src/linux/program.ts";
 import { type MountOptions, parseMountOptions } from "../../src/linux/mount/options.ts";
 import { mapHeld, type MountMapping, mountMappingOf } from "./mount_mapping.ts";
-import type { Namespaces } from "./namespaces.ts";
+import { type Namespaces, sharesHosts } from "./namespaces.ts";
 import { attach, clean, close, file, find, folders, mount, quote } from "./steps.ts";
 
 /** One of `spec.mounts`, ready to be planned. */
@@ -44,7 +44,9 @@ export function mountsOf(spec: Spec, namespaces: Namespaces): readonly Container
     refuse(entry, type, field);
     if (options.copyUp && type !== "tmpfs") throw invalid(field, "tmpcopyup is for a tmpfs");
     if (target === "/") throw invalid(field, "the root itself cannot be mounted over");
-    if (type === "mqueue" && !made.has("ipc")) throw invalid(field, "mqueue needs a new ipc namespace");
+    if (type === "mqueue" && sharesHosts(namespaces, "ipc")) {
+      throw invalid(field, "mqueue needs an ipc namespace that is not the host's");
+    }
     if (type === "cgroup" && !made.has("cgroup")) throw invalid(field, "cgroup needs a new cgroup namespace");
     const mapping = mountMappingOf(entry, { field, type, word: options.idmap, spec, namespaces });
     const labelled = withLabel(options, type, spec.linux.mountLabel);

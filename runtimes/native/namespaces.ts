@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
@@ -62,6 +63,19 @@ export function namespacesOf(spec: Spec): Namespaces {
     throw new Failure("invalid_argument", "cannot use linux.timeOffsets: they need a new time namespace");
   }
   return { made, joined };
+}
+
+/** The names that /proc has for those which this process is in. */
+const hostFiles = { ipc: "/proc/self/ns/ipc", uts: "/proc/self/ns/uts" } as const;
+
+/** Whether what the container sets in a namespace is set for the host: it has none, or joins that one. */
+export function sharesHosts({ made, joined }: Namespaces, type: keyof typeof hostFiles): boolean {
+  if (made.has(type)) return false;
+  const path = joined.get(type);
+  if (path === undefined) return true;
+  const [theirs, own] = [path, hostFiles[type]].map((file) => statSync(file, { throwIfNoEntry: false, bigint: true }));
+  // One that is not there is refused when it is to be joined.
+  return theirs !== undefined && own !== undefined && theirs.ino === own.ino && theirs.dev === own.dev;
 }
 
 /** Whether the container has users of its own, or another's. */

@@ -160,9 +160,14 @@ export function* become(
   if (process.noNewPrivileges === true) {
     yield { syscall: "prctl", args: [f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], why: "set no_new_privs" };
   }
-  // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
-  if (process.noNewPrivileges !== true) yield* loadFilter(seccomp);
+  // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go. It may know nothing of openat2(2).
+  const early = process.noNewPrivileges !== true;
+  if (early) {
+    yield openFolder(cwd);
+    yield* loadFilter(seccomp);
+  }
   yield* assumeIdentity(identity, lastCapability);
+  if (!early) yield openFolder(cwd);
   yield* enterFolder(cwd);
   if (manner.outlives !== true) {
     yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
@@ -171,11 +176,22 @@ export function* become(
   yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
 }
 
+const folderWhy = (path: string) => `enter the working folder ${JSON.stringify(path)}`;
+
 /** No link of /proc is followed: it could lead to a folder that somebody has open outside of the container. */
-function* enterFolder(path: string): Generator<Operation> {
-  const why = `enter the working folder ${JSON.stringify(path)}`;
+function openFolder(path: string): Operation {
   const how = [f.O_PATH | f.O_DIRECTORY | f.O_CLOEXEC, 0, f.RESOLVE_NO_MAGICLINKS];
-  yield { syscall: "openat2", args: [f.AT_FDCWD, path, how, how.length * 8], store: "folder", why };
+  return {
+    syscall: "openat2",
+    args: [f.AT_FDCWD, path, how, how.length * 8],
+    store: "folder",
+    why: folderWhy(path),
+  };
+}
+
+/** Whether its user may enter it is seen here, whoever has opened it. */
+function* enterFolder(path: string): Generator<Operation> {
+  const why = folderWhy(path);
   yield { syscall: "fchdir", args: [{ ref: "folder" }], why };
   yield { syscall: "close", args: [{ ref: "folder" }], why };
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -85,6 +85,61 @@ describe("what a native process is made of", { skip: process.geteuid?.() === 0 ?
       nice: 0,
       priority: 7,
     });
+  });
+
+  it("a filter that knows nothing of newer calls is no hindrance, with and without no_new_privs", async () => {
+    for (const noNewPrivileges of [false, true]) {
+      for (const action of ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] as const) {
+        const names = ["openat2", "clone3", "faccessat2", "close_range", "mount_setattr", "open_tree", "move_mount"];
+        const seccomp = { defaultAction: "SCMP_ACT_ALLOW" as const, syscalls: [{ names, action }] };
+        const text = await output("pwd; id -u", { process: { noNewPrivileges, cwd: "/etc" }, linux: { seccomp } });
+        assert.equal(text, "/etc\n0");
+      }
+    }
+  });
+
+  it("a user who may not enter the working folder is refused it", async () => {
+    const user = { uid: 1000, gid: 1000 };
+    mkdirSync(join(folder, "root/root"), { recursive: true });
+    chmodSync(join(folder, "root/root"), 0o700);
+    for (const noNewPrivileges of [false, true]) {
+      const running = output("pwd", { process: { noNewPrivileges, cwd: "/root", user, capabilities: {} } });
+      await assert.rejects(
+        running,
+        (error) => /enter the working folder "\/root": permission denied/.test(String(error)),
+      );
+    }
+  });
+
+  it("names and queues are set in namespaces that it joins, unless they are the host's", async () => {
+    const holder = await create("read x", {});
+    await holder.start();
+    try {
+      const others = (specFor(["true"]).linux.namespaces ?? []).filter(({ type }) => type !== "uts" && type !== "ipc");
+      const joined = (pid: number | "self") => [
+        ...others,
+        { type: "uts" as const, path: `/proc/${pid}/ns/uts` },
+        { type: "ipc" as const, path: `/proc/${pid}/ns/ipc` },
+      ];
+      const spec = { ...specFor(["sh", "-c", "cat /proc/sys/kernel/hostname; ls -d /dev/mqueue"]), hostname: "joined" };
+      const run = async (pid: number | "self") => {
+        const linux = { ...spec.linux, namespaces: joined(pid) };
+        const task = await runtime.create({ id: `p${count++}`, spec: { ...spec, linux }, rootfs });
+        try {
+          await task.start();
+          return await new Response(task.stdout).text();
+        } finally {
+          await task.delete();
+        }
+      };
+      assert.equal(await run(holder.pid ?? 0), "joined\n/dev/mqueue\n");
+      await assert.rejects(run("self"), (error) => {
+        assert.equal(codeOf(error), "invalid_argument" satisfies ErrorCode);
+        return /a (uts|ipc) namespace that is not the host's|an ipc namespace that is not/.test(String(error));
+      });
+    } finally {
+      await holder.delete();
+    }
   });
 
   it("a scheduler that the kernel refuses is named", async () => {
