@@ -8,13 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { native } from "../../runtimes/native/mod.ts";
-import { readConfig } from "../../src/config.ts";
 import { silent } from "../../src/core/logger.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
-import { openDaemon } from "../../src/daemon.ts";
 import { currentHost } from "../../src/host/mod.ts";
-import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { BareLifecycle } from "./bare.ts";
+import { BenchDaemon, cgroupParent } from "./daemon.ts";
 import { milliseconds as ms, quantile } from "./figures.ts";
 import { load } from "./load.ts";
 
@@ -37,33 +35,13 @@ async function away(work: Promise<unknown>): Promise<number[]> {
 }
 
 try {
-  const layout = makeBusyboxImage(folder, "bench:1");
-  const plugins = { "runtime/native": { cgroupParent: `/mayfly-bench-${process.pid}` } };
-  await using daemon = await openDaemon(
-    host,
-    readConfig({
-      flags: {
-        root: join(folder, "root"),
-        run: join(folder, "run"),
-        listen: "127.0.0.1:0",
-        "log-level": "warn",
-        plugins: JSON.stringify(plugins),
-      },
-    }),
-  );
-  const url = (await daemon.listen()).find((address) => address.startsWith("http://")) ?? "";
-  const admin = async (method: string, path: string, body: unknown) => {
-    const request = { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-    const answer = await daemon.fetch(new Request(`http://mayfly${path}`, request));
-    if (!answer.ok) throw new Error(await answer.text());
-  };
-  await admin("POST", "/v1/images/import", { path: layout });
-  await admin("PUT", "/v1/functions/true", { image: "bench:1", command: ["/bin/true"] });
+  await using daemon = await BenchDaemon.open(host, folder);
+  await daemon.admin("PUT", "/v1/functions/true", { image: "bench:1", command: ["/bin/true"] });
 
   const get = (): never => {
     throw new Error("the native runtime needs no other plugin");
   };
-  const config = { cgroupParent: `/mayfly-bench-${process.pid}-bare` };
+  const config = { cgroupParent: `${cgroupParent}-bare` };
   const runtime: Runtime & Partial<AsyncDisposable> = await native.create({
     host,
     root: folder,
@@ -74,7 +52,7 @@ try {
   });
   const bare = new BareLifecycle(runtime, join(folder, "rootfs"), ["/bin/true"]);
 
-  const target = `${url}/fn/true`;
+  const target = `${daemon.url}/fn/true`;
   await bare.sequential(30);
   await load(target, 4, 100);
 

@@ -12,6 +12,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["lifecycle.ts", "300"],
   ["containers.ts", "10"],
   ["http.ts", "500"],
+  ["userns.ts", "500"],
   ["stream.ts", "1024"],
   ["pull.ts", "5"],
   ["memory.ts", "10000"],
