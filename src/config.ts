@@ -289,6 +289,7 @@ export function readConfig(sources: ConfigSources = {}): Config {
   return result.output;
 }
 
-function isSecret(name: OptionName): boolean {
+/** Whether an option has no place on the command line. */
+export function isSecret(name: OptionName): boolean {
   return options[name].form === "secret" || options[name].form === "secrets";
 }

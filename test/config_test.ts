@@ -54,16 +54,32 @@ describe("readConfig()", () => {
       /wanted addresses, networks/,
     ],
     ["the admin API over TCP without a token", { flags: { "admin-tcp": true } }, /adminTcp wants a token/],
+    ["a registry without tokens", { flags: { "registry-listen": "127.0.0.1:0" } }, /registryListen wants tokens/],
+    ["tokens on the command line", { flags: { "registry-tokens": "{}" } }, /set MAYFLY_REGISTRY_TOKENS/],
+    ["no token at all", { env: { MAYFLY_REGISTRY_TOKENS: "{}" } }, /wanted a token at least/],
+    [
+      "a token of no namespace",
+      { env: { MAYFLY_REGISTRY_TOKENS: `{"No":"${"x".repeat(16)}"}` } },
+      /lower-case letters/,
+    ],
   ];
   for (const [what, sources, pattern] of refused) {
     it(`refuses ${what}`, () => assert.throws(() => readConfig(sources), invalid(pattern)));
   }
 
   it("does not repeat a refused token", () => {
-    assert.throws(() => readConfig({ env: { MAYFLY_ADMIN_TOKEN: "hunter2" } }), (error: unknown) => {
-      assert.doesNotMatch((error as Error).message, /hunter2/);
-      return true;
-    });
+    for (
+      const env of [
+        { MAYFLY_ADMIN_TOKEN: "hunter2" },
+        { MAYFLY_REGISTRY_TOKENS: '{"default":"hunter2"}' },
+        { MAYFLY_REGISTRY_TOKENS: '{"default":"hunter2' },
+      ]
+    ) {
+      assert.throws(() => readConfig({ env }), (error: unknown) => {
+        assert.doesNotMatch((error as Error).message, /hunter2/);
+        return true;
+      });
+    }
   });
 
   it("derives a flag and a variable from each name", () => {

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { environmentOf, flagOf, options } from "../config.ts";
+import { environmentOf, flagOf, isSecret, options } from "../config.ts";
 import { Failure, messageOf } from "../core/errors.ts";
 import type { Command, Flag, FlagValues } from "./command.ts";
 
@@ -19,7 +19,9 @@ const configFlags: Readonly<Record<string, Flag>> = Object.fromEntries(
     type: option.form === "boolean" ? "boolean" : "string",
     value: option.form,
     // Taken here only to be refused with its reason.
-    help: option.form === "secret" ? `${option.help}; as ${environmentOf(name)} or in the file only` : option.help,
+    help: isSecret(name as keyof typeof options)
+      ? `${option.help}; as ${environmentOf(name)} or in the file only`
+      : option.help,
   }]),
 );
 
