@@ -72,7 +72,7 @@ describe("clients of the registry", () => {
   it("what was pushed is not pulled from elsewhere", async () => {
     await skopeo("copy", ...to, layout, there("here/box:1"));
     const pull = async (reference: string) =>
-      await (await world.ask("POST", "/v1/images/pull", { reference, snapshotter: "native" })).text();
+      await (await world.ask("POST", "/v1/images", { reference, snapshotter: "native" })).text();
     assert.match(await pull(`${world.registry}/here/box:1`), /"name":"localhost\/here\/box:1"/);
     assert.match(await pull(`${world.registry}/here/missing:1`), /"code":"not_found"/);
     assert.match(await pull(`localhost/here/box@sha256:${"0".repeat(64)}`), /"code":"not_found"/);
