@@ -51,6 +51,7 @@ export function imageRoutes({ images }: ApiParts) {
       json(v.strictObject({
         reference: name,
         platform,
+        allPlatforms: v.optional(v.boolean()),
         snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),
         ...registryAccess,
       })),

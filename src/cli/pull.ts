@@ -15,6 +15,7 @@ export const pull: Command = {
   flags: {
     ...namespaceFlag,
     platform: { type: "string", value: "os/arch", help: "in place of this machine's" },
+    "all-platforms": { type: "boolean", help: "what the image has for other platforms, too, to push or save it whole" },
     ...registryFlags,
   },
   async run({ connect, words: [reference = ""], flags, output }) {
@@ -24,6 +25,7 @@ export const pull: Command = {
       reference,
       namespace: text(flags, "namespace"),
       platform: text(flags, "platform"),
+      allPlatforms: flags["all-platforms"] === true ? true : undefined,
       ...login,
     });
     output.line(output.json ? JSON.stringify(image, undefined, 2) : `${image.name}@${image.target.digest}`);
@@ -35,6 +37,7 @@ interface PullRequest {
   readonly reference: string;
   readonly namespace: string | undefined;
   readonly platform?: string | undefined;
+  readonly allPlatforms?: boolean | undefined;
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
   readonly plainHttp?: boolean | undefined;
 }

@@ -11,6 +11,8 @@ export interface BlobBodyOptions {
   /** Where the body has to end. */
   readonly size: number;
   readonly signal: AbortSignal | undefined;
+  /** Called once nothing more is asked of the registry. */
+  readonly onEnd: () => void;
   /** Asks for the rest after a lost connection; undefined where the registry cannot go on there. */
   readonly resume: (offset: number, failures: number) => Promise<Answer | undefined>;
 }
@@ -46,9 +48,16 @@ export function blobBody(options: BlobBodyOptions): ReadableStream<Uint8Array<Ar
 
   return new ReadableStream({
     async pull(controller) {
-      const chunk = await next();
-      if (chunk === undefined) return controller.close();
+      const chunk = await next().catch((error: unknown) => {
+        options.onEnd();
+        throw error;
+      });
+      if (chunk === undefined) {
+        options.onEnd();
+        return controller.close();
+      }
       if (offset + chunk.length > size) {
+        options.onEnd();
         await answer.discard();
         throw new Failure("data_loss", `${action}: the registry sends more than the ${size} bytes that were announced`);
       }
@@ -56,6 +65,9 @@ export function blobBody(options: BlobBodyOptions): ReadableStream<Uint8Array<Ar
       if (chunk.length > 0) failures = 0;
       controller.enqueue(chunk);
     },
-    cancel: () => answer.discard(),
+    cancel() {
+      options.onEnd();
+      return answer.discard();
+    },
   }, { highWaterMark: 0 });
 }

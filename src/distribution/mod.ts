@@ -24,6 +24,8 @@ const Config = v.strictObject({
   attempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(20)), 4),
   /** Wait before the second try, doubled for each after it. Default 250 ms. */
   retryBaseMs: milliseconds(250),
+  /** How many blobs are fetched from one host at once, over all pulls. Default 6. */
+  concurrency: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(100))),
   /** How much of a blob is pushed in one request, in bytes. Default 8 MiB. */
   chunkBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1 << 20), v.maxValue(64 << 20))),
 });
@@ -43,6 +45,7 @@ export const distribution: Plugin<Distribution, typeof Config> = {
       credentials: (reference) => dockerCredentials(path, reference, helpers.ask.bind(helpers)),
       headerTimeoutMs: config.headerTimeoutMs,
       stallTimeoutMs: config.stallTimeoutMs,
+      ...(config.concurrency === undefined ? {} : { concurrency: config.concurrency }),
       ...(config.chunkBytes === undefined ? {} : { chunkBytes: config.chunkBytes }),
       retry: { attempts: config.attempts, baseMs: config.retryBaseMs, maxMs: 10_000 },
     });

@@ -7,9 +7,11 @@ import type { Credentials } from "./credentials.ts";
 import { endpointOf } from "./endpoint.ts";
 import { type Capability, everyCapability, type HostsFolder } from "./hosts.ts";
 import { type Fetched, Repository } from "./repository.ts";
+import { Slots } from "./slots.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 const defaultChunkBytes = 8 << 20;
+const defaultConcurrency = 6;
 
 export interface RegistryOptions extends TransportOptions {
   /** Registries spoken to over http, by host or host:port. */
@@ -18,6 +20,8 @@ export interface RegistryOptions extends TransportOptions {
   readonly credentials: (reference: ImageReference) => Promise<Credentials | undefined>;
   /** By which hosts registries are reached. Default: by themselves alone. */
   readonly hosts?: HostsFolder;
+  /** How many blobs are fetched from one host at once, over all pulls. Default 6. */
+  readonly concurrency?: number;
   /** How much of a blob is sent in one request, in bytes. Default 8 MiB. */
   readonly chunkBytes?: number;
 }
@@ -30,8 +34,10 @@ export class Registry implements Distribution {
   readonly #options: RegistryOptions;
   readonly #transport: Transport;
   readonly #authorizer: Authorizer;
+  readonly #slots: Slots;
 
   constructor(options: RegistryOptions) {
+    this.#slots = new Slots(options.concurrency ?? defaultConcurrency);
     this.#options = options;
     this.#transport = new Transport(options);
     this.#authorizer = new Authorizer(this.#transport, options.credentials);
@@ -112,6 +118,7 @@ export class Registry implements Distribution {
       signal: options.signal,
       retry: this.#options.retry,
       chunkBytes: this.#options.chunkBytes ?? defaultChunkBytes,
+      slots: this.#slots,
     } as const;
     const able = hosts.filter(({ capabilities }) => capabilities.includes(capability));
     const [first, ...others] = able.map((host) => new Repository({ ...parts, host }));

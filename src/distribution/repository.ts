@@ -12,6 +12,7 @@ import type { RegistryHost } from "./hosts.ts";
 import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
+import type { Slots } from "./slots.ts";
 import type { Exchange, Transport } from "./transport.ts";
 
 export interface RepositoryParts {
@@ -26,6 +27,8 @@ export interface RepositoryParts {
   readonly signal: AbortSignal | undefined;
   readonly retry: RetryPolicy;
   readonly chunkBytes: number;
+  /** How many blobs are fetched from a host at once. */
+  readonly slots: Slots;
 }
 
 /** An answer's bytes, from one of them on. */
@@ -125,8 +128,15 @@ export class Repository {
       await opened.answer.discard();
       return undefined;
     };
-    const first = await open(offset);
-    return { offset: first.offset, body: blobBody({ action, ...first, size, signal, resume }) };
+    const { slots, host } = this.#parts;
+    const onEnd = manifest ? () => {} : await named(action, () => slots.take(host.api.host, signal));
+    try {
+      const first = await open(offset);
+      return { offset: first.offset, body: blobBody({ action, ...first, size, signal, resume, onEnd }) };
+    } catch (error) {
+      onEnd();
+      throw error;
+    }
   }
 
   async pushBlob(

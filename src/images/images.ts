@@ -27,7 +27,7 @@ import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
 import type { OnProgress } from "./progress.ts";
-import { fetchHeld, LayerDownloads } from "./pull.ts";
+import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
@@ -54,6 +54,8 @@ export interface ImagesParts {
 export interface PullOptions extends DistributionOptions, Traced {
   /** Default: this machine's. */
   readonly platform?: Platform | undefined;
+  /** Whether what the image has for other platforms comes too. Default false. */
+  readonly allPlatforms?: boolean | undefined;
   /** The snapshotter into which the image is also unpacked, while it is on its way. */
   readonly snapshotter?: string | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -122,7 +124,7 @@ export class Images {
     options: Omit<PullOptions, "parent">,
     parent: Span | undefined,
   ): Promise<Image> {
-    const { platform = this.#platform, snapshotter: id, onProgress, ...distribution } = options;
+    const { platform = this.#platform, allPlatforms = false, snapshotter: id, onProgress, ...distribution } = options;
     if (this.#own.has(reference)) return await this.#pushed(namespace, reference, { ...options, parent });
     const { signal } = distribution;
     const { monitor } = this.#parts;
@@ -140,7 +142,9 @@ export class Images {
       const attributes = { "mayfly.blob.digest": layer.digest, "mayfly.blob.size": layer.size };
       return step(monitor, "download", { parent, attributes }, () => blob(layer, signal));
     };
-    const downloads = new LayerDownloads(image.layers, download, signal);
+    const layers = image.layers.map(({ descriptor }) => descriptor);
+    const others = allPlatforms ? await everyBlob(this.#parts.content, target, document) : [];
+    const downloads = new LayerDownloads([...layers, ...others], download, signal);
     if (snapshotter !== undefined) {
       try {
         const arrived = downloads.arrived.bind(downloads);

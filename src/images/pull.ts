@@ -1,15 +1,19 @@
+import type { ContentStore } from "../core/content.ts";
 import type { Descriptor } from "../core/descriptor.ts";
+import type { Digest } from "../core/digest.ts";
 import type { DistributionOptions } from "../core/distribution.ts";
+import { Failure } from "../core/errors.ts";
 import type { ImageReference } from "../core/reference.ts";
 import type { Fetcher } from "./fetch.ts";
 import type { Hold } from "./hold.ts";
 import type { OnProgress } from "./progress.ts";
+import { documentBytes, readManifest } from "./read_manifest.ts";
 import type { ResolvedLayer } from "./resolve.ts";
 
 /** How many layers are on their way at once. */
 const concurrency = 3;
 
-/** The layers of one image on their way into the content store, the largest first. */
+/** The blobs of one image on their way into the content store, the largest first. */
 export class LayerDownloads {
   readonly #arrivals = new Map<string, PromiseWithResolvers<void>>();
   /** Resolves when all are there; rejects with the first error, when the others have stopped. */
@@ -17,11 +21,11 @@ export class LayerDownloads {
   readonly #stop = new AbortController();
 
   constructor(
-    layers: readonly ResolvedLayer[],
+    blobs: readonly Descriptor[],
     fetch: (layer: Descriptor, signal: AbortSignal) => Promise<void>,
     signal: AbortSignal | undefined,
   ) {
-    const unique = new Map(layers.map(({ descriptor }) => [descriptor.digest, descriptor]));
+    const unique = new Map(blobs.map((blob) => [blob.digest, blob]));
     for (const digest of unique.keys()) {
       const arrival = Promise.withResolvers<void>();
       // Nobody may be waiting for this one when it fails; `done` tells.
@@ -85,4 +89,45 @@ export function fetchHeld(
     await hold.content(descriptor.digest, reference);
     await fetcher.fetch(reference, descriptor, signal === undefined ? options : { ...options, signal });
   };
+}
+
+/** The most blobs that an image for all platforms may have. */
+const maxBlobs = 20_000;
+const maxDepth = 4;
+
+/**
+ * Brings every manifest below an index.
+ * @param fetch brings one document into the content store.
+ * @returns all the blobs that they name.
+ * @throws invalid_argument for what is no image; resource_exhausted for more blobs than an image has.
+ */
+export async function everyBlob(
+  content: ContentStore,
+  target: Descriptor,
+  fetch: (descriptor: Descriptor) => Promise<void>,
+): Promise<readonly Descriptor[]> {
+  const blobs = new Map<Digest, Descriptor>();
+  const seen = new Set<Digest>();
+  const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
+    if (seen.has(descriptor.digest)) return;
+    seen.add(descriptor.digest);
+    if (depth > maxDepth) {
+      throw new Failure("invalid_argument", `cannot pull ${target.digest}: over ${maxDepth} indexes in each other`);
+    }
+    await fetch(descriptor);
+    const document = readManifest(
+      await content.bytes(descriptor.digest, documentBytes),
+      descriptor.digest,
+      descriptor.mediaType,
+    );
+    if (document.kind === "index") {
+      for (const child of document.index.manifests) await visit(child, depth + 1);
+      return;
+    }
+    for (const blob of [document.manifest.config, ...document.manifest.layers]) blobs.set(blob.digest, blob);
+    if (blobs.size + seen.size <= maxBlobs) return;
+    throw new Failure("resource_exhausted", `cannot pull ${target.digest}: it has more than ${maxBlobs} blobs`);
+  };
+  await visit(target, 0);
+  return [...blobs.values()];
 }

@@ -397,6 +397,22 @@ describe("images", () => {
       assert.equal((await room.metadata.leases.list()).length, 0);
     });
 
+    it("brings all platforms where that is asked, so that it can be pushed whole", async () => {
+      const made = layout();
+      const index = made.index(
+        ["amd64", "arm64"].map((architecture) =>
+          made.image([tarOf({ path: `all-${architecture}` })], { architecture })
+        ),
+      );
+      await registry.push(`oci:${made.name({ "all:1": index })}:all:1`, "t/all:1", ["--all"]);
+      const name = `${registry.host}/t/all:1`;
+      const image = await room.images.pull(namespace, name, { allPlatforms: true, snapshotter: "overlay" });
+      const arm = await room.images.config(image.target, { os: "linux", architecture: "arm64" });
+      assert.equal((await room.content.info(arm.layers[0]!.descriptor.digest)).size > 0, true);
+      const to = `${registry.host}/t/whole:1`;
+      assert.equal((await room.images.push(namespace, name, { to })).target.digest, image.target.digest);
+    });
+
     it("push() refuses an index of which only some platforms are here, and brings the one that is", async () => {
       const made = layout();
       const images = ["amd64", "arm64", "s390x"].map((architecture) =>
