@@ -27,6 +27,8 @@ export interface ImageStore {
   get(namespace: string, name: string): Promise<Image | undefined>;
   /** In the order of their names' bytes. */
   list(namespace: string, options?: ImageListOptions): Promise<readonly Image[]>;
+  /** How many there are. */
+  count(namespace: string, options?: Omit<ImageListOptions, "after" | "limit">): Promise<number>;
   /** Every namespace's images, for garbage collection. */
   all(): Promise<readonly Image[]>;
   /** Creates the name or points it at a new target. Labels that are not given stay as they are. */

@@ -11,6 +11,8 @@ import type { Digest } from "./digest.ts";
 export interface RepositoryStore {
   /** Looks a manifest up, and uses it. */
   manifest(at: Repository, digest: Digest): Promise<LinkedManifest | undefined>;
+  /** Those of some manifests that a repository has, and uses them. */
+  manifests(at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>>;
   /** Links a manifest. */
   putManifest(at: Repository, manifest: LinkedManifest): Promise<void>;
   /** @returns whether it was there. */

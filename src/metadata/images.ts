@@ -1,4 +1,4 @@
-import { and, asc, eq, gt, gte, lt, notLike } from "drizzle-orm";
+import { and, asc, count, eq, gt, gte, lt, notLike, type SQL } from "drizzle-orm";
 import type { Image, ImageListOptions, ImageStore } from "../core/image.ts";
 import type { Database } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
@@ -19,20 +19,19 @@ export class LibsqlImageStore implements ImageStore {
     return row;
   }
 
-  list(
-    namespace: string,
-    { prefix = "", tagged = false, after = "", limit = -1 }: ImageListOptions = {},
-  ): Promise<readonly Image[]> {
-    const within = and(
-      gte(images.name, prefix),
-      lt(images.name, `${prefix}\u{10ffff}`),
-      gt(images.name, after),
-      tagged ? notLike(images.name, "%@%") : undefined,
-    );
+  list(namespace: string, options: ImageListOptions = {}): Promise<readonly Image[]> {
     return this.#database.run((queries) =>
-      queries.select().from(images).where(and(eq(images.namespace, namespace), within))
-        .orderBy(asc(images.name)).limit(limit)
+      queries.select().from(images).where(meant(namespace, options)).orderBy(asc(images.name)).limit(
+        options.limit ?? -1,
+      )
     );
+  }
+
+  async count(namespace: string, options: Omit<ImageListOptions, "after" | "limit"> = {}): Promise<number> {
+    const [row] = await this.#database.run((queries) =>
+      queries.select({ count: count() }).from(images).where(meant(namespace, options))
+    );
+    return row?.count ?? 0;
   }
 
   all(): Promise<readonly Image[]> {
@@ -68,4 +67,14 @@ export class LibsqlImageStore implements ImageStore {
     );
     return rows.length > 0;
   }
+}
+
+function meant(namespace: string, { prefix = "", tagged = false, after = "" }: ImageListOptions): SQL | undefined {
+  return and(
+    eq(images.namespace, namespace),
+    gte(images.name, prefix),
+    lt(images.name, `${prefix}\u{10ffff}`),
+    gt(images.name, after),
+    tagged ? notLike(images.name, "%@%") : undefined,
+  );
 }

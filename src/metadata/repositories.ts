@@ -80,14 +80,22 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     return this.#any(registryManifests, and(within(registryManifests, at), names));
   }
 
-  async blobs(at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
+  manifests(at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
+    return this.#found(registryManifests, at, digests);
+  }
+
+  blobs(at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
+    return this.#found(registryBlobs, at, digests);
+  }
+
+  async #found(table: Table, at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
     const found = new Set<Digest>();
     for (let i = 0; i < digests.length; i += slice) {
       const rows = await this.#relaxed.run((queries) =>
-        queries.select().from(registryBlobs)
-          .where(and(within(registryBlobs, at), inArray(registryBlobs.digest, digests.slice(i, i + slice))))
+        queries.select({ digest: table.digest, usedAt: table.usedAt }).from(table)
+          .where(and(within(table, at), inArray(table.digest, digests.slice(i, i + slice))))
       );
-      await this.#use(registryBlobs, at, rows);
+      await this.#use(table, at, rows);
       for (const { digest } of rows) found.add(digest as Digest);
     }
     return found;

@@ -32,6 +32,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const app = createRegistryApp({ content, repositories, uploads, limits }, options);
   return {
     fetch: (request, bindings) => app.fetch(request, bindings),
-    [Symbol.asyncDispose]: () => uploads[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => {
+      repositories[Symbol.dispose]();
+      return uploads[Symbol.asyncDispose]();
+    },
   };
 }

@@ -3,7 +3,7 @@ import type { Digest } from "../core/digest.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Image, ImageStore } from "../core/image.ts";
-import { ownImageName, ownTagPrefix } from "../core/own_registry.ts";
+import { ownImageName, ownRepository, ownTagPrefix } from "../core/own_registry.ts";
 import { descriptorOf, type LinkedManifest, type Repository, type RepositoryStore } from "../core/repository.ts";
 import type { SharedLock } from "../core/shared_lock.ts";
 import type { Images } from "../images/images.ts";
@@ -13,6 +13,9 @@ import { describeManifest, type ManifestContent } from "./document.ts";
 import { refusal } from "./errors.ts";
 import { pageSize, type RegistryLimits } from "./limits.ts";
 import type { ManifestReference } from "./names.ts";
+
+/** Of so many repositories it is known that all their tags are linked; of more, it is looked up again. */
+const rememberedRepositories = 10_000;
 
 export interface RepositoriesParts {
   readonly content: ContentStore;
@@ -28,11 +31,26 @@ export interface RepositoriesParts {
  * Repositories of the registry. A tag is the name of an image (`localhost/repository:tag`), the same that the runner
  * knows. What a repository shows is linked to it; an image that came by its name otherwise is linked when it is asked for.
  */
-export class Repositories {
+export class Repositories implements Disposable {
   readonly #parts: RepositoriesParts;
+
+  /** Repositories whose tags are all linked, or are about to be. */
+  readonly #adopted = new Map<string, Promise<boolean>>();
+  /** Tags that are on their way, and linked already. */
+  readonly #pushing = new Set<string>();
+  readonly #unsubscribe: () => void;
 
   constructor(parts: RepositoriesParts) {
     this.#parts = parts;
+    this.#unsubscribe = parts.events.subscribe("/images/", ({ namespace, data: { name } }) => {
+      const repository = ownRepository(String(name));
+      if (repository === undefined || this.#pushing.has(`${namespace} ${name}`)) return;
+      this.#adopted.delete(keyOf({ namespace, repository }));
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#unsubscribe();
   }
 
   /** @throws MANIFEST_UNKNOWN. */
@@ -102,9 +120,7 @@ export class Repositories {
       await ingest.commit({ digest });
       await this.#parts.repositories.putManifest(at, linkOf(manifest));
     }
-    for (const tag of tags) {
-      await this.#parts.images.record(at.namespace, ownImageName(at.repository, tag), descriptorOf(manifest));
-    }
+    for (const tag of tags) await this.#tag(at, tag, manifest);
     return manifest;
   }
 
@@ -116,8 +132,10 @@ export class Repositories {
       return await this.#parts.images.remove(namespace, ownImageName(at.repository, reference.tag));
     }
     const { digest } = await this.manifest(at, reference);
-    for (const { name, target } of await this.#named(at)) {
-      if (target.digest === digest) await this.#parts.images.remove(namespace, name);
+    for await (const images of this.#tagPages(at)) {
+      for (const { name, target } of images) {
+        if (target.digest === digest) await this.#parts.images.remove(namespace, name);
+      }
     }
     await this.#parts.repositories.deleteManifest(at, digest);
     this.#deleted(at, digest);
@@ -162,26 +180,65 @@ export class Repositories {
     return await this.#parts.names.get(at.namespace, ownImageName(at.repository, tag));
   }
 
-  async #named(
-    { namespace, repository }: Repository,
-    { last, limit = this.#parts.limits.tags }: { last?: string | undefined; limit?: number } = {},
-  ): Promise<readonly Image[]> {
-    const prefix = ownTagPrefix(repository);
-    return await this.#parts.names.list(namespace, {
-      prefix,
-      tagged: true,
-      limit,
-      ...(last === undefined ? {} : { after: prefix + last }),
-    });
+  async #tag(at: Repository, tag: string, manifest: LinkedManifest): Promise<void> {
+    const name = ownImageName(at.repository, tag);
+    const pushing = `${at.namespace} ${name}`;
+    this.#pushing.add(pushing);
+    try {
+      await this.#parts.images.record(at.namespace, name, descriptorOf(manifest));
+    } finally {
+      this.#pushing.delete(pushing);
+    }
   }
 
-  /** Links images that got a name here otherwise than by a push. @returns whether there was one. */
+  async #named(
+    { namespace, repository }: Repository,
+    { last, limit }: { readonly last?: string | undefined; readonly limit: number },
+  ): Promise<readonly Image[]> {
+    const prefix = ownTagPrefix(repository);
+    const after = last === undefined ? {} : { after: prefix + last };
+    return await this.#parts.names.list(namespace, { prefix, tagged: true, limit, ...after });
+  }
+
+  /** Every tag, some at a time, with a turn of the event loop between them. */
+  async *#tagPages(at: Repository): AsyncGenerator<readonly Image[]> {
+    let images: readonly Image[] = [];
+    do {
+      const last = images.at(-1)?.name.slice(ownTagPrefix(at.repository).length);
+      images = await this.#named(at, { last, limit: pageSize });
+      yield images;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    } while (images.length === pageSize);
+  }
+
+  /**
+   * Links images that got a name here otherwise than by a push. Once that is done, events tell of more.
+   * @returns whether there was one.
+   */
   async #adopt(at: Repository): Promise<boolean> {
+    const key = keyOf(at);
+    const begun = this.#adopted.get(key);
+    if (begun !== undefined) return await begun;
+    if (this.#adopted.size >= rememberedRepositories) this.#adopted.clear();
+    const adopting = this.#adoptAll(at);
+    this.#adopted.set(key, adopting);
+    try {
+      return await adopting;
+    } catch (error) {
+      if (this.#adopted.get(key) === adopting) this.#adopted.delete(key);
+      throw error;
+    }
+  }
+
+  async #adoptAll(at: Repository): Promise<boolean> {
     let adopted = false;
-    for (const { target } of await this.#named(at)) {
-      if (await this.#parts.repositories.manifest(at, target.digest) !== undefined) continue;
-      using _share = await this.#parts.lock.shared();
-      adopted = await this.#link(at, target.digest, target.mediaType) || adopted;
+    for await (const images of this.#tagPages(at)) {
+      const linked = await this.#parts.repositories.manifests(at, images.map(({ target }) => target.digest));
+      for (const { target } of images) {
+        if (linked.has(target.digest)) continue;
+        using _share = await this.#parts.lock.shared();
+        adopted = await this.#link(at, target.digest, target.mediaType) || adopted;
+      }
     }
     return adopted;
   }
@@ -228,7 +285,9 @@ export class Repositories {
 
   async #requireRoom(at: Repository, tag: string): Promise<void> {
     const { tags } = this.#parts.limits;
-    if (await this.#tagged(at, tag) !== undefined || (await this.#named(at, { limit: tags })).length < tags) return;
+    if (await this.#tagged(at, tag) !== undefined) return;
+    const prefix = ownTagPrefix(at.repository);
+    if (await this.#parts.names.count(at.namespace, { prefix, tagged: true }) < tags) return;
     throw refusal(
       "DENIED",
       `cannot make tag ${JSON.stringify(tag)}: the repository has ${tags} tags, delete some first`,
@@ -243,6 +302,10 @@ export class Repositories {
       throw error;
     }
   }
+}
+
+function keyOf({ namespace, repository }: Repository): string {
+  return `${namespace} ${repository}`;
 }
 
 function linkOf({ blobs: _blobs, children: _children, ...link }: ManifestContent): LinkedManifest {

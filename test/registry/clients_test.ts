@@ -92,6 +92,15 @@ describe("clients of the registry", () => {
     });
     assert.deepEqual(JSON.parse((await client.expect(200, "GET", "imported/tags/list")).text).tags, ["1"]);
     await skopeo("copy", ...from, there("imported:1"), `oci:${join(folder, "imported")}:1`);
+    // Its content as well, whatever is asked for first, and by many at once.
+    const { items } = await world.admin<{ items: { name: string; target: { digest: string } }[] }>("GET", "/v1/images");
+    const digest = items.find(({ name }) => name === "localhost/imported:1")?.target.digest;
+    await world.admin("POST", "/v1/images/tag", { name: "localhost/imported:1", target: "localhost/also/imported:1" });
+    await Promise.all([1, 2, 3].map(() => client.expect(200, "HEAD", `also/imported/manifests/${digest}`)));
+    await client.refuse(404, ["MANIFEST_UNKNOWN"], "GET", "also/imported/manifests/2");
+    await world.admin("POST", "/v1/images/tag", { name: "localhost/imported:1", target: "localhost/never/seen:2" });
+    const { config } = JSON.parse((await client.expect(200, "GET", `never/seen/manifests/${digest}`)).text);
+    await client.expect(200, "HEAD", `never/seen/blobs/${config.digest}`);
     await world.admin("DELETE", "/v1/images?name=localhost/imported:1");
     await client.refuse(404, ["MANIFEST_UNKNOWN"], "GET", "imported/manifests/1");
   });
