@@ -32,7 +32,7 @@ export async function applyLayer({ blob, diffId, folder, budget, signal }: Apply
     reader.feed(chunk);
     for (let event = reader.next(); event !== undefined; event = reader.next()) {
       if (event.kind === "entry") await folder.add(event.entry);
-      else if (event.kind === "data") folder.write(event.bytes);
+      else if (event.kind === "data") folder.write(event.bytes, event.offset);
       if (slice.over) await slice.next();
     }
   }

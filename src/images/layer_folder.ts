@@ -122,9 +122,11 @@ export class LayerFolder implements Disposable {
     await this.#make(entry, directory, name, real);
   }
 
-  /** Writes a piece of the content of the last entry. */
-  write(bytes: Uint8Array): void {
-    if (this.#open !== undefined) this.#files.write(this.#open.fd, bytes);
+  /** Writes a piece of the content of the last entry. @param offset where it belongs in a sparse file. */
+  write(bytes: Uint8Array, offset?: number): void {
+    if (this.#open === undefined) return;
+    if (offset !== undefined) this.#files.seek(this.#open.fd, offset);
+    this.#files.write(this.#open.fd, bytes);
   }
 
   /** Sets what had to wait until all was made. */
@@ -144,6 +146,8 @@ export class LayerFolder implements Disposable {
     const { fd } = directory;
     switch (entry.type) {
       case "file": {
+        // Who copies it may fill its holes.
+        if (entry.sparse === true) this.#budget.bytes(entry.size);
         const create = () => this.#files.tryOpen(fd, name, O_WRONLY | O_CREAT | O_EXCL, 0o600);
         this.#open = { fd: await this.#place(entry, "openat", directory, name, create), directory, name, entry };
         if (entry.size === 0) this.#close();
@@ -348,6 +352,8 @@ export class LayerFolder implements Disposable {
     if (open === undefined) return;
     this.#open = undefined;
     try {
+      // What comes last may be a hole.
+      if (open.entry.sparse === true) this.#files.truncate(open.fd, open.entry.size);
       this.#attributes(open.fd, "", open.entry, false, open);
     } finally {
       this.#files.close(open.fd);

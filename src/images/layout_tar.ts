@@ -61,7 +61,8 @@ export class TarLayout implements Layout {
       reader.feed(chunk);
       for (let event = reader.next(); event !== undefined; event = reader.next()) {
         if (event.kind !== "entry") continue;
-        const { type, path, link, size } = event.entry;
+        const { type, path, link, size, sparse = false } = event.entry;
+        if (sparse) throw new Failure("unimplemented", "cannot read an archive of images that has sparse files");
         const name = normal(path);
         if (type === "file") this.#members.set(name, { offset: event.offset, size });
         if (type === "hardlink") this.#links.set(name, normal(link));

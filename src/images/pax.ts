@@ -6,6 +6,8 @@ import { malformed } from "./tar_header.ts";
 export interface PaxRecords {
   readonly values: Map<string, ByteString>;
   readonly attributes: Map<ByteString, Uint8Array<ArrayBuffer>>;
+  /** The offsets and lengths of a sparse file's pieces, in pairs, where each is a record of its own (GNU tar's form 0.0). */
+  readonly sparse: number[];
 }
 
 const attributePrefix = "SCHILY.xattr.";
@@ -17,6 +19,7 @@ const attributePrefix = "SCHILY.xattr.";
 export function readPax(body: Uint8Array): PaxRecords {
   const values = new Map<string, ByteString>();
   const attributes = new Map<ByteString, Uint8Array<ArrayBuffer>>();
+  const sparse: number[] = [];
   for (let at = 0; at < body.length;) {
     const space = body.indexOf(32, at);
     const digits = space < 0 || space - at > 8 ? "" : fromBytes(body.subarray(at, space));
@@ -32,10 +35,11 @@ export function readPax(body: Uint8Array): PaxRecords {
     } else {
       if (value.includes(0)) throw malformed(`the ${keyword} of an extended header holds a NUL`);
       values.set(keyword, fromBytes(value));
+      if (/^GNU\.sparse\.(?:offset|numbytes)$/.test(keyword)) sparse.push(paxInteger(fromBytes(value), keyword));
     }
     at = end;
   }
-  return { values, attributes };
+  return { values, attributes, sparse };
 }
 
 /** Reads a whole decimal number. */

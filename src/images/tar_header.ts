@@ -1,6 +1,7 @@
 import { Failure } from "../core/errors.ts";
 import { type ByteString, fromBytes, toText } from "../linux/byte_string.ts";
 import type { Timestamp } from "../linux/statx.ts";
+import { oldSparseNumbers } from "./sparse_map.ts";
 
 /** Every header, and every piece of content, begins on a multiple of it. */
 export const blockBytes = 512;
@@ -13,8 +14,10 @@ export interface TarEntry {
   readonly path: ByteString;
   /** Target of a link. */
   readonly link: ByteString;
-  /** Bytes of content that follow. */
+  /** Bytes of content; those of a sparse file's holes do not follow. */
   readonly size: number;
+  /** Whether it is a file with holes: its data events say where they belong. */
+  readonly sparse?: boolean;
   /** Permission bits, set-id and sticky bits included. */
   readonly mode: number;
   readonly uid: number;
@@ -37,6 +40,8 @@ export interface RawHeader {
   readonly seconds: number;
   readonly major: number;
   readonly minor: number;
+  /** GNU tar's own form of a file with holes: the beginning of its map, and whether more blocks of it follow. */
+  readonly sparse?: { readonly numbers: readonly number[]; readonly size: number; readonly more: boolean };
 }
 
 /**
@@ -63,7 +68,21 @@ export function readHeader(block: Uint8Array): RawHeader | undefined {
     seconds: number(block, 136, 12, "mtime"),
     major: number(block, 329, 8, "device number"),
     minor: number(block, 337, 8, "device number"),
+    ...(block[156] === 83
+      ? {
+        sparse: {
+          numbers: oldSparseNumbers(block, 386, 4, number),
+          size: number(block, 483, 12, "real size"),
+          more: block[482] !== 0,
+        },
+      }
+      : {}),
   };
+}
+
+/** One more block of such a map. */
+export function readSparseBlock(block: Uint8Array): { readonly numbers: readonly number[]; readonly more: boolean } {
+  return { numbers: oldSparseNumbers(block, 0, 21, number), more: block[504] !== 0 };
 }
 
 /** The refusal of an archive that keeps to no form of tar. */

@@ -1,7 +1,16 @@
 import { Failure } from "../core/errors.ts";
 import { type ByteString, fromBytes } from "../linux/byte_string.ts";
 import { paxInteger, type PaxRecords, paxTime, readPax } from "./pax.ts";
-import { blockBytes, malformed, type RawHeader, readHeader, type TarEntry, type TarEntryType } from "./tar_header.ts";
+import { checkSparseMap, commaNumbers, LeadingMap, type SparseMap, sparseMapOf } from "./sparse_map.ts";
+import {
+  blockBytes,
+  malformed,
+  type RawHeader,
+  readHeader,
+  readSparseBlock,
+  type TarEntry,
+  type TarEntryType,
+} from "./tar_header.ts";
 
 const maxExtendedBytes = 1 << 20;
 const maxPathBytes = 4096;
@@ -9,6 +18,7 @@ const maxPathBytes = 4096;
 const types: Readonly<Record<string, TarEntryType>> = {
   "\0": "file",
   "0": "file",
+  "S": "file",
   "7": "file",
   "1": "hardlink",
   "2": "symlink",
@@ -21,10 +31,13 @@ const types: Readonly<Record<string, TarEntryType>> = {
 /** Headers that speak of the entry behind them, or of nothing that a filesystem has. */
 const extended: ReadonlySet<string> = new Set(["x", "g", "L", "K"]);
 
-/** An entry, or a piece of the content of the last entry, or the end of the archive. */
+/**
+ * An entry, or a piece of the content of the last entry, or the end of the archive. Pieces of a sparse file say where in it
+ * they belong.
+ */
 export type TarEvent =
   | { readonly kind: "entry"; readonly entry: TarEntry; readonly offset: number }
-  | { readonly kind: "data"; readonly bytes: Uint8Array }
+  | { readonly kind: "data"; readonly bytes: Uint8Array; readonly offset?: number }
   | { readonly kind: "end" };
 
 /**
@@ -47,6 +60,14 @@ export class TarReader {
   #pax: PaxRecords | undefined;
   #longPath: ByteString | undefined;
   #longLink: ByteString | undefined;
+  /** What is left of the pieces of a sparse file, and how much of the first one has come. */
+  #segments: SparseMap | undefined;
+  #segment = 0;
+  #within = 0;
+  /** The map of a sparse file that stands before its content. */
+  #leading: { readonly map: LeadingMap; readonly size: number } | undefined;
+  /** A header of GNU tar's sparse form whose map goes on. */
+  #mapped: { readonly header: RawHeader; readonly numbers: number[] } | undefined;
   #ended = false;
 
   /** Gives the next piece. What `next` had left of the one before is gone. */
@@ -59,13 +80,17 @@ export class TarReader {
   /**
    * @returns undefined when it wants to be fed.
    * @throws invalid_argument for what is no tar; resource_exhausted for headers past their limits; unimplemented for
-   * sparse files and types of entries that tar programs keep for themselves.
+   * types of entries that tar programs keep for themselves.
    */
   next(): TarEvent | undefined {
     while (this.#at < this.#chunk.length) {
       if (this.#ended) {
         this.#at = this.#chunk.length;
         return undefined;
+      }
+      if (this.#leading !== undefined) {
+        if (!this.#readMap(this.#leading)) return undefined;
+        continue;
       }
       if (this.#content > 0) return this.#data();
       if (this.#padding > 0) {
@@ -78,7 +103,7 @@ export class TarReader {
       if (header === undefined) {
         const block = this.#take(blockBytes);
         if (block === undefined) return undefined;
-        const event = this.#begin(readHeader(block));
+        const event = this.#mapped === undefined ? this.#begin(readHeader(block)) : this.#more(this.#mapped, block);
         if (event !== undefined) return event;
       } else {
         const body = this.#take(header.size);
@@ -95,7 +120,7 @@ export class TarReader {
    */
   end(): void {
     if (this.#ended) return;
-    if (this.#content > 0 || this.#filled > 0 || this.#header !== undefined) {
+    if (this.#content > 0 || this.#filled > 0 || this.#header !== undefined || this.#mapped !== undefined) {
       throw new Failure(
         "data_loss",
         "cannot read the tar archive: it ends in the middle of an entry: it was cut short",
@@ -104,10 +129,53 @@ export class TarReader {
   }
 
   #data(): TarEvent {
-    const bytes = this.#chunk.subarray(this.#at, this.#at + this.#content);
+    const segment = this.#nextSegment();
+    const length = Math.min(this.#content, segment === undefined ? Infinity : segment.length - this.#within);
+    const bytes = this.#chunk.subarray(this.#at, this.#at + length);
     this.#at += bytes.length;
     this.#content -= bytes.length;
-    return { kind: "data", bytes };
+    if (segment === undefined) return { kind: "data", bytes };
+    const offset = segment.offset + this.#within;
+    this.#within += bytes.length;
+    return { kind: "data", bytes, offset };
+  }
+
+  /** The piece of a sparse file that comes now. */
+  #nextSegment(): SparseMap[number] | undefined {
+    for (;;) {
+      const segment = this.#segments?.[this.#segment];
+      if (segment === undefined || this.#within < segment.length) return segment;
+      this.#segment++;
+      this.#within = 0;
+    }
+  }
+
+  /** @returns whether it is whole. */
+  #readMap({ map, size }: { readonly map: LeadingMap; readonly size: number }): boolean {
+    const block = this.#take(blockBytes);
+    if (block === undefined) return false;
+    this.#content -= blockBytes;
+    if (this.#content < 0) throw malformed("the map of a sparse file is longer than its content");
+    const found = map.feed(block);
+    if (found === undefined) return true;
+    this.#leading = undefined;
+    this.#setMap(found, size);
+    return true;
+  }
+
+  #setMap(map: SparseMap, size: number): void {
+    checkSparseMap(map, size, this.#content);
+    [this.#segments, this.#segment, this.#within] = [map, 0, 0];
+  }
+
+  /** One more block of the map of GNU tar's own form. */
+  #more({ header, numbers }: { readonly header: RawHeader; readonly numbers: number[] }, block: Uint8Array) {
+    const { numbers: more, more: goesOn } = readSparseBlock(block);
+    numbers.push(...more);
+    sparseMapOf(numbers);
+    if (goesOn) return undefined;
+    this.#mapped = undefined;
+    return this.#entry(header, numbers);
   }
 
   /** Takes so many bytes in one piece; copies them only where they lie in more than one chunk. */
@@ -136,7 +204,11 @@ export class TarReader {
       return { kind: "end" };
     }
     if (header.size < 0) throw malformed(`the size ${header.size} is negative`, header.path);
-    if (!extended.has(header.type)) return this.#entry(header);
+    if (header.sparse?.more === true) {
+      this.#mapped = { header, numbers: [...header.sparse.numbers] };
+      return undefined;
+    }
+    if (!extended.has(header.type)) return this.#entry(header, header.sparse?.numbers);
     if (header.size > maxExtendedBytes) {
       throw new Failure(
         "resource_exhausted",
@@ -159,9 +231,10 @@ export class TarReader {
     // A global header (g) holds remarks, such as the commit that git made the archive of.
   }
 
-  #entry(header: RawHeader): TarEvent {
+  /** @param numbers the map of GNU tar's own form of a sparse file. */
+  #entry(header: RawHeader, numbers: readonly number[] | undefined): TarEvent {
     const values = this.#pax?.values;
-    const path = values?.get("path") || this.#longPath || header.path;
+    const path = values?.get("GNU.sparse.name") || values?.get("path") || this.#longPath || header.path;
     const link = values?.get("linkpath") || this.#longLink || header.link;
     const attributes = this.#pax?.attributes ?? new Map();
     const integer = (keyword: string, value: number) => {
@@ -172,27 +245,28 @@ export class TarReader {
       if (name.length > maxPathBytes) throw malformed(`a name has more than ${maxPathBytes} bytes`, name);
       if (name.includes("\0")) throw malformed("a name holds a NUL", name);
     }
-    const sparse = header.type === "S" ||
-      (values?.has("GNU.sparse.major") ?? false) || (values?.has("GNU.sparse.map") ?? false);
     const type = types[header.type];
-    if (sparse || type === undefined) {
-      const what = sparse ? "a sparse file" : `an entry of type ${JSON.stringify(header.type)}`;
+    if (type === undefined) {
       throw new Failure(
         "unimplemented",
-        `cannot unpack ${what} in a tar archive: make the archive without (GNU tar: no --sparse)`,
+        `cannot unpack an entry of type ${JSON.stringify(header.type)} in a tar archive: make the archive without`,
       );
     }
     // Before there was a type for directories, a slash at the end said it.
     const real = type === "file" && path.endsWith("/") ? "directory" : type;
     const stated = integer("size", header.size);
     if (stated < 0) throw malformed(`the size ${stated} is negative`, path);
-    const size = real === "file" ? stated : 0;
+    const stored = real === "file" ? stated : 0;
+    const form = real === "file" ? this.#sparseForm(header, numbers) : undefined;
+    const size = form === undefined ? stored : form.size;
+    if (size < 0) throw malformed(`the size ${size} is negative`, path);
     const said = values?.get("mtime");
     const entry: TarEntry = {
       type: real,
       path,
       link,
       size,
+      ...(form === undefined ? {} : { sparse: true }),
       mode: header.mode & 0o7777,
       uid: id(integer("uid", header.uid), path),
       gid: id(integer("gid", header.gid), path),
@@ -201,9 +275,38 @@ export class TarReader {
       attributes,
     };
     this.#pax = this.#longPath = this.#longLink = undefined;
-    this.#content = size;
-    this.#padding = -size & (blockBytes - 1);
+    this.#content = stored;
+    this.#padding = -stored & (blockBytes - 1);
+    this.#segments = undefined;
+    if (form?.map === "leading") this.#leading = { map: new LeadingMap(), size };
+    else if (form !== undefined) this.#setMap(form.map, size);
     return { kind: "entry", entry, offset: this.#before + this.#at };
+  }
+
+  /**
+   * How a file with holes is told, where it is one.
+   * @see https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html
+   */
+  #sparseForm(
+    header: RawHeader,
+    numbers: readonly number[] | undefined,
+  ): { readonly size: number; readonly map: SparseMap | "leading" } | undefined {
+    if (header.sparse !== undefined) return { size: header.sparse.size, map: sparseMapOf(numbers ?? []) };
+    const { values, sparse = [] } = this.#pax ?? {};
+    const keyword = values?.has("GNU.sparse.realsize") ? "GNU.sparse.realsize" : "GNU.sparse.size";
+    const size = values?.get(keyword);
+    if (values === undefined || size === undefined) return undefined;
+    const major = values.get("GNU.sparse.major");
+    if (major !== undefined && major !== "0" && major !== "1") {
+      throw new Failure(
+        "unimplemented",
+        `cannot unpack a sparse file of form ${JSON.stringify(major)} in a tar archive`,
+      );
+    }
+    const real = paxInteger(size, keyword);
+    if (major === "1") return { size: real, map: "leading" };
+    const map = values.get("GNU.sparse.map");
+    return { size: real, map: sparseMapOf(map === undefined ? sparse : commaNumbers(map)) };
   }
 }
 

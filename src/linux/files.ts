@@ -191,6 +191,16 @@ export class Files implements Disposable {
     }
   }
 
+  /** Where the next piece is written. */
+  seek(fd: number, offset: number): void {
+    this.#done(this.#kernel.attempt("lseek", fd, offset, SEEK_SET), "lseek", () => `cannot go to byte ${offset}`);
+  }
+
+  /** Gives a file a size; what it had not before is a hole. */
+  truncate(fd: number, size: number): void {
+    this.#done(this.#kernel.attempt("ftruncate", fd, size), "ftruncate", () => `cannot make it ${size} bytes long`);
+  }
+
   /**
    * Reads the next piece of a file.
    * @param limitBytes at most 1 MiB.

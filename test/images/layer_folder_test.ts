@@ -1,15 +1,19 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
+  closeSync,
   existsSync,
+  ftruncateSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -343,6 +347,44 @@ os.utime(".", ns=(0, 77))
     });
   });
 
+  describe("a file with holes", () => {
+    const source = join(folder, "sparse");
+    before(() => {
+      mkdirSync(source, { recursive: true });
+      const make = (name: string, size: number, pieces: readonly number[]) => {
+        const path = join(source, name);
+        const fd = openSync(path, "w");
+        ftruncateSync(fd, size);
+        for (const at of pieces) writeSync(fd, new Uint8Array(5000).fill(at % 251 + 1), 0, 5000, at);
+        closeSync(fd);
+      };
+      make("holes", 3 << 20, [0, 1 << 20, (2 << 20) + 4096]);
+      make("many", 8 << 20, Array.from({ length: 60 }, (_, i) => i * 131_072));
+      make("empty", 1 << 20, []);
+      make("whole", 5000, [0]);
+    });
+
+    for (
+      const [form, flags] of [
+        ["GNU's own", ["--format=gnu"]],
+        ["pax 0.0", ["--format=pax", "--sparse-version=0.0"]],
+        ["pax 0.1", ["--format=pax", "--sparse-version=0.1"]],
+        ["pax 1.0", ["--format=pax", "--sparse-version=1.0"]],
+      ] as const
+    ) {
+      it(`comes with them from ${form} form`, async () => {
+        const names = ["holes", "many", "empty", "whole"];
+        const archive = execFileSync("tar", ["-C", source, "--sparse", ...flags, "-cf", "-", ...names]);
+        const path = fresh();
+        await unpackBytes(kernel, path, new Uint8Array(archive), {});
+        for (const name of names) {
+          assert.equal(Buffer.compare(readFileSync(join(path, name)), readFileSync(join(source, name))), 0, name);
+          assert.ok(lstatSync(join(path, name)).blocks <= lstatSync(join(source, name)).blocks, name);
+        }
+      });
+    }
+  });
+
   describe("a broken archive", () => {
     const good = tarOf({ path: "a", content: "x".repeat(3000) }, { path: "b" });
     const changed = (at: number) => {
@@ -365,7 +407,41 @@ os.utime(".", ns=(0, 77))
       ["with a wrong checksum", changed(3), {}, "invalid_argument", /checksum/],
       ["that is text", new TextEncoder().encode("hello ".repeat(200)), {}, "invalid_argument", /tar/],
       ["with an unknown type", tarOf({ path: "a", type: "Z" }), {}, "unimplemented", /type "Z"/],
-      ["with a sparse file", tarOf({ path: "a", pax: { "GNU.sparse.major": "1" } }), {}, "unimplemented", /sparse/],
+      [
+        "with a sparse file of an unknown form",
+        tarOf({ path: "a", pax: { "GNU.sparse.major": "2", "GNU.sparse.realsize": "1" } }),
+        {},
+        "unimplemented",
+        /sparse file of form "2"/,
+      ],
+      [
+        "with a sparse file whose pieces are beyond its end",
+        tarOf({ path: "a", content: "x", pax: { "GNU.sparse.size": "5", "GNU.sparse.map": "5,1" } }),
+        {},
+        "invalid_argument",
+        /a piece of a sparse file of 5 bytes is at 5, with 1 bytes/,
+      ],
+      [
+        "with a sparse file that lacks a piece",
+        tarOf({ path: "a", content: "x", pax: { "GNU.sparse.size": "5", "GNU.sparse.map": "0,2" } }),
+        {},
+        "invalid_argument",
+        /have 2 bytes, the archive has 1/,
+      ],
+      [
+        "with a sparse file that would fill the disk",
+        tarOf({ path: "a", pax: { "GNU.sparse.size": String(2 ** 52), "GNU.sparse.map": "" } }),
+        {},
+        "resource_exhausted",
+        /bytes unpacked/,
+      ],
+      [
+        "with a sparse file whose map is no list of numbers",
+        tarOf({ path: "a", content: "x\n", pax: { "GNU.sparse.major": "1", "GNU.sparse.realsize": "5" } }),
+        {},
+        "invalid_argument",
+        /longer than its content|no whole number/,
+      ],
       [
         "with a huge extended header",
         tarOf({ path: "p", type: "x", size: 2 << 20 }),
