@@ -61,7 +61,8 @@ export interface Listener {
 /**
  * Answers one request. `request.signal` aborts when the client goes away before the response is complete; while a part of
  * the request's body waits to be read, its going is seen only behind that part. An error in the response's body stream
- * cuts the connection, so that the client sees a broken answer and never a short one. A handler that throws is a 500.
+ * cuts the connection, so that the client sees a broken answer and never a short one. A handler that throws is a 500. A
+ * Content-Length is sent where the body is whole already, or a part of a file (`file_part.ts`); a stream may go without.
  */
 export type FetchHandler = (request: Request, connection: Connection) => Response | Promise<Response>;
 

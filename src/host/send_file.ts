@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { FilePart } from "../core/file_part.ts";
 
 /** Two of them are in use at once: one is filled while the kernel takes the other. Smaller ones cost more turns than bytes. */
-const bufferBytes = 1 << 20;
+const bufferBytes = 1 << 19;
 
 /** Opens a file to be sent; undefined where it has been removed, which the stream of it outlives, or cannot be opened. */
 export async function openPart({ path }: FilePart): Promise<FileHandle | undefined> {
