@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { passOverEnded } from "../core/errors.ts";
 import { TerminalSizeSchema } from "../core/exec.ts";
 import { can } from "../core/task.ts";
 import type { Containers } from "../tasks/containers.ts";
@@ -96,9 +97,9 @@ function inputsOf(live: LiveContainer): Inputs {
   const { task } = live;
   return {
     stdin: live.input,
-    // Without a terminal there is nothing to resize, and no harm in asking.
+    // Without a terminal, or after the end, there is nothing to resize, and no harm in asking.
     resize: async (size) => {
-      if (can(task, "resize")) await task.resize(size).catch(() => {});
+      if (can(task, "resize")) await task.resize(size).catch(passOverEnded);
     },
   };
 }

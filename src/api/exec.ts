@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import * as v from "valibot";
-import { Failure } from "../core/errors.ts";
+import { Failure, passOverEnded } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import type { Process, Task } from "../core/task.ts";
 import { killSoon } from "../tasks/kill_soon.ts";
@@ -77,7 +77,7 @@ async function carry(
     socket.takeInput({
       stdin: added.stdin && new WaitingInput(added.stdin),
       resize: async (size) => {
-        await added.resize?.(size).catch(() => {});
+        await added.resize?.(size).catch(passOverEnded);
       },
     }),
   ]);

@@ -1,3 +1,4 @@
+import { passOverEnded } from "../core/errors.ts";
 import { demand, type Task } from "../core/task.ts";
 import { jsonLines } from "./json_lines.ts";
 
@@ -12,7 +13,7 @@ export async function statsLines(task: Task): Promise<Response> {
   return jsonLines(async (write, signal) => {
     while (!signal.aborted && task.status !== "stopped") {
       // It may end in between; then the line before was its last.
-      const stats = await measured.stats().catch(() => undefined);
+      const stats = await measured.stats().catch(passOverEnded);
       if (stats === undefined) return;
       write({ at: new Date(), ...stats });
       await pause(ended, signal);

@@ -77,6 +77,14 @@ export function codeOf(error: unknown): ErrorCode {
   return known.has(code) ? code as ErrorCode : "internal";
 }
 
+/**
+ * Passes over what a thing says that has ended: `not_found` and `failed_precondition`. For a `catch`.
+ * @throws every other error.
+ */
+export function passOverEnded(error: unknown): undefined {
+  if (!["not_found", "failed_precondition"].includes(codeOf(error))) throw error;
+}
+
 /** Returns the message of any thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,3 +1,4 @@
+import { Failure } from "../core/errors.ts";
 import type { TerminalSize } from "../core/task.ts";
 import * as f from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
@@ -79,8 +80,9 @@ export class TerminalRelay {
     this.#stages = made;
   }
 
-  /** @param size `struct winsize`. */
+  /** @param size `struct winsize`. @throws failed_precondition after `close`: the number may be another file's by then. */
   resize(size: Uint8Array): void {
+    if (!this.#open) throw new Failure("failed_precondition", "cannot resize a terminal: it is closed");
     this.#kernel.call("ioctl", this.#master, f.TIOCSWINSZ, size);
   }
 
