@@ -22,6 +22,8 @@ const attempts = 100;
 export class LibsqlIdRangeStore implements IdRangeStore {
   readonly #local: Database;
   readonly #options: IdRangeOptions;
+  /** Where the next range is looked for: one that has just become free is the last to be taken again. */
+  #next = 0;
 
   constructor(local: Database, options: IdRangeOptions) {
     this.#local = local;
@@ -48,9 +50,11 @@ export class LibsqlIdRangeStore implements IdRangeStore {
     );
     const given = [...subordinate("/etc/subuid"), ...subordinate("/etc/subgid")];
     for (let i = 0; i < count; i++) {
-      const candidate = first + i * idRangeSize;
+      const at = (this.#next + i) % count;
+      const candidate = first + at * idRangeSize;
       if (taken.has(candidate)) continue;
       if (given.some(([start, size]) => start < candidate + idRangeSize && candidate < start + size)) continue;
+      this.#next = at + 1;
       return candidate;
     }
     throw new Failure(

@@ -16,6 +16,17 @@ describe("ranges of ids", () => {
     assert.deepEqual(await ranges.take("a"), range(0));
   });
 
+  it("that have become free are the last to be taken again", async () => {
+    await using opened = await temporaryMetadata({ idRanges });
+    const { metadata } = opened;
+    await metadata.namespaces.ensure("a");
+    assert.deepEqual(await metadata.idRanges.take("a"), range(0));
+    await metadata.namespaces.delete("a");
+    assert.deepEqual(await metadata.idRanges.take("b"), range(1));
+    assert.deepEqual(await metadata.idRanges.take("c"), range(2));
+    assert.deepEqual(await metadata.idRanges.take("d"), range(0));
+  });
+
   it("are different for those who take at the same time", async () => {
     await using opened = await temporaryMetadata({ idRanges });
     const { idRanges: ranges } = opened.metadata;
