@@ -144,11 +144,30 @@ const nowhere = () => false;
 function loadedBy(path: string, seen: Set<string> = new Set()): ReadonlySet<string> {
   if (seen.has(path)) return seen;
   seen.add(path);
-  const text = sources.find((source) => source.path === path)?.text ?? "";
-  for (const [, name = ""] of text.matchAll(/^(?:import|export)\b(?! type\b)[^;"']*?\bfrom\s*"(\.[^"]+)"/gm)) {
-    loadedBy(join(dirname(path), name), seen);
-  }
+  for (const next of loads(path)) loadedBy(next, seen);
   return seen;
+}
+
+/** The files that one loads itself, when it is loaded. */
+function loads(path: string): readonly string[] {
+  const text = sources.find((source) => source.path === path)?.text ?? "";
+  return [...text.matchAll(/^(?:import|export)\b(?! type\b)[^;"']*?\bfrom\s*"(\.[^"]+)"/gm)].map(([, name = ""]) =>
+    join(dirname(path), name)
+  );
+}
+
+/** Files that load each other in a circle: which one is ready first would be chance. */
+function cycles(): readonly string[] {
+  const [done, found] = [new Set<string>(), new Set<string>()];
+  const visit = (path: string, way: readonly string[]): void => {
+    const at = way.indexOf(path);
+    if (at >= 0) return void found.add([...way.slice(at), path].join(" > "));
+    if (done.has(path)) return;
+    for (const next of loads(path)) visit(next, [...way, path]);
+    done.add(path);
+  };
+  for (const { path } of sources) visit(path, []);
+  return [...found];
 }
 
 describe("the tree", () => {
@@ -167,6 +186,8 @@ describe("the tree", () => {
     );
     assert.deepEqual(wrong, []);
   });
+
+  it("has no files that load each other in a circle", () => assert.deepEqual(cycles(), []));
 
   it("names every folder in the table", () => {
     const rows = new Set(sources.filter(({ path }) => !unbound.has(path)).map(({ path }) => rowOf(path)));

@@ -1,6 +1,6 @@
 import { type ByteString, fromBytes } from "../linux/byte_string.ts";
 import type { Timestamp } from "../linux/statx.ts";
-import { malformed } from "./tar_header.ts";
+import { malformed } from "./tar_block.ts";
 
 /** What an extended header says about the entry behind it. */
 export interface PaxRecords {

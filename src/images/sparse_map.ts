@@ -1,5 +1,5 @@
 import { Failure } from "../core/errors.ts";
-import { blockBytes, malformed } from "./tar_header.ts";
+import { blockBytes, malformed } from "./tar_block.ts";
 
 /** Where the pieces of a file with holes are: what is in an archive of it, in its order. */
 export type SparseMap = readonly { readonly offset: number; readonly length: number }[];

@@ -1,10 +1,7 @@
-import { Failure } from "../core/errors.ts";
-import { type ByteString, fromBytes, toText } from "../linux/byte_string.ts";
+import { type ByteString, fromBytes } from "../linux/byte_string.ts";
 import type { Timestamp } from "../linux/statx.ts";
 import { oldSparseNumbers } from "./sparse_map.ts";
-
-/** Every header, and every piece of content, begins on a multiple of it. */
-export const blockBytes = 512;
+import { blockBytes, malformed } from "./tar_block.ts";
 
 export type TarEntryType = "file" | "hardlink" | "symlink" | "character" | "block" | "directory" | "fifo";
 
@@ -83,12 +80,6 @@ export function readHeader(block: Uint8Array): RawHeader | undefined {
 /** One more block of such a map. */
 export function readSparseBlock(block: Uint8Array): { readonly numbers: readonly number[]; readonly more: boolean } {
   return { numbers: oldSparseNumbers(block, 0, 21, number), more: block[504] !== 0 };
-}
-
-/** The refusal of an archive that keeps to no form of tar. */
-export function malformed(why: string, path?: ByteString): Failure {
-  const where = path === undefined ? "" : ` at ${JSON.stringify(toText(path.slice(0, 300)))}`;
-  return new Failure("invalid_argument", `cannot read the tar archive${where}: ${why}`);
 }
 
 /** @returns the sum, or undefined for a block of zeros. */

@@ -2,15 +2,8 @@ import { Failure } from "../core/errors.ts";
 import { type ByteString, fromBytes } from "../linux/byte_string.ts";
 import { paxInteger, type PaxRecords, paxTime, readPax } from "./pax.ts";
 import { checkSparseMap, commaNumbers, LeadingMap, type SparseMap, sparseMapOf } from "./sparse_map.ts";
-import {
-  blockBytes,
-  malformed,
-  type RawHeader,
-  readHeader,
-  readSparseBlock,
-  type TarEntry,
-  type TarEntryType,
-} from "./tar_header.ts";
+import { blockBytes, malformed } from "./tar_block.ts";
+import { type RawHeader, readHeader, readSparseBlock, type TarEntry, type TarEntryType } from "./tar_header.ts";
 
 const maxExtendedBytes = 1 << 20;
 const maxPathBytes = 4096;

@@ -1,6 +1,7 @@
 import { type ByteString, toBytes } from "../linux/byte_string.ts";
 import type { Timestamp } from "../linux/statx.ts";
-import { blockBytes, type TarEntry, type TarEntryType } from "./tar_header.ts";
+import { blockBytes } from "./tar_block.ts";
+import { type TarEntry, type TarEntryType } from "./tar_header.ts";
 
 const types: Readonly<Record<TarEntryType, string>> = {
   file: "0",
