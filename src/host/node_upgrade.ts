@@ -50,7 +50,7 @@ export function serveWebSockets(
     const outgoing = new ServerResponse(incoming);
     outgoing.shouldKeepAlive = false;
     outgoing.assignSocket(socket);
-    outgoing.on("finish", () => socket.end());
+    outgoing.on("finish", () => endSoon(socket));
     // Its end is all that matters, and that is told to the answer too.
     socket.on("error", () => {});
     listener(incoming, outgoing);
@@ -62,4 +62,18 @@ export function serveWebSockets(
       else socket.close(1001, goingAway);
     }
   };
+}
+
+/** How long a peer that was refused may take to read why, and to go. */
+const lingerMs = 2_000;
+
+/**
+ * Ends a connection so that its peer can read the answer: what still comes from it is dropped. Nobody else reads the socket
+ * any more: a peer that goes on sending, or is gone, would never be noticed.
+ */
+function endSoon(socket: Socket): void {
+  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once("close", () => clearTimeout(timer));
+  socket.resume();
+  socket.end();
 }

@@ -73,6 +73,11 @@ const runtime = process.env["RUNTIME"] ?? fileURLToPath(new URL("../../src/mayfl
 const own = process.env["RUNTIME"] === undefined;
 const source = build();
 const chosen = process.argv.slice(2);
+const listed = () =>
+  spawnSync(runtime, ["list", "-q"], { env: { ...process.env, MAYFLY_HOST: name }, encoding: "utf8" }).stdout.split(
+    "\n",
+  );
+const before = new Set(listed());
 let [points, surprises] = [0, 0];
 for (const program of readdirSync(join(folder, "bin")).sort()) {
   if (chosen.length > 0 && !chosen.includes(program)) continue;
@@ -94,6 +99,10 @@ for (const program of readdirSync(join(folder, "bin")).sort()) {
   const verdict = good ? "passes" : "fails";
   console.log(`${program.padEnd(32)}${verdict} (${passed} points, ${failed} not)${reason ? `: ${reason}` : ""}`);
   if (!good && reason === undefined) console.log(`${stdout.slice(-2000)}${stderr.slice(-2000)}`);
+}
+// Some programs leave a container behind where they fail.
+for (const id of listed().filter((line) => !before.has(line))) {
+  spawnSync(runtime, ["delete", "--force", id], { env: { ...process.env, MAYFLY_HOST: name } });
 }
 console.log(`${points} points, ${surprises} programs other than listed, ${name}`);
 process.exitCode = surprises === 0 ? 0 : 1;

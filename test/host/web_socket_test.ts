@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +61,15 @@ async function bytesOf(readable: ReadableStream<Uint8Array>): Promise<number> {
   let bytes = 0;
   for await (const message of readable) bytes += message.byteLength;
   return bytes;
+}
+
+/** What a descriptor of this process leads to; nothing where it is gone by now. */
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return "";
+  }
 }
 
 /** Lets the event loop and the kernel work until a number has not grown for ten looks. */
@@ -243,6 +252,22 @@ for (const [name, address] of kinds) {
       const answer = await host.connectWebSocket(target("/refused"));
       assert.ok(answer instanceof Response);
       assert.deepEqual([answer.status, await answer.text()], [403, "not you"]);
+    });
+
+    it("the connection of a client that is refused is let go, though it goes on sending or just stays", async () => {
+      const sockets = () => readdirSync("/proc/self/fd").filter((fd) => linkOf(fd).startsWith("socket:")).length;
+      const before = sockets();
+      const clients: Socket[] = [];
+      for (let i = 0; i < 8; i++) {
+        const socket = await bare(handshake("/refused"));
+        clients.push(socket);
+        // More than is read of it, from half of them.
+        if (i % 2 === 0) { for (let n = 0; n < 8; n++) socket.write(new Uint8Array(messageBytes)); }
+      }
+      // The clients keep their own ends.
+      await until(() => sockets() <= before + clients.length);
+      for (const client of clients) client.destroy();
+      await until(() => sockets() <= before);
     });
 
     it("requests for anything else are requests like any other", async () => {
