@@ -9,9 +9,10 @@ import { terminal } from "./cli/terminal.ts";
 import { readConfig } from "./config.ts";
 import { codeOf, Failure, messageOf } from "./core/errors.ts";
 import { currentHost } from "./host/mod.ts";
+import { isRootless, userFolders } from "./cli/user.ts";
 import { version } from "./version.ts";
 
-const defaultFile = "/etc/mayfly/config.json";
+const systemFolder = "/etc/mayfly";
 
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -34,8 +35,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const known = flagsOf(command);
   const host = await currentHost();
+  const user = isRootless(host.env) ? userFolders(host.env) : undefined;
   const config = readConfig({
-    file: configFile(text(flags, "config"), host.env["MAYFLY_CONFIG"]),
+    defaults: user && { root: user.root, run: user.run },
+    file: configFile(text(flags, "config"), host.env["MAYFLY_CONFIG"], `${user?.config ?? systemFolder}/config.json`),
     env: host.env,
     flags: Object.fromEntries(
       Object.entries(flags).filter((entry): entry is [string, string | boolean] =>
@@ -46,8 +49,10 @@ async function main(args: readonly string[]): Promise<number> {
   });
   const output = terminal(flags["json"] === true);
   // Loaded only where a daemon is opened: a command that reaches one over its socket starts in a third of the time.
-  const openDaemon = async (...daemon: Parameters<typeof import("./daemon.ts").openDaemon>) =>
-    await (await import("./daemon.ts")).openDaemon(...daemon);
+  const openDaemon = async (...daemon: Parameters<typeof import("./daemon.ts").openDaemon>) => {
+    await (await import("./rootless.ts")).needRoot(host);
+    return await (await import("./daemon.ts")).openDaemon(...daemon);
+  };
   return await command.run({
     host,
     config,
@@ -62,6 +67,7 @@ async function main(args: readonly string[]): Promise<number> {
 function configFile(
   flag: string | undefined,
   variable: string | undefined,
+  defaultFile: string,
 ): { name: string; text: string } | undefined {
   const name = flag ?? variable ?? defaultFile;
   try {

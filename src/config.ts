@@ -43,11 +43,15 @@ function option<Schema extends v.GenericSchema>(form: Form, schema: Schema, help
  * which every user of the machine can read.
  */
 export const options = {
-  root: option("text", v.optional(path, "/var/lib/mayfly"), "folder for what must last: content, snapshots, database"),
+  root: option(
+    "text",
+    v.optional(path, "/var/lib/mayfly"),
+    "folder for what must last: content, snapshots, database; of a user: $XDG_DATA_HOME/mayfly",
+  ),
   run: option(
     "text",
     v.optional(path, "/run/mayfly"),
-    "folder for what may vanish at a reboot: socket, root mount point",
+    "folder for what may vanish at a reboot: socket, root mount point; of a user: $XDG_RUNTIME_DIR/mayfly",
   ),
   listen: option(
     "text",
@@ -224,6 +228,8 @@ function wrong(where: string, what: string): Failure {
 }
 
 export interface ConfigSources {
+  /** In place of options' own defaults. */
+  readonly defaults?: { readonly root: string; readonly run: string } | undefined;
   /** The configuration file's name and text. */
   readonly file?: { readonly name: string; readonly text: string } | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -233,7 +239,7 @@ export interface ConfigSources {
 
 /** Merges file, environment and flags into one configuration. @throws invalid_argument naming source, option and cure. */
 export function readConfig(sources: ConfigSources = {}): Config {
-  const merged: Record<string, unknown> = {};
+  const merged: Record<string, unknown> = { ...sources.defaults };
   const origin = new Map<string, string>();
   if (sources.file !== undefined) {
     const { name, text } = sources.file;

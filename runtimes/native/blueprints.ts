@@ -150,7 +150,7 @@ export class Blueprints implements Disposable {
       stdio,
       cgroups: cgroupViews(hierarchies),
       kinds,
-      lastCapability: rights.lastCapability,
+      rights,
       seccomp: this.filter(spec.linux.seccomp),
       personality: spec.linux.personality,
       manner,

@@ -156,7 +156,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
       maps: userMapsOf(spec, namespaces, settings.identity),
       cgroups: cgroupViews([...cgroup.folders.keys()]),
       stdio: stdio.kinds,
-      lastCapability: this.#rights.lastCapability,
+      rights: this.#rights,
       seccomp: blueprints.filter(spec.linux.seccomp),
       personality: spec.linux.personality,
       manner: mannerOf(options),

@@ -43,8 +43,12 @@ const version3 = 0x2008_0522;
  * Becomes the container's user. The bounding set goes first, since it takes a capability to change it; permitted
  * capabilities are kept over the change of user, to be set exactly afterwards.
  * @param lastCapability the highest that the kernel has, named here or not.
+ * @param setsGroups false where the user namespace denies it to everybody: the daemon's groups stay then.
  */
-export function* assumeIdentity(identity: Identity, lastCapability: number): Generator<Operation> {
+export function* assumeIdentity(
+  identity: Identity,
+  { lastCapability, setsGroups }: { readonly lastCapability: number; readonly setsGroups: boolean },
+): Generator<Operation> {
   const { uid, gid, groups, permitted, effective, inheritable, ambient } = identity;
   for (let number = 0; number <= lastCapability; number++) {
     if (has(identity.bounding, number)) continue;
@@ -52,7 +56,9 @@ export function* assumeIdentity(identity: Identity, lastCapability: number): Gen
     yield { syscall: "prctl", args: [f.PR_CAPBSET_DROP, number, 0, 0, 0], why };
   }
   yield { syscall: "prctl", args: [f.PR_SET_KEEPCAPS, 1, 0, 0, 0], why: "keep capabilities over the change of user" };
-  yield { syscall: "setgroups", args: [groups.length, int32s(groups)], why: "set additional groups" };
+  if (setsGroups) {
+    yield { syscall: "setgroups", args: [groups.length, int32s(groups)], why: "set additional groups" };
+  }
   yield { syscall: "setresgid", args: [gid, gid, gid], why: `become group ${gid}` };
   yield { syscall: "setresuid", args: [uid, uid, uid], why: `become user ${uid}` };
   yield {

@@ -7,6 +7,7 @@ import { defaultCgroupParent } from "../../src/linux/cgroup/container_path.ts";
 import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
+import { ownIds } from "../../src/linux/own_ids.ts";
 import { whyNoOwnUsers } from "./id_mapping.ts";
 import { NativeRuntime } from "./runtime.ts";
 
@@ -35,6 +36,7 @@ export const native: Plugin<Runtime, typeof Config> = {
         return { available: false, reason: "this kernel is too old: want Linux 5.12 or newer" };
       }
       detectLayout(kernel);
+      if (!ownIds(kernel).all) return { available: true, note: lost(kernel) };
       const missing = await whyNoOwnUsers(kernel, root);
       return missing === undefined ? { available: true } : { available: true, note: `no --userns auto: ${missing}` };
     } catch (error) {
@@ -53,3 +55,9 @@ export const native: Plugin<Runtime, typeof Config> = {
     });
   },
 };
+
+/** What an ordinary user's daemon goes without. */
+function lost(kernel: Kernel): string {
+  const limits = detectLayout(kernel).hierarchies.length === 0 ? "no limits of memory, processors and processes; " : "";
+  return `${limits}no --userns auto: the daemon runs as an ordinary user`;
+}

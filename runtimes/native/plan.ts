@@ -5,7 +5,7 @@ import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
 import { executeStub, takeDescriptors } from "../../src/linux/stages.ts";
 import { streamNames } from "../../src/linux/stdio_pipes.ts";
-import { attachDevices, makeDevices } from "./devices.ts";
+import { attachDevices, holdDevices, makeDevices } from "./devices.ts";
 import { execute } from "./execute.ts";
 import { setHostName } from "./host_name.ts";
 import { assumeIdentity } from "./identity.ts";
@@ -16,6 +16,7 @@ import { openLabel, setLabel } from "./labels.ts";
 import { setPersonality, setScheduling } from "./scheduling.ts";
 import { setRlimits } from "./rlimits.ts";
 import { leaveRoot, moveRoot, pivotRoot, sealRootfs, turnRoot } from "./rootfs.ts";
+import type { Rights } from "./rights.ts";
 import type { Settings } from "./settings.ts";
 import { arrangeStdio, giveStdio, type StdioKinds } from "./stdio.ts";
 import { clean, openRoot } from "./steps.ts";
@@ -31,8 +32,8 @@ export interface PlanOptions {
   /** The hierarchies that the container has a cgroup in, and as what a mount of cgroups shows them. */
   readonly cgroups: readonly CgroupView[];
   readonly kinds: SourceKinds;
-  /** The highest capability that the kernel has. */
-  readonly lastCapability: number;
+  /** What the daemon has itself. */
+  readonly rights: Pick<Rights, "lastCapability" | "ids">;
   /** The execution domain. */
   readonly personality?: Spec["linux"]["personality"];
   /** The compiled filter, and the flags to load it with. */
@@ -99,35 +100,41 @@ function* settle(spec: Spec, options: PlanOptions): Generator<Operation> {
   yield* enterCgroups(options.cgroups);
   yield* joinNamespaces(namespaces);
   yield* makeCgroupNamespace(namespaces);
-  yield* mountRoot(options);
+  yield* mountRoot(spec, options);
   yield* furnish(spec, options);
 }
 
 /** Mounts the root filesystem, in a new mount namespace, and makes it the working directory. */
-export function* mountRoot({ settings, rootfs, folder, cgroups }: PlanOptions): Generator<Operation> {
+export function* mountRoot(
+  spec: Spec,
+  { settings, rootfs, folder, cgroups, rights }: PlanOptions,
+): Generator<Operation> {
   yield { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" };
   yield* isolateMounts();
   yield* holdSources(settings.mounts, cgroups);
-  yield* mountRootfs(rootfs, folder);
+  if (!rights.ids.all) yield* holdDevices(spec);
+  yield* mountRootfs(rootfs, folder, { user: !rights.ids.all });
 }
 
 /** Makes the working directory the root, and everything in it as the spec has it. */
-export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanOptions): Generator<Operation> {
+export function* furnish(spec: Spec, { settings, cgroups, kinds, manner, rights }: PlanOptions): Generator<Operation> {
   const { process, linux } = spec;
   const made = new Set<string>(["/"]);
   const ownUsers = hasOwnUsers(settings.namespaces);
+  // Be it the container's or the daemon's.
+  const inUserNamespace = ownUsers || !rights.ids.all;
   // Through the host's /proc: what is at its place in the container is the image's and the user's affair.
   yield* setSysctls(spec);
   if (!ownUsers) yield* setOomScore(process.oomScoreAdj);
   // The kernel lets a user namespace mount a /proc only while another one is to be seen.
-  yield* manner?.pivot === false ? moveRoot() : ownUsers ? turnRoot() : pivotRoot();
+  yield* manner?.pivot === false ? moveRoot() : inUserNamespace ? turnRoot() : pivotRoot();
   yield* openRoot();
   yield* attachMounts(
     settings.mounts,
     { cgroups, kinds, made },
-    () => ownUsers ? attachDevices(spec, made) : makeDevices(spec, made),
+    () => inUserNamespace ? attachDevices(spec, made) : makeDevices(spec, made),
   );
-  if (ownUsers && manner?.pivot !== false) yield* leaveRoot();
+  if (inUserNamespace && manner?.pivot !== false) yield* leaveRoot();
   yield* setHostName(spec);
   yield* maskPaths(linux.maskedPaths ?? []);
   yield* protectPaths(linux.readonlyPaths ?? []);
@@ -135,14 +142,14 @@ export function* furnish(spec: Spec, { settings, cgroups, kinds, manner }: PlanO
 }
 
 /** What a process is made of: the container's own, or one more in it. */
-export type BecomeOptions = Pick<PlanOptions, "lastCapability" | "seccomp" | "personality" | "manner"> & {
+export type BecomeOptions = Pick<PlanOptions, "rights" | "seccomp" | "personality" | "manner"> & {
   readonly settings: Pick<Settings, "identity" | "rlimits">;
 };
 
 /** Becomes the user's process and executes its command. */
 export function* become(
   { process }: Pick<Spec, "process">,
-  { settings: { identity, rlimits }, lastCapability, seccomp, personality, manner = {} }: BecomeOptions,
+  { settings: { identity, rlimits }, rights, seccomp, personality, manner = {} }: BecomeOptions,
 ): Generator<Operation> {
   const cwd = clean(process.cwd);
   if (manner.keyring !== false) {
@@ -166,7 +173,7 @@ export function* become(
     yield openFolder(cwd);
     yield* loadFilter(seccomp);
   }
-  yield* assumeIdentity(identity, lastCapability);
+  yield* assumeIdentity(identity, { lastCapability: rights.lastCapability, setsGroups: rights.ids.setsGroups });
   if (!early) yield openFolder(cwd);
   yield* enterFolder(cwd);
   if (manner.outlives !== true) {

@@ -95,7 +95,7 @@ export class Processes {
       maps,
       cgroups: cgroupViews([...cgroup.folders.keys()]),
       stdio: stdioKinds(kernel, terminal ? noStreams : stdio),
-      lastCapability: blueprints.rights.lastCapability,
+      rights: blueprints.rights,
       seccomp: blueprints.filter(this.#parts.seccomp),
       personality: this.#parts.personality,
     });

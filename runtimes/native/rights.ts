@@ -2,6 +2,7 @@ import { Failure } from "../../src/core/errors.ts";
 import type { SpecProcess } from "../../src/core/spec.ts";
 import { kernelRead } from "../../src/linux/kernel_read.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import { holds, type OwnIds, ownIds } from "../../src/linux/own_ids.ts";
 import { capability, type CapabilitySet, has, namesOf } from "./capabilities.ts";
 import { hasOwnUsers, type Namespaces } from "./namespaces.ts";
 import type { Identity } from "./identity.ts";
@@ -11,6 +12,7 @@ import { type Rlimit, unlimited } from "./rlimits.ts";
 export class Rights {
   /** The highest capability that the kernel has. */
   readonly lastCapability: number;
+  readonly ids: OwnIds;
   readonly #kernel: Kernel;
   readonly #permitted: CapabilitySet;
   readonly #bounding: CapabilitySet;
@@ -19,6 +21,7 @@ export class Rights {
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
+    this.ids = ownIds(kernel);
     const status = kernelRead(kernel, "/proc/self/status", 16384);
     const set = (name: string) => BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1] ?? "0"}`);
     this.#permitted = set("CapPrm");
@@ -35,7 +38,10 @@ export class Rights {
   /** @throws permission_denied, naming what a container asks for beyond what this process has. */
   check(process: SpecProcess, identity: Identity, rlimits: readonly Rlimit[], namespaces: Namespaces): void {
     // In a user namespace of its own a process has all capabilities, over what belongs to that namespace.
-    if (!hasOwnUsers(namespaces)) this.#checkCapabilities(identity);
+    if (!hasOwnUsers(namespaces)) {
+      this.#checkCapabilities(identity);
+      this.#checkIds(identity);
+    }
     if (this.raisesLimits) return;
     for (const limit of rlimits) this.#checkRlimit(limit);
     const score = process.oomScoreAdj;
@@ -52,6 +58,17 @@ export class Rights {
     const missing = namesOf((bounding & ~this.#bounding) | (asked & ~this.#permitted));
     if (missing.length > 0) {
       throw denied("process.capabilities", `cannot give ${missing.join(", ")}: the daemon does not have it itself`);
+    }
+  }
+
+  #checkIds({ uid, gid, groups }: Identity): void {
+    if (this.ids.all) return;
+    if (!holds(this.ids.uids, uid)) throw denied("process.user.uid", `cannot become user ${uid}: ${notHeld}`);
+    for (const id of [gid, ...groups]) {
+      if (!holds(this.ids.gids, id)) throw denied("process.user.gid", `cannot become group ${id}: ${notHeld}`);
+    }
+    if (groups.length > 0 && !this.ids.setsGroups) {
+      throw denied("process.user.additionalGids", "cannot set additional groups: the user namespace denies setgroups");
     }
   }
 
@@ -81,6 +98,8 @@ export class Rights {
     return limit;
   }
 }
+
+const notHeld = "it is not in the daemon's user namespace";
 
 function denied(field: string, text: string): Failure {
   return new Failure("permission_denied", text, { details: { field } });

@@ -48,7 +48,7 @@ export interface NativeRuntimeParts {
 export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
   readonly abilities: ReadonlySet<Ability>;
-  readonly mapsIds = true;
+  readonly mapsIds: boolean;
   readonly #parts: NativeRuntimeParts;
   readonly #blueprints: Blueprints;
   readonly #pool: CgroupPool;
@@ -74,7 +74,10 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#networks = new NetworkNamespaces(this.#stages);
     this.#ooms = new OomWatch(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
-    this.#blueprints = new Blueprints({ kernel, folder, rights: new Rights(kernel), manner: { mapsRoot: true } });
+    const rights = new Rights(kernel);
+    // The ids of other users are not an ordinary user's to map.
+    this.mapsIds = rights.ids.all;
+    this.#blueprints = new Blueprints({ kernel, folder, rights, manner: { mapsRoot: true } });
     this.#users = new UserNamespaces(this.#stages);
     // Until it executes, a child shares this process's memory: nobody else may look into either.
     setUndumpable(kernel);

@@ -60,7 +60,7 @@ export function stagedPlan(spec: Spec, options: PlanOptions): StagedPlan {
       ...inhabitNamespaces(namespaces),
       { syscall: "setsid", args: [], why: "leave the daemon's session" },
     ],
-    mountRoot: [...ownUsers ? attachRoot() : mountRoot(options)],
+    mountRoot: [...ownUsers ? attachRoot() : mountRoot(spec, options)],
     furnish: [
       ...furnish(spec, options),
       ...spec.process.terminal === true ? openTerminal(spec.process, identity.uid, { console: true }) : [],

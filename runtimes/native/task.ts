@@ -19,6 +19,7 @@ import type {
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgroup/mod.ts";
 import type { ChildExit, Children } from "../../src/linux/children.ts";
+import { namespacePids } from "../../src/linux/namespace_pids.ts";
 import { networkUsage } from "../../src/linux/network_usage.ts";
 import { SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
@@ -163,7 +164,7 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
     checkSignal(signal, this.#name);
     if (this.#status === "created" && this.#pid === undefined) throw this.#wrongState("signal", "created");
     // A cgroup of a deleted task may be another's by now.
-    if (options.all === true && this.#deleted === undefined) this.#parts.cgroup.signal(signal);
+    if (options.all === true && this.#deleted === undefined) this.#signalAll(signal);
     else if (this.#pidfd !== undefined) sendSignal(this.#parts.kernel, this.#pidfd, signal, this.#name);
     if (signal !== SIGKILL || this.#pidfd === undefined) return;
     this.#killed = true;
@@ -241,7 +242,21 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
 
   async pids(): Promise<readonly number[]> {
     this.#needProcess("list the processes of");
-    return [...this.#parts.cgroup.pids()];
+    return [...this.#pids()];
+  }
+
+  #signalAll(signal: number): void {
+    const { cgroup, kernel } = this.#parts;
+    if (cgroup.folders.size > 0) cgroup.signal(signal);
+    else for (const pid of this.#pids()) kernel.attempt("kill", pid, signal);
+  }
+
+  /** Where it has no cgroup, an ordinary user's container is told by its pid namespace. */
+  #pids(): ReadonlySet<number> {
+    const { cgroup, initIsLast } = this.#parts;
+    if (cgroup.folders.size > 0) return cgroup.pids();
+    if (this.#pid === undefined) return new Set();
+    return initIsLast ? namespacePids(this.#pid) : new Set([this.#pid]);
   }
 
   /** Whether init is there, and has been started. */

@@ -7,6 +7,7 @@ import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
 import { Children } from "../../src/linux/children.ts";
 import { findProgram } from "../../src/linux/find_program.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
+import { ownIds } from "../../src/linux/own_ids.ts";
 import { binaries, type Binary } from "./binaries.ts";
 import { OciRuntime } from "./runtime.ts";
 
@@ -34,6 +35,9 @@ export function ociRuntime(binary: Binary): Plugin<Runtime, typeof Config> {
         const kernel = new Kernel(host);
         if (kernel.call("geteuid") !== 0) {
           return { available: false, reason: "it makes namespaces and mounts: run the daemon as root" };
+        }
+        if (!ownIds(kernel).all) {
+          return { available: false, reason: "the daemon runs as an ordinary user: use the runtime native" };
         }
         if (host.arch !== "x64") {
           return { available: false, reason: "its containers' keeper is x86-64 code: use the runtime native" };

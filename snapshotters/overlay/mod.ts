@@ -5,6 +5,7 @@ import type { Plugin } from "../../src/core/plugin.ts";
 import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import type { Snapshotter } from "../../src/core/snapshotter.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
+import { ownIds } from "../../src/linux/own_ids.ts";
 import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
 import { OverlayFiles } from "./files.ts";
 import { overlayOptions } from "./options.ts";
@@ -31,7 +32,11 @@ export const overlay: Plugin<Snapshotter, typeof Config> = {
     const kernel = new Kernel(context.host);
     const folders = await SnapshotFolders.open(kernel, join(context.root, "snapshots", "overlay"));
     const store = context.get<Metadata>("metadata").snapshots("overlay");
-    const files = new OverlayFiles(kernel, folders, await overlayOptions(context.config));
+    const files = new OverlayFiles(
+      kernel,
+      folders,
+      await overlayOptions({ ...context.config, user: !ownIds(kernel).all }),
+    );
     return new RecordedSnapshotter({ id: "overlay", scratch: true, store, files });
   },
 };

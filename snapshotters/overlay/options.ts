@@ -14,12 +14,17 @@ const features = ["index", "metacopy", "redirect_dir"] as const;
 
 /**
  * Reads which options the running kernel knows.
+ * @param options.user whether overlayfs is to keep its attributes where a user may: root's it could not write.
  * @param options.volatile whether a writable overlay may forget what was synced to it when the machine fails.
  * @see https://docs.kernel.org/filesystems/overlayfs.html
  */
-export async function overlayOptions({ volatile }: { readonly volatile: boolean }): Promise<OverlayOptions> {
-  const off: string[] = [];
+export async function overlayOptions(
+  { volatile, user = false }: { readonly volatile: boolean; readonly user?: boolean },
+): Promise<OverlayOptions> {
+  const off: string[] = user ? ["userxattr"] : [];
   for (const feature of features) {
+    // With `userxattr` the kernel has the others off, and refuses to be told.
+    if (user && feature !== "index") continue;
     const value = await readFile(`/sys/module/overlay/parameters/${feature}`, "utf8").catch(() => "");
     if (value.startsWith("Y")) off.push(`${feature}=off`);
   }

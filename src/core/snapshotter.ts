@@ -77,7 +77,7 @@ export interface SnapshotFolder {
   readonly path: string;
   /**
    * Whether it holds the full tree. Else it is a layer as overlayfs wants it: whiteouts are 0:0 character devices, opaque
-   * folders carry `trusted.overlay.opaque`.
+   * folders carry `trusted.overlay.opaque` (a user's daemon: `user.overlay.opaque`).
    */
   readonly whole: boolean;
   /** What it stands on, nearest first: the layer folders of all parents, or where it is `whole` the parent's full tree. */

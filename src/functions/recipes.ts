@@ -13,6 +13,7 @@ import type { Image } from "../core/image.ts";
 import type { Images } from "../images/images.ts";
 import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks/ingredients.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { settingsWithin, specWithin } from "../tasks/means.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { Recipe } from "./recipe.ts";
 import { Views } from "./views.ts";
@@ -70,14 +71,19 @@ export class Recipes implements IngredientSource {
     traced: Traced = {},
   ): Promise<Recipe> {
     const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
-    const spec = network.apply(generateSpec({
+    const { tasks } = this.#parts;
+    const generated = generateSpec({
       image: config,
       id: "template",
       accounts,
       ids,
-      settings: { ...settings, readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0 },
-    }));
-    await this.#parts.tasks.checkCommand(parts.snapshotter, parts.chain, spec);
+      settings: {
+        ...settingsWithin(settings, tasks.means),
+        readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0,
+      },
+    });
+    const spec = specWithin(network.apply(generated), tasks.means);
+    await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
     return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views });
   }
 

@@ -14,7 +14,7 @@ import { Xattrs } from "../linux/xattr.ts";
 import type { Budget } from "./budget.ts";
 import { Directories, type OpenDirectory } from "./directories.ts";
 import { entryPath, joinPath, quotePath, refused, splitPath } from "./entry_path.ts";
-import { isWhiteout, LowerLayers, opaqueAttribute } from "./lower_layers.ts";
+import { isWhiteout, LowerLayers } from "./lower_layers.ts";
 import type { TarEntry } from "./tar_header.ts";
 
 const whiteoutPrefix = ".wh.";
@@ -175,6 +175,8 @@ export class LayerFolder implements Disposable {
         await this.#place(entry, "symlinkat", directory, name, () => this.#files.trySymlink(fd, name, entry.link));
         break;
       default: {
+        // Only the machine's root makes devices: for others, containers have the usual ones in their own /dev.
+        if (entry.type !== "fifo" && !this.#files.ids.all) return;
         const type = { character: S_IFCHR, block: S_IFBLK, fifo: S_IFIFO }[entry.type];
         const { major, minor } = entry.device;
         const create = () => this.#files.tryMakeNode(fd, name, type | 0o600, major, minor);
@@ -300,7 +302,7 @@ export class LayerFolder implements Disposable {
   }
 
   #setOpaque(fd: number, name: ByteString): void {
-    const result = this.#xattrs.trySet(fd, name, opaqueAttribute, opaqueValue);
+    const result = this.#xattrs.trySet(fd, name, this.#xattrs.opaque, opaqueValue);
     if (result < 0) throw syscallFailure(`cannot hide the layers below ${quotePath(name)}`, "lsetxattr", result);
   }
 
@@ -377,6 +379,8 @@ export class LayerFolder implements Disposable {
         ? this.#xattrs.trySet(fd, name, attribute, value)
         : this.#xattrs.trySet(file.directory.fd, file.name, attribute, value);
       if (result === 0 || result === -errno.EOPNOTSUPP) continue;
+      // Those are root's alone to give.
+      if (result === -errno.EPERM && !this.#files.ids.all && /^(?:trusted|security)\./.test(attribute)) continue;
       throw syscallFailure(
         `cannot set the attribute ${JSON.stringify(toText(attribute))} of ${quotePath(file?.name ?? name)}`,
         "lsetxattr",

@@ -4,9 +4,6 @@ import { type FileStatus, isDirectory } from "../linux/statx.ts";
 import type { Xattrs } from "../linux/xattr.ts";
 import { splitPath } from "./entry_path.ts";
 
-/** The attribute of overlayfs that says: nothing of this folder shows from the layers below. */
-export const opaqueAttribute = "trusted.overlay.opaque";
-
 /** A file of a layer below. */
 export interface LowerFile {
   /** Its open folder; closed by who asked. */
@@ -69,7 +66,7 @@ export class LowerLayers {
   }
 
   #isOpaque(fd: number): boolean {
-    return this.#xattrs.get(fd, "", opaqueAttribute)?.[0] === 0x79;
+    return this.#xattrs.get(fd, "", this.#xattrs.opaque)?.[0] === 0x79;
   }
 }
 

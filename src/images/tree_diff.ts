@@ -6,7 +6,7 @@ import { Slice } from "../linux/slice.ts";
 import { type FileStatus, isDirectory, isRegular, isSymlink, type Timestamp } from "../linux/statx.ts";
 import { Xattrs } from "../linux/xattr.ts";
 import { checkDepth, joinPath } from "./entry_path.ts";
-import { isWhiteout, opaqueAttribute } from "./lower_layers.ts";
+import { isWhiteout } from "./lower_layers.ts";
 import { portableAttributes } from "./portable_attributes.ts";
 
 /** What a tree has, compared with the one that it stands on. */
@@ -213,7 +213,7 @@ export class TreeDiff implements Disposable {
   }
 
   #isOpaque(fd: number): boolean {
-    return !this.#folder.whole && this.xattrs.get(fd, "", opaqueAttribute)?.[0] === 0x79;
+    return !this.#folder.whole && this.xattrs.get(fd, "", this.xattrs.opaque)?.[0] === 0x79;
   }
 }
 

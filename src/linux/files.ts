@@ -17,6 +17,7 @@ import {
   SEEK_SET,
 } from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
+import { holds, type OwnIds, ownIds } from "./own_ids.ts";
 import { type FileStatus, isRegular, readStatx, statxMask, type Timestamp } from "./statx.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 import type { SyscallName } from "./syscalls.ts";
@@ -39,11 +40,14 @@ export interface DirectoryEntry {
  * instead of throwing.
  */
 export class Files implements Disposable {
+  /** Who can own files here. */
+  readonly ids: OwnIds;
   readonly #kernel: Kernel;
   readonly #memory: Memory;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
+    this.ids = ownIds(kernel);
     this.#memory = kernel.host.map(writeBytes + 4096);
   }
 
@@ -212,10 +216,14 @@ export class Files implements Disposable {
     return this.#memory.bytes.subarray(0, length);
   }
 
-  /** @param name empty for the open file itself. */
+  /**
+   * Changes an owner. An id that the user namespace does not hold becomes 0, which is the user whose namespace it is.
+   * @param name empty for the open file itself.
+   */
   chown(parent: number, name: ByteString, uid: number, gid: number): void {
     const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
-    const result = this.#kernel.attempt("fchownat", parent, argument(name), uid, gid, flags);
+    const [user, group] = [holds(this.ids.uids, uid) ? uid : 0, holds(this.ids.gids, gid) ? gid : 0];
+    const result = this.#kernel.attempt("fchownat", parent, argument(name), user, group, flags);
     this.#done(result, "fchownat", () => `cannot give ${quote(name)} to ${uid}:${gid}`);
   }
 

@@ -153,11 +153,8 @@ export class Stage {
     const { arena } = this.#stages;
     let reply: number = frame.size;
     for (const { offset, size } of encoded.slots.values()) reply = Math.max(reply, offset + (size ?? 8));
-    const head = new Uint8Array(init.base);
-    const view = new DataView(head.buffer);
-    view.setUint32(init.length, arena.cursor, true);
-    view.setUint32(init.reply, reply, true);
-    for (const [bytes, length] of [[head, init.head], [arena.memory.address, arena.cursor]] as const) {
+    const head = headOf(arena.cursor, reply);
+    for (const [bytes, length] of [[head, head.length], [arena.memory.address, arena.cursor]] as const) {
       for (let sent = 0; sent < length;) {
         const from = typeof bytes === "number" ? bytes + sent : bytes;
         const result = kernel.attempt("sendto", this.#control, from, length - sent, f.MSG_NOSIGNAL, 0, 0);
@@ -250,6 +247,15 @@ export class Stage {
   #gone(): Failure {
     return new Failure("aborted", `cannot go on with process ${this.#process.pid}: it was killed`);
   }
+}
+
+/** What comes before a program. @param reply how much of its memory is to come back. */
+export function headOf(length: number, reply: number): Uint8Array {
+  const head = new Uint8Array(init.head);
+  const view = new DataView(head.buffer);
+  view.setUint32(init.length, length, true);
+  view.setUint32(init.reply, reply, true);
+  return head;
 }
 
 /**

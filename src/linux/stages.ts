@@ -110,7 +110,7 @@ export class Stages implements Disposable {
 }
 
 /** The stub in memory, as an executable that nobody can change. */
-function makeStub(kernel: Kernel): number {
+export function makeStub(kernel: Kernel): number {
   const name = "mayfly-init";
   const flags = f.MFD_CLOEXEC | f.MFD_ALLOW_SEALING;
   let fd = kernel.attempt("memfd_create", name, flags | f.MFD_EXEC);

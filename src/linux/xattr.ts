@@ -2,6 +2,7 @@ import type { Memory } from "../core/host.ts";
 import { argument, type ByteString, fromBytes } from "./byte_string.ts";
 import { errno } from "./errno.ts";
 import type { Kernel } from "./kernel.ts";
+import { ownIds } from "./own_ids.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 
 /** The kernel's limits of a value and of a list of names. */
@@ -15,11 +16,14 @@ const maxBytes = 64 << 10;
  * @see https://man7.org/linux/man-pages/man7/xattr.7.html
  */
 export class Xattrs implements Disposable {
+  /** The attribute of overlayfs that says: nothing of this folder shows from the layers below. Root's is not a user's. */
+  readonly opaque: ByteString;
   readonly #kernel: Kernel;
   readonly #memory: Memory;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
+    this.opaque = ownIds(kernel).all ? "trusted.overlay.opaque" : "user.overlay.opaque";
     this.#memory = kernel.host.map(maxBytes);
   }
 

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { eq } from "drizzle-orm";
 import { Failure } from "../core/errors.ts";
 import { type IdRange, idRangeSize, type IdRangeStore } from "../core/id_range.ts";
+import { parseSubordinateIds } from "../core/subordinate_ids.ts";
 import type { Database } from "./database.ts";
 import { idRanges } from "./schema.ts";
 
@@ -53,7 +54,9 @@ export class LibsqlIdRangeStore implements IdRangeStore {
       const at = (this.#next + i) % count;
       const candidate = first + at * idRangeSize;
       if (taken.has(candidate)) continue;
-      if (given.some(([start, size]) => start < candidate + idRangeSize && candidate < start + size)) continue;
+      if (given.some((other) => other.first < candidate + idRangeSize && candidate < other.first + other.size)) {
+        continue;
+      }
       this.#next = at + 1;
       return candidate;
     }
@@ -67,17 +70,12 @@ export class LibsqlIdRangeStore implements IdRangeStore {
   }
 }
 
-/** What somebody else may use as ids of containers. @see https://man7.org/linux/man-pages/man5/subuid.5.html */
-function subordinate(path: string): [start: number, size: number][] {
-  let text: string;
+/** What somebody else may use as ids of containers. */
+function subordinate(path: string): readonly IdRange[] {
   try {
-    text = readFileSync(path, "utf8");
+    return parseSubordinateIds(readFileSync(path, "utf8"));
   } catch {
     // Most machines have none.
     return [];
   }
-  return [...text.matchAll(/^[^:#]+:([0-9]{1,10}):([0-9]{1,10})$/gm)].map(([, start, size]) => [
-    Number(start),
-    Number(size),
-  ]);
 }

@@ -12,6 +12,7 @@ import type { Accounts } from "./accounts.ts";
 import { prepareRootfs, type RootfsOptions } from "./container_rootfs.ts";
 import { Deadline } from "./deadline.ts";
 import { killSoon } from "./kill_soon.ts";
+import { type Means, settingsWithin, specWithin } from "./means.ts";
 import { generateSpec, type SpecSettings } from "./spec.ts";
 import type { NewTask } from "./tasks.ts";
 
@@ -73,11 +74,16 @@ export function newContainerId(): string {
 export async function startContainer(
   options: RunOptions,
   { containers }: Parts,
-  { create, check }: { create(task: NewTask): Promise<Task>; check(spec: Spec): Promise<void> },
+  { means, create, check }: {
+    readonly means: Means;
+    create(task: NewTask): Promise<Task>;
+    check(spec: Spec): Promise<void>;
+  },
 ): Promise<ContainerRun> {
   const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, signal } = options;
   signal?.throwIfAborted();
-  const spec = options.network.apply(generateSpec({ ...options, id, image: options.config }));
+  const own = { ...options, settings: settingsWithin(settings, means), id, image: options.config };
+  const spec = specWithin(options.network.apply(generateSpec(own)), means);
   await check(spec);
   await using undo = new AsyncDisposableStack();
 

@@ -48,6 +48,7 @@ import { NextExits } from "./next_exits.ts";
 import { listProcesses, type ProcessInfo } from "./processes.ts";
 import { readLog, type ReadLogOptions } from "./read_log.ts";
 import { recoverContainers } from "./recover_containers.ts";
+import { specWithin } from "./means.ts";
 import { generateSpec, limitsOf } from "./spec.ts";
 import { goOn, stopLive } from "./stop_live.ts";
 import type { Tasks } from "./tasks.ts";
@@ -116,7 +117,8 @@ export class Containers implements AsyncDisposable {
     const stopSignal = settings.stopSignal ?? (config.config?.StopSignal || defaultStopSignal);
     parseSignal(stopSignal);
     const id = newContainerId();
-    const spec = network.apply(generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty }));
+    const generated = generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty });
+    const spec = specWithin(network.apply(generated), tasks.means);
     await tasks.checkCommand(snapshotter, chain, spec);
     await using undo = new AsyncDisposableStack();
     const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
@@ -398,9 +400,10 @@ export class Containers implements AsyncDisposable {
     return await opened.promise;
   }
 
-  /** Does something while no process of a container runs; it goes on behind it. Others who want the same wait for it. */
+  /** Does something while no process of a container runs, where they can be stopped; it goes on behind it. Others who want the same wait for it. */
   async whilePaused<T>(namespace: string, reference: string, work: () => Promise<T>): Promise<T> {
-    const { id } = await this.#kept.need(namespace, reference);
+    const { id, runtime } = await this.#kept.need(namespace, reference);
+    if (this.#parts.runtimes.get(runtime)?.abilities.has("pause") !== true) return await work();
     const key = keyOf(namespace, id);
     // Not the lock of starting and ending: a container can be killed and removed meanwhile.
     return await this.#pauses.hold(key, () => whilePaused(this.#live.get(key)?.task, work));

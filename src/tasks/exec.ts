@@ -6,6 +6,7 @@ import { demand, type ExecOptions, type Process, type Task } from "../core/task.
 import { Kernel } from "../linux/kernel.ts";
 import { type Accounts, resolveUser } from "./accounts.ts";
 import { capabilitiesOf, envOf } from "./spec.ts";
+import { type Means, userWithin } from "./means.ts";
 import { ImageRoot } from "./image_root.ts";
 import { readAccounts } from "./look_into.ts";
 
@@ -17,7 +18,12 @@ const maxProcesses = 256;
  * @throws unimplemented where the runtime cannot; resource_exhausted for one too many; as `Executes.exec`.
  */
 export async function execProcess(
-  { host, task, spec }: { readonly host: Host; readonly task: Task; readonly spec: Spec },
+  { host, task, spec, means }: {
+    readonly host: Host;
+    readonly task: Task;
+    readonly spec: Spec;
+    readonly means: Means;
+  },
   settings: ExecSettings,
   stdio: NonNullable<ExecOptions["stdio"]>,
 ): Promise<Process> {
@@ -30,7 +36,8 @@ export async function execProcess(
   }
   const { id = crypto.randomUUID().replaceAll("-", "").slice(-16), user } = settings;
   const accounts = user === undefined ? undefined : containerAccounts(host, task);
-  return await executing.exec({ id, process: processOf(spec, settings, accounts), stdio });
+  const process = processOf(spec, settings, accounts);
+  return await executing.exec({ id, process: { ...process, user: userWithin(process.user, means) }, stdio });
 }
 
 function processOf(spec: Spec, settings: ExecSettings, accounts: Accounts | undefined): SpecProcess {

@@ -16,6 +16,7 @@ import { execProcess } from "./exec.ts";
 import { lookInto, readAccounts } from "./look_into.ts";
 import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
+import { type Means, meansOf } from "./means.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { taskEventData } from "./task_events.ts";
 
@@ -74,6 +75,8 @@ interface Entry {
  */
 export class Tasks implements AsyncDisposable {
   readonly #parts: TasksParts;
+  /** What there is to give to containers. */
+  readonly means: Means;
   readonly #oomScoreAdj: number;
   readonly #stopListening: readonly (() => void)[];
   #closed = false;
@@ -86,7 +89,9 @@ export class Tasks implements AsyncDisposable {
 
   constructor(parts: TasksParts) {
     this.#parts = parts;
-    this.#oomScoreAdj = containerOomScoreAdj(new Kernel(parts.host));
+    const kernel = new Kernel(parts.host);
+    this.means = meansOf(kernel);
+    this.#oomScoreAdj = containerOomScoreAdj(kernel);
     this.#stopListening = [...parts.runtimes.values()].map((runtime) =>
       runtime.events((event) => this.#tell(runtime, event))
     );
@@ -164,6 +169,7 @@ export class Tasks implements AsyncDisposable {
   run(options: RunOptions): Promise<ContainerRun> {
     const started = startContainer(options, this.#parts, {
       create: (task) => this.create(task),
+      means: this.means,
       check: (spec) => this.checkCommand(options.snapshotter, options.chain, spec),
     });
     // Its caller is told how it ends; here it matters only that it has.
@@ -194,7 +200,7 @@ export class Tasks implements AsyncDisposable {
   ): Promise<Process> {
     const { task, spec } = this.#find(namespace, id);
     const settings = parse(ExecInputSchema, input, `cannot run a process in ${JSON.stringify(id)}`);
-    return await execProcess({ host: this.#parts.host, task, spec }, settings, stdio);
+    return await execProcess({ host: this.#parts.host, task, spec, means: this.means }, settings, stdio);
   }
 
   /** A task that is not deleted, and the spec that it was made of. @throws not_found. */

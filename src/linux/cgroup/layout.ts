@@ -1,5 +1,7 @@
 import { Failure } from "../../core/errors.ts";
 import type { Kernel } from "../kernel.ts";
+import { AT_FDCWD, W_OK } from "../flags.ts";
+import { ownIds } from "../own_ids.ts";
 import { readText } from "./read.ts";
 
 /** One mounted cgroup hierarchy. */
@@ -25,7 +27,7 @@ export interface Layout {
 }
 
 /**
- * Finds out which hierarchies are mounted.
+ * Finds out which hierarchies are mounted. For root of a user namespace, those that are not its own to change are none.
  * @throws failed_precondition when there are none.
  */
 export function detectLayout(kernel: Kernel): Layout {
@@ -33,6 +35,11 @@ export function detectLayout(kernel: Kernel): Layout {
     readText(kernel, "/proc/self/mountinfo"),
     (path) => readText(kernel, `${path}/cgroup.controllers`).trim().split(/\s+/).filter((name) => name !== ""),
   );
+  if (!ownIds(kernel).all) {
+    return layoutOf(
+      layout.hierarchies.filter(({ path }) => kernel.attempt("faccessat", AT_FDCWD, path, W_OK) === 0),
+    );
+  }
   if (layout.hierarchies.length === 0) {
     throw new Failure(
       "failed_precondition",
@@ -64,6 +71,10 @@ export function parseLayout(mountinfo: string, controllersOf: (path: string) => 
       if (controllers.length > 0) hierarchies.push({ version: 1, path, name, controllers });
     }
   }
+  return layoutOf(hierarchies);
+}
+
+function layoutOf(hierarchies: readonly Hierarchy[]): Layout {
   return {
     hierarchies,
     find: (controller) => hierarchies.find(({ controllers }) => controllers.includes(controller)),

@@ -20,6 +20,13 @@ export interface Limit {
 export function need(layout: Layout, controller: string, field: string): Hierarchy {
   const hierarchy = layout.find(controller);
   if (hierarchy !== undefined) return hierarchy;
+  if (layout.hierarchies.length === 0) {
+    throw new Failure(
+      "failed_precondition",
+      `cannot set linux.resources.${field}: no cgroup is this user's to change: run the daemon as root`,
+      { details: { field: `linux.resources.${field}`, controller } },
+    );
+  }
   const unified = layout.hierarchies.some(({ version }) => version === 2);
   throw new Failure(
     "failed_precondition",

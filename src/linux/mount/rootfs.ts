@@ -19,9 +19,14 @@ export function* isolateMounts(): Generator<Operation> {
 /**
  * Mounts the root filesystem at an empty folder, or with `scratch` as a writable overlay on a tmpfs there, and makes it
  * the working directory. All of it is in the child's own mount namespace: every child uses the same folder.
+ * @param options.user whether overlayfs is to keep its attributes where a user may: root's it could not write.
  * @returns the root's path.
  */
-export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operation, string> {
+export function* mountRootfs(
+  rootfs: Rootfs,
+  folder: string,
+  { user = false }: { readonly user?: boolean } = {},
+): Generator<Operation, string> {
   const { mounts, scratch } = rootfs;
   if (scratch === undefined && !mounts.some(isLong)) {
     for (const each of mounts) yield* mountAt(each, folder, folder);
@@ -42,6 +47,7 @@ export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operatio
   } else {
     const [upper, work] = [`${folder}/u`, `${folder}/w`];
     const overlay = withUpper(mounts, upper, work);
+    const own = user && overlay?.options.includes("userxattr") === false ? ["userxattr"] : [];
     if (overlay === undefined) {
       throw new Failure(
         "invalid_argument",
@@ -51,7 +57,7 @@ export function* mountRootfs(rootfs: Rootfs, folder: string): Generator<Operatio
     }
     yield makeFolder(upper);
     yield makeFolder(work);
-    yield* mountAt(overlay, merged, folder);
+    yield* mountAt({ ...overlay, options: [...overlay.options, ...own] }, merged, folder);
   }
   yield chdir(merged, "enter the root filesystem");
   return merged;

@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { OrdinaryUser, UserDaemon } from "../support/ordinary_user.ts";
+import { until } from "../support/until.ts";
+
+const uid = 61_234;
+
+describe("a user who is not root", () => {
+  const user = new OrdinaryUser({ uid });
+  let daemon: UserDaemon;
+  const out = async (...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await user.run(args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const invoke = async (name: string, body = "") =>
+    (await fetch(`${daemon.url}/fn/${name}`, { method: "POST", body })).text();
+
+  before(async () => {
+    mkdirSync(join(user.folder, "image"));
+    const layout = makeBusyboxImage(join(user.folder, "image"), "box:1");
+    user.own(join(user.folder, "image"));
+    daemon = await UserDaemon.start(user);
+    await out("import", layout);
+  });
+  after(async () => {
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    await until(() => user.processes().length === 0);
+    user[Symbol.dispose]();
+  });
+
+  it("serves functions, with the state in folders of the user's own", async () => {
+    await out("deploy", "upper", "--image", "box:1", "--", "tr", "a-z", "A-Z");
+    assert.equal(await invoke("upper", "hello"), "HELLO");
+    assert.ok(existsSync(join(user.folder, "home/.local/share/mayfly/mayfly.db")));
+    assert.deepEqual(readdirSync(join(user.folder, "run/mayfly")).sort(), ["lock", "mayfly.sock", "rootfs"]);
+  });
+
+  it("is root in its containers, and nobody else", async () => {
+    const script = "id -u; cat /proc/self/uid_map; touch /new; stat -c %u /new /bin/sh /dev/null; ls /sys/class/net";
+    await out("deploy", "who", "--image", "box:1", "--", "sh", "-c", script);
+    assert.match(await invoke("who"), new RegExp(`^0\n +0 +${uid} +1\n0\n0\n65534\nlo\n$`));
+  });
+
+  it("sees the machine's network where it asks for it", async () => {
+    assert.equal(
+      await out("run", "--network", "host", "box:1", "ls", "/sys/class/net"),
+      readdirSync("/sys/class/net").sort().map((name) => `${name}\n`).join(""),
+    );
+  });
+
+  it("has containers that live on", async () => {
+    await out("run", "-d", "--name", "web", "box:1", "sh", "-c", "echo begun; rm -r /tmp; mkdir /tmp; sleep 1000");
+    await until(async () => await out("logs", "web") === "begun\n");
+    assert.equal(await out("exec", "web", "sh", "-c", "touch /tmp/new; rm /etc/group; id -u"), "0\n");
+    assert.match(await out("top", "web"), /sleep 1000/);
+    assert.equal(await out("diff", "web"), "C /etc\nD /etc/group\nC /tmp\nA /tmp/new\n");
+    assert.match(await out("commit", "web", "web:1"), /^docker.io\/library\/web:1@/);
+    assert.equal(await out("run", "web:1", "sh", "-c", "ls /etc /tmp"), "/etc:\npasswd\n\n/tmp:\nnew\n");
+    await out("stop", "-t", "0", "web");
+    await out("start", "web");
+    await out("rm", "-f", "web");
+  });
+
+  it("is refused by name what is not the user's to have", async () => {
+    const refused: readonly [flags: readonly string[], text: RegExp][] = [
+      [["--memory", "64m"], /cannot set linux\.resources\.memory\.limit: no cgroup is this user's to change/],
+      [["--cpus", "0.5"], /cannot set linux\.resources\.cpu\.quota: no cgroup/],
+      [["--pids", "9"], /cannot set linux\.resources\.pids\.limit: no cgroup/],
+      [["--user", "worker"], /cannot run as 1000:1000: .*\/etc\/subuid/],
+      [["--userns", "auto"], /cannot give a container users of its own/],
+    ];
+    for (const [flags, text] of refused) {
+      const { code, stderr } = await user.run(["run", ...flags, "box:1", "true"]);
+      assert.notEqual(code, 0);
+      assert.match(stderr, text);
+    }
+  });
+
+  it("leaves nothing over a kill, and goes on", async () => {
+    await out("deploy", "slow", "--image", "box:1", "--", "sleep", "1000");
+    const broken = fetch(`${daemon.url}/fn/slow`, { method: "POST" }).catch(() => undefined);
+    await out("run", "-d", "--name", "lives", "box:1", "sh", "-c", "sleep 1000 & sleep 1000");
+    await until(async () => (await out("ps")).includes("lives") && user.processes().length > 4);
+    await daemon.end("SIGKILL");
+    await broken;
+    await until(() => user.processes().length === 0);
+    daemon = await UserDaemon.start(user);
+    assert.equal(await invoke("upper", "again"), "AGAIN");
+    assert.match(await out("ps", "-a"), /lives.*exited \(255\)/);
+    await out("start", "lives");
+    await out("rm", "-f", "lives");
+    const snapshots = join(user.folder, "home/.local/share/mayfly/snapshots/overlay");
+    // The two images'.
+    await until(() => readdirSync(snapshots).length === 2);
+  });
+
+  it("does without a daemon: streams and exit status come through", async () => {
+    assert.equal(await daemon.end("SIGTERM"), 0);
+    const { code, stdout, stderr } = await user.run(
+      ["run", "-i", "box:1", "sh", "-c", "cat; echo problem >&2; exit 7"],
+      "input",
+    );
+    assert.deepEqual({ code, stdout, stderr }, { code: 7, stdout: "input", stderr: "problem\n" });
+    await until(() => user.processes().length === 0);
+    daemon = await UserDaemon.start(user);
+  });
+});
