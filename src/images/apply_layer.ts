@@ -4,7 +4,7 @@ import { type Digest, splitDigest } from "../core/digest.ts";
 import { Slice } from "../linux/slice.ts";
 import type { Budget } from "./budget.ts";
 import { inflate } from "./inflate.ts";
-import type { LayerFolder } from "./layer_folder.ts";
+import type { LayerSink } from "./layer_sink.ts";
 import { TarReader } from "./tar_reader.ts";
 
 export interface ApplyLayerOptions {
@@ -12,16 +12,16 @@ export interface ApplyLayerOptions {
   readonly blob: AsyncIterable<Uint8Array>;
   /** The digest that its archive has to have. */
   readonly diffId: Digest;
-  readonly folder: LayerFolder;
+  readonly sink: LayerSink;
   readonly budget: Budget;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Unpacks a layer into a folder, in one pass: decompress, digest, read the archive, make the files.
- * @throws data_loss when it is corrupt, cut short, or not what the image's configuration says; as `LayerFolder.add`.
+ * Unpacks a layer in one pass: decompress, digest, read the archive, make the files.
+ * @throws data_loss when it is corrupt, cut short, or not what the image's configuration says; what the sink throws.
  */
-export async function applyLayer({ blob, diffId, folder, budget, signal }: ApplyLayerOptions): Promise<void> {
+export async function applyLayer({ blob, diffId, sink, budget, signal }: ApplyLayerOptions): Promise<void> {
   const { algorithm, hex } = splitDigest(diffId);
   const hash = createHash(algorithm);
   const reader = new TarReader();
@@ -29,10 +29,11 @@ export async function applyLayer({ blob, diffId, folder, budget, signal }: Apply
   for await (const chunk of inflate(blob)) {
     budget.bytes(chunk.length);
     hash.update(chunk);
+    sink.archive?.(chunk);
     reader.feed(chunk);
     for (let event = reader.next(); event !== undefined; event = reader.next()) {
-      if (event.kind === "entry") await folder.add(event.entry);
-      else if (event.kind === "data") folder.write(event.bytes, event.offset);
+      if (event.kind === "entry") await sink.add(event.entry, event.offset);
+      else if (event.kind === "data") sink.write(event);
       if (slice.over) await slice.next();
     }
   }
@@ -44,5 +45,5 @@ export async function applyLayer({ blob, diffId, folder, budget, signal }: Apply
       `cannot unpack the layer: its archive is ${algorithm}:${found}, the image's configuration says ${diffId}`,
     );
   }
-  await folder.finish(slice);
+  await sink.finish(slice);
 }

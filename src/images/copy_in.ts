@@ -56,7 +56,7 @@ export async function copyIn(
       // The folder itself keeps its attributes: it was there before.
       if (event.kind === "entry" && entryPath(event.entry.path) === "" && event.entry.type === "directory") continue;
       if (event.kind === "entry") await folder.add(placed(event.entry));
-      else if (event.kind === "data") folder.write(event.bytes, event.offset);
+      else if (event.kind === "data") folder.write(event);
       if (slice.over) await slice.next();
     }
   }

@@ -7,29 +7,25 @@ import { O_CREAT, O_EXCL, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } from "../linux/f
 import type { Kernel } from "../linux/kernel.ts";
 import { removeEntry } from "../linux/remove_tree.ts";
 import type { Slice } from "../linux/slice.ts";
-import { type FileStatus, isDirectory, isSymlink, type Timestamp } from "../linux/statx.ts";
+import { type FileStatus, isDirectory, isSymlink } from "../linux/statx.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 import type { SyscallName } from "../linux/syscalls.ts";
 import { Xattrs } from "../linux/xattr.ts";
 import type { Budget } from "./budget.ts";
 import { Directories, type OpenDirectory } from "./directories.ts";
 import { entryPath, joinPath, quotePath, refused, splitPath } from "./entry_path.ts";
-import { isWhiteout, LowerLayers } from "./lower_layers.ts";
+import type { LayerSink } from "./layer_sink.ts";
+import {
+  type Attributes,
+  isOverlayAttribute,
+  isWhiteout,
+  LowerLayers,
+  opaqueValue,
+  plainFolder,
+} from "./lower_layers.ts";
 import type { TarEntry } from "./tar_header.ts";
-
-const whiteoutPrefix = ".wh.";
-const opaqueName = ".wh..wh..opq";
-/** Files of AUFS itself that old images carry. */
-const aufsPrefix = ".wh..wh.";
-
-/** What a file gets besides its content. */
-interface Attributes {
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly modified?: Timestamp;
-  readonly attributes: ReadonlyMap<ByteString, Uint8Array<ArrayBuffer>>;
-}
+import type { TarData } from "./tar_reader.ts";
+import { whiteoutOf } from "./whiteout.ts";
 
 export interface LayerFolderOptions {
   /** The folder, or an open one, which stays open. */
@@ -52,7 +48,7 @@ export interface LayerFolderOptions {
  * Usage: `add` each entry, `write` its content, `finish` once.
  * @see https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md
  */
-export class LayerFolder implements Disposable {
+export class LayerFolder implements LayerSink, Disposable {
   readonly #kernel: Kernel;
   readonly #files: Files;
   readonly #xattrs: Xattrs;
@@ -109,21 +105,18 @@ export class LayerFolder implements Disposable {
       return;
     }
     const [parent, name] = splitPath(path);
-    if (!this.#plain && path.includes(whiteoutPrefix)) {
-      if (path.split("/").some((part) => part.startsWith(aufsPrefix) && part !== opaqueName)) return;
-      if (name === opaqueName) return await this.#hideAll(parent);
-      if (name.startsWith(whiteoutPrefix)) {
-        return await this.#hide(parent, name.slice(whiteoutPrefix.length), entry.path);
-      }
-    }
+    const whiteout = this.#plain ? undefined : whiteoutOf(path);
+    if (whiteout?.hides === "nothing") return;
+    if (whiteout?.hides === "all") return await this.#hideAll(parent);
+    if (whiteout?.hides === "name") return await this.#hide(parent, whiteout.name, entry.path);
     const directory = this.#directories.open(parent);
     const real = joinPath(directory.path, name);
     if (this.#whole) this.#mark(real);
     await this.#make(entry, directory, name, real);
   }
 
-  /** Writes a piece of the content of the last entry. @param offset where it belongs in a sparse file. */
-  write(bytes: Uint8Array, offset?: number): void {
+  /** Writes a piece of the content of the last entry. */
+  write({ bytes, offset }: TarData): void {
     if (this.#open === undefined) return;
     if (offset !== undefined) this.#files.seek(this.#open.fd, offset);
     this.#files.write(this.#open.fd, bytes);
@@ -271,29 +264,7 @@ export class LayerFolder implements Disposable {
     check(this.#files.tryMakeDirectory(parent.fd, name, 0o700), "mkdirat", real);
     if (this.#whole) this.#mark(real);
     this.#madeDirectory(parent, name, real);
-    const below = this.#hidden.has(real) ? undefined : this.#lower.find(real);
-    if (below === undefined) {
-      this.#deferred.set(real, { mode: 0o755, uid: 0, gid: 0, attributes: new Map() });
-      return;
-    }
-    const { mode, uid, gid, modified } = below.status;
-    const attributes = new Map<ByteString, Uint8Array<ArrayBuffer>>();
-    if (isDirectory(below.status)) {
-      for (const attribute of this.#xattrs.list(below.parent, below.name)) {
-        const value = this.#xattrs.get(below.parent, below.name, attribute);
-        if (value !== undefined) attributes.set(attribute, value);
-      }
-    }
-    this.#files.close(below.parent);
-    this.#deferred.set(
-      real,
-      isDirectory(below.status) ? { mode: mode & 0o7777, uid, gid, modified, attributes } : {
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        attributes,
-      },
-    );
+    this.#deferred.set(real, this.#hidden.has(real) ? plainFolder : this.#lower.folderAttributes(real));
   }
 
   /** A directory in place of one that this layer hides shows nothing of it. */
@@ -373,8 +344,7 @@ export class LayerFolder implements Disposable {
     this.#files.chown(fd, name, uid, gid);
     if (!link) this.#files.chmod(fd, name, mode & 0o7777);
     for (const [attribute, value] of attributes) {
-      // An archive does not speak to overlayfs itself: what it hides, it says with whiteouts.
-      if (attribute.startsWith("trusted.overlay.") || attribute.startsWith("user.overlay.")) continue;
+      if (isOverlayAttribute(attribute)) continue;
       const result = file === undefined
         ? this.#xattrs.trySet(fd, name, attribute, value)
         : this.#xattrs.trySet(file.directory.fd, file.name, attribute, value);
@@ -390,8 +360,6 @@ export class LayerFolder implements Disposable {
     if (modified !== undefined) this.#files.setTimes(fd, name, modified, modified);
   }
 }
-
-const opaqueValue = new Uint8Array([0x79]);
 
 function check(result: number, syscall: SyscallName, path: ByteString): number {
   if (result < 0) throw syscallFailure(`cannot unpack ${quotePath(path)}`, syscall, result);

@@ -1,8 +1,25 @@
 import type { ByteString } from "../linux/byte_string.ts";
 import type { Files } from "../linux/files.ts";
-import { type FileStatus, isDirectory } from "../linux/statx.ts";
+import { type FileStatus, isDirectory, type Timestamp } from "../linux/statx.ts";
 import type { Xattrs } from "../linux/xattr.ts";
 import { splitPath } from "./entry_path.ts";
+
+/** What overlayfs's attribute has to hold that says: nothing of this folder shows from the layers below. */
+export const opaqueValue = new Uint8Array([0x79]);
+
+/** An archive does not speak to overlayfs itself: what it hides, it says with whiteouts. */
+export function isOverlayAttribute(name: ByteString): boolean {
+  return name.startsWith("trusted.overlay.") || name.startsWith("user.overlay.");
+}
+
+/** What a file gets besides its content. */
+export interface Attributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly modified?: Timestamp;
+  readonly attributes: ReadonlyMap<ByteString, Uint8Array<ArrayBuffer>>;
+}
 
 /** A file of a layer below. */
 export interface LowerFile {
@@ -33,6 +50,26 @@ export class LowerLayers {
       if (found === "hidden") return undefined;
     }
     return undefined;
+  }
+
+  /** What a folder that an archive does not name gets: what belongs to the one below, or nothing special. */
+  folderAttributes(path: ByteString): Attributes {
+    const file = this.find(path);
+    if (file === undefined) return plainFolder;
+    try {
+      return isDirectory(file.status) ? this.attributes(file) : plainFolder;
+    } finally {
+      this.#files.close(file.parent);
+    }
+  }
+
+  attributes({ parent, name, status: { mode, uid, gid, modified } }: LowerFile): Required<Attributes> {
+    const attributes = new Map<ByteString, Uint8Array<ArrayBuffer>>();
+    for (const attribute of this.#xattrs.list(parent, name)) {
+      const value = this.#xattrs.get(parent, name, attribute);
+      if (value !== undefined) attributes.set(attribute, value);
+    }
+    return { mode: mode & 0o7777, uid, gid, modified, attributes };
   }
 
   /**
@@ -69,6 +106,9 @@ export class LowerLayers {
     return this.#xattrs.get(fd, "", this.#xattrs.opaque)?.[0] === 0x79;
   }
 }
+
+/** A folder of which nothing is known. */
+export const plainFolder: Attributes = { mode: 0o755, uid: 0, gid: 0, attributes: new Map() };
 
 /** Overlayfs hides a name of the layers below with a character device 0:0. */
 export function isWhiteout({ mode, rdev }: FileStatus): boolean {

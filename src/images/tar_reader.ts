@@ -24,13 +24,20 @@ const types: Readonly<Record<string, TarEntryType>> = {
 /** Headers that speak of the entry behind them, or of nothing that a filesystem has. */
 const extended: ReadonlySet<string> = new Set(["x", "g", "L", "K"]);
 
-/**
- * An entry, or a piece of the content of the last entry, or the end of the archive. Pieces of a sparse file say where in it
- * they belong.
- */
+/** A piece of the content of the last entry. */
+export interface TarData {
+  readonly kind: "data";
+  readonly bytes: Uint8Array;
+  /** Where it is in the archive. */
+  readonly at: number;
+  /** Where it belongs in a sparse file. */
+  readonly offset?: number;
+}
+
+/** An entry, or a piece of the content of the last entry, or the end of the archive. */
 export type TarEvent =
   | { readonly kind: "entry"; readonly entry: TarEntry; readonly offset: number }
-  | { readonly kind: "data"; readonly bytes: Uint8Array; readonly offset?: number }
+  | TarData
   | { readonly kind: "end" };
 
 /**
@@ -125,12 +132,13 @@ export class TarReader {
     const segment = this.#nextSegment();
     const length = Math.min(this.#content, segment === undefined ? Infinity : segment.length - this.#within);
     const bytes = this.#chunk.subarray(this.#at, this.#at + length);
+    const at = this.#before + this.#at;
     this.#at += bytes.length;
     this.#content -= bytes.length;
-    if (segment === undefined) return { kind: "data", bytes };
+    if (segment === undefined) return { kind: "data", bytes, at };
     const offset = segment.offset + this.#within;
     this.#within += bytes.length;
-    return { kind: "data", bytes, offset };
+    return { kind: "data", bytes, at, offset };
   }
 
   /** The piece of a sparse file that comes now. */

@@ -142,7 +142,7 @@ export class Unpacker {
   ): Promise<void> {
     using layer = new LayerFolder(this.#kernel, { ...folder, budget });
     const blob = counted(await this.#content.read(digest), { digest, phase: "unpack", total: size }, onProgress);
-    await applyLayer({ blob, diffId, folder: layer, budget, signal });
+    await applyLayer({ blob, diffId, sink: layer, budget, signal });
   }
 }
 

@@ -1,8 +1,14 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Digest } from "../../src/core/digest.ts";
 import { applyLayer } from "../../src/images/apply_layer.ts";
 import { Budget, defaultLimits, type UnpackLimits } from "../../src/images/budget.ts";
 import { LayerFolder } from "../../src/images/layer_folder.ts";
+import { LayerImage } from "../../src/images/layer_image.ts";
+import { MS_RDONLY } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 
 export interface UnpackBytesOptions {
@@ -15,6 +21,8 @@ export interface UnpackBytesOptions {
   readonly blob?: Uint8Array;
   /** How large the pieces are in which it comes. */
   readonly pieceBytes?: number;
+  /** Whether it becomes an EROFS image that is mounted on the folder. Default false. */
+  readonly image?: boolean;
 }
 
 /** Unpacks an archive into a folder that is there. */
@@ -22,16 +30,34 @@ export async function unpackBytes(
   kernel: Kernel,
   path: string,
   archive: Uint8Array,
-  { whole = false, below = [], limits, diffId, blob = archive, pieceBytes = 100_000 }: UnpackBytesOptions = {},
+  { whole = false, below = [], limits, diffId, blob = archive, pieceBytes = 100_000, image = false }:
+    UnpackBytesOptions = {},
 ): Promise<void> {
   const budget = new Budget({ ...defaultLimits, ...limits });
-  using folder = new LayerFolder(kernel, { path, whole, below, budget });
-  await applyLayer({
-    blob: pieces(blob, pieceBytes),
-    diffId: diffId ?? `sha256:${createHash("sha256").update(archive).digest("hex")}`,
-    folder,
-    budget,
-  });
+  const file = join(tmpdir(), `mayfly-image-${crypto.randomUUID()}`);
+  using sink = image
+    ? new LayerImage(kernel, { path: file, below, budget })
+    : new LayerFolder(kernel, { path, whole, below, budget });
+  try {
+    await applyLayer({
+      blob: pieces(blob, pieceBytes),
+      diffId: diffId ?? `sha256:${createHash("sha256").update(archive).digest("hex")}`,
+      sink,
+      budget,
+    });
+    if (image) kernel.call("mount", file, path, "erofs", MS_RDONLY, 0);
+  } finally {
+    // A mounted one is there until it is unmounted.
+    rmSync(file, { force: true });
+  }
+}
+
+/** Unmounts all images below a folder. */
+export function unmountImages(folder: string): void {
+  for (const line of readFileSync("/proc/mounts", "utf8").split("\n")) {
+    const [, target = "", type] = line.split(" ");
+    if (type === "erofs" && target.startsWith(`${folder}/`)) execFileSync("umount", [target]);
+  }
 }
 
 async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
