@@ -15,22 +15,17 @@ import { UserNamespaces } from "../../src/linux/user_namespaces.ts";
 import { Blueprints } from "./blueprints.ts";
 import { sendTerminal } from "./console_socket.ts";
 import { launchExec } from "./exec_launch.ts";
-import { execPlan } from "./exec_plan.ts";
+import { ExecPlans } from "./exec_plans.ts";
 import { startFailure } from "./failure.ts";
 import { Hooks } from "./hooks.ts";
-import { checkLabels } from "./labels.ts";
-import { identityOf } from "./identity.ts";
-import { cgroupViews, launchValues, processValues } from "./launch_values.ts";
-import { userMapsOf } from "./user_namespace.ts";
+import { launchValues, processValues } from "./launch_values.ts";
 import { mappingDescriptors } from "./mount_mapping.ts";
 import { namespacesOf } from "./namespaces.ts";
 import type { Manner } from "./plan.ts";
 import { prepareContainer } from "./prepare.ts";
 import { Rights } from "./rights.ts";
-import { rlimitsOf } from "./rlimits.ts";
 import { makeGate, mostPreserved, openGate, recordedLaunch, recordLaunch, waitAtGate } from "./start_gate.ts";
 import { noStreams, type StdioKinds, stdioKinds } from "./stdio.ts";
-import { refuseUnsupported } from "./unsupported.ts";
 
 export interface NativeDetachedParts {
   readonly kernel: Kernel;
@@ -142,25 +137,12 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     const { kernel, cgroups, folder } = this.#parts;
     const { pid, process } = options;
     const terminal = checkTerminal(process, options);
-    refuseUnsupported({ ociVersion: spec.ociVersion, process, linux: {} });
-    const settings = { identity: identityOf(process), rlimits: rlimitsOf(process) };
-    const namespaces = namespacesOf(spec);
-    this.#rights.check(process, settings.identity, settings.rlimits, namespaces);
-    checkLabels(kernel, process);
     using blueprints = this.#blueprints(options, folder);
     const cgroup = cgroups.open(cgroupPath);
     const stdio = this.#stdio(terminal);
-    const plan = execPlan({ oomScoreAdj: spec.process.oomScoreAdj, ...process }, {
-      settings,
-      namespaces,
-      maps: userMapsOf(spec, namespaces, settings.identity),
-      cgroups: cgroupViews([...cgroup.folders.keys()]),
-      stdio: stdio.kinds,
-      rights: this.#rights,
-      seccomp: blueprints.filter(spec.linux.seccomp),
-      personality: spec.linux.personality,
-      manner: mannerOf(options),
-    });
+    const hierarchies = [...cgroup.folders.keys()];
+    const plan = new ExecPlans({ kernel, blueprints, spec, hierarchies, manner: mannerOf(options) })
+      .get(process, stdio.kinds);
     const container = kernel.attempt("pidfd_open", pid, 0);
     if (container < 0) {
       throw new Failure("failed_precondition", `cannot execute in container ${JSON.stringify(id)}: it does not run`);

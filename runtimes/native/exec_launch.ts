@@ -3,35 +3,33 @@ import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Program } from "../../src/linux/program.ts";
 import type { Values } from "../../src/linux/stage.ts";
 import type { Descriptors, Stages } from "../../src/linux/stages.ts";
-import { type ExecPlan, initDescriptor } from "./exec_plan.ts";
+import { initDescriptor } from "./exec_plan.ts";
 import { execFailure } from "./failure.ts";
 
 export interface ExecLaunchOptions {
   readonly id: string;
   readonly process: SpecProcess;
-  readonly plan: ExecPlan;
+  readonly plan: Program;
   readonly values: Values;
   readonly descriptors: Descriptors;
   /** The pidfd of the container's init. */
   readonly init: number;
-  /** Takes the terminal's master, where the process has one, before anything is executed. */
+  /** Takes the terminal's master, where the process has one. */
   readonly onTerminal: (master: number) => void;
 }
 
 /** Makes one more process of a container. @returns it, for the caller to wait for. @throws the failing step's error. */
 export async function launchExec(stages: Stages, options: ExecLaunchOptions): Promise<Spawned> {
   const { id, process: spec, plan, values, descriptors, init, onTerminal } = options;
-  let program: Program = plan.enter;
   try {
     const stage = stages.spawn(new Map([...descriptors, [initDescriptor, init]]));
     await using undo = new AsyncDisposableStack();
     undo.defer(() => stage.abandon());
-    if (spec.terminal === true) onTerminal(await stage.descriptor(program, values));
-    else await stage.run(program, values);
-    program = plan.start;
-    await stage.execute(program, values);
+    await stage.executeAnnounced(plan, values, (master) => {
+      if (master !== undefined) onTerminal(master);
+    });
     return stage.release();
   } catch (error) {
-    throw execFailure(id, spec, program, error);
+    throw execFailure(id, spec, plan, error);
   }
 }

@@ -1,5 +1,6 @@
 import type { SpecProcess } from "../../src/core/spec.ts";
 import type { Operation, Program } from "../../src/linux/program.ts";
+import { announce } from "../../src/linux/stage.ts";
 import type { CgroupView } from "./mounts.ts";
 import { cloneFlags, goOnInChild, type Namespaces } from "./namespaces.ts";
 import { mostDescriptors } from "../../src/linux/stages.ts";
@@ -21,34 +22,26 @@ export interface ExecPlanOptions extends BecomeOptions {
   readonly stdio: StdioKinds;
 }
 
-/** How one more process comes into a container: first inside, then the user's. */
-export interface ExecPlan {
-  readonly enter: Program;
-  readonly start: Program;
-}
-
 /**
- * Plans one more process of a container. It begins with nothing of the daemon in it. What needs the
+ * Plans one more process of a container: first it comes inside, then it becomes the user's. It begins with nothing of the daemon in it. What needs the
  * host's files comes first; then all of the container's namespaces at once, by the descriptor of its init, so that it is the
  * right container however old its process id is.
  */
-export function execPlan(process: SpecProcess, options: ExecPlanOptions): ExecPlan {
+export function execPlan(process: SpecProcess, options: ExecPlanOptions): Program {
   const { settings: { identity }, maps } = options;
-  return {
-    enter: [
-      ...hide(),
-      ...giveStdio(options.stdio, maps === undefined ? identity.uid : hostId(maps.uids, identity.uid) ?? 0),
-      ...setAffinity(process.execCPUAffinity?.initial, "process.execCPUAffinity.initial"),
-      ...enterCgroups(options.cgroups),
-      ...setAffinity(process.execCPUAffinity?.final, "process.execCPUAffinity.final"),
-      ...setOomScore(process.oomScoreAdj),
-      ...enterContainer(options.namespaces),
-      { syscall: "setsid", args: [], why: "leave the daemon's session" },
-      { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" },
-      ...process.terminal === true ? openTerminal(process, identity.uid, { console: false }) : [],
-    ],
-    start: [...become({ process }, options)],
-  };
+  return [
+    ...hide(),
+    ...giveStdio(options.stdio, maps === undefined ? identity.uid : hostId(maps.uids, identity.uid) ?? 0),
+    ...setAffinity(process.execCPUAffinity?.initial, "process.execCPUAffinity.initial"),
+    ...enterCgroups(options.cgroups),
+    ...setAffinity(process.execCPUAffinity?.final, "process.execCPUAffinity.final"),
+    ...setOomScore(process.oomScoreAdj),
+    ...enterContainer(options.namespaces),
+    { syscall: "setsid", args: [], why: "leave the daemon's session" },
+    { syscall: "umask", args: [0], why: "make files with exactly the modes that are asked for" },
+    ...process.terminal === true ? openTerminal(process, identity.uid, { console: false }) : [announce()],
+    ...become({ process }, options),
+  ];
 }
 
 /** Joins the namespaces of the process whose pidfd is at `initDescriptor`. */

@@ -1,36 +1,22 @@
 import { checkContainerId } from "../../src/core/container_id.ts";
 import { Failure } from "../../src/core/errors.ts";
-import type { Seccomp, Spec } from "../../src/core/spec.ts";
 import type { ExecOptions, Process } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
 import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Stages } from "../../src/linux/stages.ts";
-import type { Blueprints } from "./blueprints.ts";
 import { launchExec } from "./exec_launch.ts";
-import { execPlan } from "./exec_plan.ts";
-import { checkLabels } from "./labels.ts";
-import { identityOf } from "./identity.ts";
-import { cgroupViews, processValues } from "./launch_values.ts";
-import type { UserMaps } from "./user_namespace.ts";
-import type { Namespaces } from "./namespaces.ts";
+import type { ExecPlans } from "./exec_plans.ts";
+import { processValues } from "./launch_values.ts";
 import { NativeProcess } from "./process.ts";
-import { rlimitsOf } from "./rlimits.ts";
 import { noStreams, stdioKinds } from "./stdio.ts";
 import { Streams } from "../../src/linux/streams.ts";
-import { refuseUnsupported } from "./unsupported.ts";
 
 /** What the processes of one container have in common. */
 export interface ProcessesParts {
   readonly stages: Stages;
-  readonly blueprints: Blueprints;
+  readonly plans: ExecPlans;
   readonly cgroup: Cgroup;
-  readonly namespaces: Namespaces;
-  readonly maps: UserMaps | undefined;
-  readonly seccomp: Seccomp | null | undefined;
-  readonly personality: Spec["linux"]["personality"];
-  /** What a process has that does not say it. */
-  readonly oomScoreAdj: number | null | undefined;
   /** The container's id. */
   readonly id: string;
   readonly publish: (event: NewTaskEvent) => void;
@@ -82,23 +68,10 @@ export class Processes {
   }
 
   async #start({ id, process: spec, stdio }: ExecOptions, init: number): Promise<NativeProcess> {
-    const { stages, blueprints, cgroup, namespaces, maps, publish } = this.#parts;
+    const { stages, plans, cgroup, publish } = this.#parts;
     const { kernel } = stages;
     const terminal = spec.terminal === true;
-    refuseUnsupported({ ociVersion: "1.2.0", process: spec, linux: {} });
-    const settings = { identity: identityOf(spec), rlimits: rlimitsOf(spec) };
-    blueprints.rights.check(spec, settings.identity, settings.rlimits, namespaces);
-    checkLabels(kernel, spec);
-    const plan = execPlan({ oomScoreAdj: this.#parts.oomScoreAdj, ...spec }, {
-      settings,
-      namespaces,
-      maps,
-      cgroups: cgroupViews([...cgroup.folders.keys()]),
-      stdio: stdioKinds(kernel, terminal ? noStreams : stdio),
-      rights: blueprints.rights,
-      seccomp: blueprints.filter(this.#parts.seccomp),
-      personality: this.#parts.personality,
-    });
+    const plan = plans.get(spec, stdioKinds(kernel, terminal ? noStreams : stdio));
     await using undo = new AsyncDisposableStack();
     const streams = new Streams(kernel, stdio ?? {}, terminal);
     undo.defer(() => streams.close());

@@ -16,6 +16,7 @@ import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { directLaunch } from "./direct_launch.ts";
+import { ExecPlans } from "./exec_plans.ts";
 import { Hooks } from "./hooks.ts";
 import { launchValues } from "./launch_values.ts";
 import { cloneFlagsOf, type Namespaces } from "./namespaces.ts";
@@ -177,13 +178,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const processes = new Processes({
       id,
       stages: this.#stages,
-      blueprints,
+      plans: new ExecPlans({ kernel, blueprints, spec, hierarchies: [...cgroup.folders.keys()] }),
       cgroup,
-      namespaces,
-      maps: blueprint.settings.maps,
-      seccomp: spec.linux.seccomp,
-      personality: spec.linux.personality,
-      oomScoreAdj: spec.process.oomScoreAdj,
       publish,
     });
     const task = new NativeTask({

@@ -1,6 +1,7 @@
 import type { SpecProcess } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Operation } from "../../src/linux/program.ts";
+import { announcement } from "../../src/linux/stage.ts";
 import { init } from "../../src/linux/stub/layout.ts";
 import { windowSize } from "../../src/linux/terminal_relay.ts";
 import { quote } from "./steps.ts";
@@ -48,9 +49,9 @@ export function* openTerminal(
     yield { syscall: "dup3", args: [slave, target, 0], why: `make the terminal descriptor ${target}` };
   }
   if (options.console) yield* bindConsole();
-  // A byte, and the descriptor with it. @see https://man7.org/linux/man-pages/man3/cmsg.3.html
+  // An announcement, and the descriptor with it. @see https://man7.org/linux/man-pages/man3/cmsg.3.html
   const control = [20, f.SOL_SOCKET + f.SCM_RIGHTS * 2 ** 32, master];
-  const message = [0, 0, ["t", 1], 1, control, control.length * 8, 0];
+  const message = [0, 0, [announcement, 1], 1, control, control.length * 8, 0];
   yield { syscall: "sendmsg", args: [init.control, message, f.MSG_NOSIGNAL], why: "send the terminal to the daemon" };
   for (const fd of [master, slave]) yield { syscall: "close", args: [fd], why: "close the terminal" };
 }

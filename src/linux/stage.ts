@@ -6,14 +6,13 @@ import { errno } from "./errno.ts";
 import * as f from "./flags.ts";
 import { frame } from "./frame.ts";
 import type { Spawned } from "./kernel.ts";
-import type { Argument, Program } from "./program.ts";
+import type { Argument, Operation, Program } from "./program.ts";
 import { Results } from "./results.ts";
 import type { Stages } from "./stages.ts";
 import { type Step, stepFailure } from "./step_failure.ts";
 import { context, init } from "./stub/layout.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 import { syscallTable } from "./syscalls.ts";
-import { load } from "./template.ts";
 
 /** Values for a program's holes. */
 export type Values = Readonly<Record<string, Argument>>;
@@ -23,6 +22,27 @@ interface Answer {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Who sent it. */
   readonly pid: number;
+  /** Which came with it. The receiver's to close. */
+  readonly descriptor?: number;
+}
+
+/** A program on its way. */
+interface Sent {
+  readonly encoded: Encoded;
+  /** How many bytes come back at its end. */
+  readonly reply: number;
+}
+
+/**
+ * The byte that a program sends in the middle, with a descriptor or without. An answer cannot begin with it: its first byte
+ * is the lowest of an operation's address.
+ */
+export const announcement = "!";
+
+/** Says who the process has become: the kernel sends its process id along. */
+export function announce(): Operation {
+  const why = "tell the daemon who it is now";
+  return { syscall: "sendto", args: [init.control, announcement, 1, f.MSG_NOSIGNAL, 0, 0], why };
 }
 
 /** Longer than any set of system calls that does not wait for something takes. */
@@ -84,9 +104,27 @@ export class Stage {
    * @throws as `run`: the process is still there then.
    */
   async execute(program: Program, values: Values = {}, options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    const { encoded, reply } = this.#send(program, values);
-    // The descriptor closes when something is executed: the end means success.
-    const answer = await this.#receive(reply, options.timeoutMs ?? defaultTimeoutMs);
+    const sent = this.#send(program, values);
+    this.#executed(program, sent, await this.#receive(sent.reply, options.timeoutMs ?? defaultTimeoutMs));
+  }
+
+  /**
+   * Runs the only program, which ends in execve, and says on its way who its process has become (`announcement`).
+   * @param onAnnounced takes the descriptor that came with that, if one did.
+   * @throws as `run`: the process is still there then.
+   */
+  async executeAnnounced(
+    program: Program,
+    values: Values,
+    onAnnounced: (descriptor: number | undefined) => void,
+  ): Promise<void> {
+    const sent = this.#send(program, values);
+    onAnnounced((await this.#announced(program, sent)).descriptor);
+    this.#executed(program, sent, await this.#receive(sent.reply, defaultTimeoutMs));
+  }
+
+  /** The descriptor closes when something is executed: the end means success. */
+  #executed(program: Program, { encoded }: Sent, answer: Answer | undefined): void {
     if (answer === undefined) return this.#close();
     this.#results(program, encoded, answer.bytes);
     throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
@@ -102,23 +140,30 @@ export class Stage {
     return this.#encode(program, values).starts;
   }
 
-  /** Receives a descriptor that the program under way sends with one byte. The caller closes it. */
+  /** Receives the descriptor that a program sends with its announcement. The caller closes it. @throws as `run`. */
   async descriptor(program: Program, values: Values = {}): Promise<number> {
-    const { encoded, reply } = this.#send(program, values);
+    const sent = this.#send(program, values);
+    const { descriptor } = await this.#announced(program, sent);
+    const rest = await this.#receive(sent.reply, defaultTimeoutMs);
+    if (rest === undefined) throw this.#gone();
+    this.#results(program, sent.encoded, rest.bytes);
+    if (descriptor === undefined) throw new Failure("internal", "the process sent no descriptor");
+    return descriptor;
+  }
+
+  /** Receives a program's announcement, and follows who sent it. @throws what the program failed with before. */
+  async #announced(program: Program, { encoded, reply }: Sent): Promise<Answer> {
     const first = await this.#receive(1, defaultTimeoutMs);
-    const length = first?.descriptor === undefined ? reply - 1 : reply;
-    const rest = first === undefined ? undefined : await this.#receive(length, defaultTimeoutMs);
-    if (first === undefined || rest === undefined) throw this.#gone();
-    if (rest.pid !== this.#process.pid) this.#follow(rest.pid);
-    if (first.descriptor !== undefined) {
-      this.#results(program, encoded, rest.bytes);
-      return first.descriptor;
-    }
+    if (first === undefined) throw this.#gone();
+    if (first.pid !== this.#process.pid) this.#follow(first.pid);
+    if (first.bytes[0] === announcement.charCodeAt(0)) return first;
+    const rest = await this.#receive(reply - 1, defaultTimeoutMs);
+    if (rest === undefined) throw this.#gone();
     const bytes = new Uint8Array(reply);
     bytes.set(first.bytes);
     bytes.set(rest.bytes, 1);
     this.#results(program, encoded, bytes);
-    throw new Failure("internal", "the process sent no descriptor");
+    throw new Failure("internal", "the process announced nothing");
   }
 
   /** Gives the process a last program, at whose end it ends, and does not wait for that. */
@@ -146,7 +191,7 @@ export class Stage {
   }
 
   /** Lays a program out for the process and sends it. */
-  #send(program: Program, values: Values): { readonly encoded: Encoded; readonly reply: number } {
+  #send(program: Program, values: Values): Sent {
     if (!this.#open) throw this.#gone();
     const { kernel } = this.#stages;
     const encoded = this.#encode(program, values);
@@ -171,8 +216,7 @@ export class Stage {
     for (;;) {
       try {
         const { arena } = this.#stages;
-        arena.word(frame.context + context.error, 0);
-        const { encoded } = load(program, arena, table);
+        const encoded = this.#stages.layOut(program, table);
         fillHoles(arena, encoded, values);
         return encoded;
       } catch (error) {
@@ -183,7 +227,7 @@ export class Stage {
   }
 
   /** @returns undefined at the end: the process is gone, or has executed something. */
-  async #receive(length: number, timeoutMs: number): Promise<Answer & { readonly descriptor?: number } | undefined> {
+  async #receive(length: number, timeoutMs: number): Promise<Answer | undefined> {
     const bytes = new Uint8Array(length);
     const { message, control, data } = this.#stages.buffers;
     const deadline = Date.now() + timeoutMs;

@@ -2,15 +2,18 @@ import { Failure } from "../core/errors.ts";
 import type { Memory } from "../core/host.ts";
 import type { Arena } from "./arena.ts";
 import type { Children } from "./children.ts";
+import type { Encoded } from "./encode.ts";
 import { errno } from "./errno.ts";
 import * as f from "./flags.ts";
+import { frame } from "./frame.ts";
 import type { Kernel, Spawned, SpawnOptions } from "./kernel.ts";
 import type { Argument, Operation, Program } from "./program.ts";
 import { Stage, type Values } from "./stage.ts";
-import { init } from "./stub/layout.ts";
+import { context, init } from "./stub/layout.ts";
 import { initStub } from "./stub/mod.ts";
 import { syscallFailure } from "./syscall_failure.ts";
-import { enlarge, type Template } from "./template.ts";
+import type { SyscallTable } from "./syscalls.ts";
+import { enlarge, load, type Template } from "./template.ts";
 
 /** Which descriptors a process has: number there → descriptor of this process, or `null` for /dev/null. */
 export type Descriptors = ReadonlyMap<number, number | null>;
@@ -25,6 +28,8 @@ const aside = stubFile + 1;
 
 /** How long this thread waits for an answer before it waits without blocking. */
 const blockMs = 20;
+/** How many programs that become the stub are kept, for different descriptors. Each takes 64 KiB. */
+const mostTemplates = 8;
 /** How long a program may take to be sent. */
 const sendMs = 1000;
 
@@ -38,6 +43,9 @@ export class Stages implements Disposable {
   readonly children: Children;
   /** Memory to receive into. One user at a time, within one turn. */
   readonly buffers: Readonly<Record<"message" | "control" | "data", Pick<Memory, "address" | "bytes">>>;
+  readonly #laidOut = new WeakMap<Program, { readonly encoded: Encoded; readonly bytes: Uint8Array<ArrayBuffer> }>();
+  readonly #templates = new Map<string, Template>();
+  #connecting: Template | undefined;
   #stub: number | undefined;
   #arena: Arena | undefined;
 
@@ -52,6 +60,10 @@ export class Stages implements Disposable {
     this.#stub = undefined;
     this.#arena?.memory.release();
     this.#arena = undefined;
+    this.#connecting?.release();
+    this.#connecting = undefined;
+    for (const template of this.#templates.values()) template.release();
+    this.#templates.clear();
   }
 
   /**
@@ -60,7 +72,30 @@ export class Stages implements Disposable {
    * @throws failed_precondition where the kernel does not execute a file in memory; resource_exhausted.
    */
   spawn(descriptors: Descriptors): Stage {
-    return this.#spawn((holes) => this.kernel.spawn([...becomeStub(descriptors, holes)]));
+    const values: Record<string, number> = {};
+    for (const [target, source] of descriptors) if (source !== null) values[target] = source;
+    return this.#spawn((stub) => this.kernel.spawn(this.#becoming(descriptors).fill({ ...values, ...stub })));
+  }
+
+  /** A program that becomes the stub with descriptors at the same numbers; the holes are what they are here. */
+  #becoming(descriptors: Descriptors): Template {
+    const key = JSON.stringify(Array.from(descriptors, ([target, source]) => [target, source === null]));
+    let template = this.#templates.get(key);
+    if (template === undefined) {
+      const sources = Array.from(
+        descriptors,
+        ([target, source]) => [target, source === null ? null : { hole: `${target}` }] as const,
+      );
+      template = this.kernel.compile([...takeDescriptors(new Map(sources)), ...executeStub()]);
+    } else this.#templates.delete(key);
+    // The order of the map is that of use.
+    this.#templates.set(key, template);
+    const [oldest] = this.#templates;
+    if (this.#templates.size > mostTemplates && oldest !== undefined) {
+      this.#templates.delete(oldest[0]);
+      oldest[1].release();
+    }
+    return template;
   }
 
   /**
@@ -71,13 +106,14 @@ export class Stages implements Disposable {
   launch(template: Template, values: Values, options: SpawnOptions): Stage {
     // What is left of the values is for the programs that come later.
     const own = Object.entries(values).filter(([name]) => template.encoded.holes.has(name));
-    return this.#spawn((holes) => this.kernel.spawn(template.fill({ ...Object.fromEntries(own), ...holes }), options));
+    return this.#spawn((stub) => this.kernel.spawn(template.fill({ ...Object.fromEntries(own), ...stub }), options));
   }
 
-  #spawn(make: (holes: StubHoles) => Spawned): Stage {
+  #spawn(make: (own: StubDescriptors) => Spawned): Stage {
     const { kernel } = this;
     const stub = this.#stub ??= makeStub(kernel);
-    const { own, other } = connect(kernel);
+    const ends = kernel.run(this.#connecting ??= kernel.compile(connecting()));
+    const [own, other] = [ends.int32("ends"), ends.int32("ends", 4)];
     let child: Spawned;
     try {
       child = make({ control: other, stub });
@@ -95,6 +131,25 @@ export class Stages implements Disposable {
     return this.#arena ??= this.#enlarged();
   }
 
+  /**
+   * Lays a program out in the arena, with room behind it for the values of its holes. One that was laid out before is
+   * copied from then: plans that are used again are kept by those who make them.
+   * @throws ArenaFull; as `load`.
+   */
+  layOut(program: Program, table: SyscallTable): Encoded {
+    const { arena } = this;
+    const known = this.#laidOut.get(program);
+    if (known !== undefined) {
+      arena.cursor = 0;
+      arena.copy(known.bytes);
+      return known.encoded;
+    }
+    arena.word(frame.context + context.error, 0);
+    const { encoded } = load(program, arena, table);
+    this.#laidOut.set(program, { encoded, bytes: arena.bytes.slice(0, arena.cursor) });
+    return encoded;
+  }
+
   /** A larger one. @throws resource_exhausted when it would not fit into the stub. */
   enlarge(): void {
     this.#arena = this.#enlarged();
@@ -107,6 +162,12 @@ export class Stages implements Disposable {
     this.#arena = undefined;
     throw new Failure("resource_exhausted", `cannot start a process: its arguments and environment are too large`);
   }
+}
+
+/** What the stub has beside the descriptors of its user: its end of the socket, and its own file. */
+interface StubDescriptors {
+  readonly control: number;
+  readonly stub: number;
 }
 
 /** The stub in memory, as an executable that nobody can change. */
@@ -131,8 +192,8 @@ export function makeStub(kernel: Kernel): number {
   }
 }
 
-/** A pair of stream sockets, whose own end tells who has written. */
-function connect(kernel: Kernel): { readonly own: number; readonly other: number } {
+/** Makes a pair of stream sockets, whose own end tells who has written. */
+function connecting(): Program {
   const type = f.SOCK_STREAM | f.SOCK_CLOEXEC;
   const own = { ref: "ends" };
   const why = "make a socket to the init stub";
@@ -141,39 +202,25 @@ function connect(kernel: Kernel): { readonly own: number; readonly other: number
     args: [own, f.SOL_SOCKET, option, value, size],
     why,
   });
-  const results = kernel.run([
+  return [
     { syscall: "socketpair", args: [f.AF_UNIX, type, 0, { out: "ends", size: 8 }], why },
     set(f.SO_PASSCRED, [1], 4),
     set(f.SO_RCVTIMEO, [0, blockMs * 1000], 16),
     set(f.SO_SNDTIMEO, [sendMs / 1000, 0], 16),
-  ]);
-  return { own: results.int32("ends"), other: results.int32("ends", 4) };
-}
-
-/** What the stub has beside the descriptors of its user: its end of the socket, and its own file. */
-interface StubHoles {
-  readonly control: Argument;
-  readonly stub: Argument;
-}
-
-const holes: StubHoles = { control: { hole: "control" }, stub: { hole: "stub" } };
-
-function becomeStub(descriptors: Descriptors, { control, stub }: StubHoles): Program {
-  return [...takeDescriptors(descriptors, { control, stub }), ...executeStub()];
+  ];
 }
 
 /**
- * Takes descriptors to their places, for a process that is to run the stub, and closes all others.
+ * Takes descriptors to their places, for a process that is to run the stub, and closes all others. The stub's own are holes.
  * @param descriptors number there → what it is in this process, or `null` for /dev/null.
  */
 export function* takeDescriptors(
   descriptors: ReadonlyMap<number, Argument | null>,
-  { control, stub } = holes,
 ): Generator<Operation> {
   const wanted: (readonly [target: number, source: Argument | null, flags: number])[] = [
     ...Array.from(descriptors, ([target, source]) => [target, source, 0] as const),
-    [init.control, control, 0],
-    [stubFile, stub, f.O_CLOEXEC],
+    [init.control, { hole: "control" }, 0],
+    [stubFile, { hole: "stub" }, f.O_CLOEXEC],
   ];
   // Any of them may lie where another is to go: all go aside first.
   for (const [target, source] of wanted) {

@@ -9,6 +9,7 @@ import { Kernel } from "../../src/linux/kernel.ts";
 import { pipe } from "../../src/linux/pipe.ts";
 import type { Program } from "../../src/linux/program.ts";
 import type { Stage } from "../../src/linux/stage.ts";
+import { announce, announcement } from "../../src/linux/stage.ts";
 import { Stages } from "../../src/linux/stages.ts";
 import { init } from "../../src/linux/stub/layout.ts";
 import { busybox } from "./child.ts";
@@ -160,7 +161,7 @@ describe("Stage", () => {
 
   it("descriptor() receives one", () =>
     use(async (stage) => {
-      const message = [0, 0, ["x", 1], 1, [20, f.SOL_SOCKET + f.SCM_RIGHTS * 2 ** 32, { ref: "fd" }], 24, 0];
+      const message = [0, 0, [announcement, 1], 1, [20, f.SOL_SOCKET + f.SCM_RIGHTS * 2 ** 32, { ref: "fd" }], 24, 0];
       const program: Program = [
         { syscall: "memfd_create", args: ["from-there", 1], store: "fd", why: "make a file" },
         { syscall: "sendmsg", args: [init.control, message, 0], why: "send it" },
@@ -173,6 +174,39 @@ describe("Stage", () => {
         errno: "EBADF",
       });
       assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
+    }));
+
+  it("executeAnnounced() follows who announces itself, and tells what failed before and behind that", async () => {
+    const unshare = { syscall: "unshare", args: [f.CLONE_NEWPID], why: "make a pid namespace" } as const;
+    const exec = { syscall: "execve", args: [busybox, ["sh", "-c", "exit 7", 0], [0]], why: "execute" } as const;
+    const fail = { syscall: "close", args: [-1], why: "fail" } as const;
+    const hide = { syscall: "fcntl", args: [init.control, f.F_SETFD, f.FD_CLOEXEC], why: "close it then" } as const;
+    const ignore = () => {};
+    const stage = stages.spawn(nothing);
+    const first = stage.process.pid;
+    await stage.executeAnnounced([hide, unshare, ...fork, announce(), exec], {}, ignore);
+    const { pid, pidfd } = stage.release();
+    assert.notEqual(pid, first);
+    assert.equal((await children.wait(pidfd)).code, 7);
+    kernel.call("close", pidfd);
+    await stage.abandon();
+    for (const program of [[fail, announce(), exec], [announce(), fail, exec]]) {
+      await use(async (stage) => {
+        await assert.rejects(stage.executeAnnounced(program, {}, ignore), { errno: "EBADF" });
+        assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
+      });
+    }
+    await use((stage) => assert.rejects(stage.executeAnnounced(getpid, {}, ignore), { code: "internal" }));
+  });
+
+  it("runs a program again with other values", () =>
+    use(async (stage) => {
+      const program: Program = [
+        { syscall: "openat", args: [f.AT_FDCWD, { hole: "path" }, f.O_RDONLY, 0], why: "open", store: "fd" },
+      ];
+      assert.ok((await stage.run(program, { path: "/" })).get("fd") >= 0);
+      await assert.rejects(stage.run(program, { path: "/nothing-here" }), { errno: "ENOENT" });
+      assert.ok((await stage.run(program, { path: "/proc" })).get("fd") >= 0);
     }));
 
   it("tells of a process that was killed, stopped, or takes too long", async () => {
