@@ -74,6 +74,7 @@ describe("a launch in which a step fails", { skip: process.geteuid?.() === 0 ? f
   const methods = {
     run: Stage.prototype.run,
     execute: Stage.prototype.execute,
+    executeAnnounced: Stage.prototype.executeAnnounced,
     descriptor: Stage.prototype.descriptor,
   };
   let folder: string;
@@ -190,18 +191,12 @@ describe("a launch in which a step fails", { skip: process.geteuid?.() === 0 ? f
 
   /** Puts the fault into the programs that a process gets one after another. */
   function faultyStages(): void {
-    const in_ = (program: Program) => kernel.fault.in(program);
-    Object.assign(Stage.prototype, {
-      run(this: Stage, program: Program, ...rest: []) {
-        return methods.run.call(this, in_(program), ...rest);
-      },
-      execute(this: Stage, program: Program, ...rest: []) {
-        return methods.execute.call(this, in_(program), ...rest);
-      },
-      descriptor(this: Stage, program: Program, ...rest: []) {
-        return methods.descriptor.call(this, in_(program), ...rest);
-      },
-    });
+    const faulty = (name: keyof typeof methods) =>
+      function (this: Stage, program: Program, ...rest: unknown[]) {
+        return Reflect.apply(methods[name], this, [kernel.fault.in(program), ...rest]);
+      };
+    const names = Object.keys(methods) as (keyof typeof methods)[];
+    Object.assign(Stage.prototype, Object.fromEntries(names.map((name) => [name, faulty(name)])));
   }
 
   let count = 0;
