@@ -1,6 +1,7 @@
 import { native as nativeRuntime } from "../runtimes/native/mod.ts";
 import { crun, runc, runsc, youki } from "../runtimes/oci/mod.ts";
 import { btrfs } from "../snapshotters/btrfs/mod.ts";
+import { erofs } from "../snapshotters/erofs/mod.ts";
 import { native as nativeSnapshotter } from "../snapshotters/native/mod.ts";
 import { overlay } from "../snapshotters/overlay/mod.ts";
 import { content } from "./content/mod.ts";
@@ -17,6 +18,7 @@ export const builtins: readonly Plugin[] = [
   content,
   distribution,
   overlay,
+  erofs,
   btrfs,
   nativeSnapshotter,
   nativeRuntime,

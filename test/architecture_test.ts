@@ -75,6 +75,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/monitoring/process_metrics.ts": ["node:process"],
   // Folders are renamed and removed as they are; nothing of them needs a raw system call.
   "src/linux/snapshot_folders.ts": ["node:fs", "node:path"],
+  "src/linux/overlay/files.ts": ["node:fs", "node:path"],
+  "src/linux/overlay/options.ts": ["node:fs"],
   "src/linux/whole_trees.ts": ["node:path"],
   // The whole of /proc is listed.
   "src/linux/namespace_pids.ts": ["node:fs"],

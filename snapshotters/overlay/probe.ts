@@ -2,9 +2,8 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Availability, ProbeContext } from "../../src/core/plugin.ts";
 import { errno, errnoText } from "../../src/linux/errno.ts";
-import { FSCONFIG_CMD_CREATE, FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSOPEN_CLOEXEC } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
-import { ownIds } from "../../src/linux/own_ids.ts";
+import { tryOverlay } from "../../src/linux/overlay/trial.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
 
 const otherwise = "or use the native snapshotter (--snapshotter native)";
@@ -21,9 +20,9 @@ export async function probe({ host, root }: ProbeContext): Promise<Availability>
   }
   const folder = join(root, "snapshots", `overlay-probe-${host.pid}`);
   try {
-    for (const name of ["lower", "upper", "work"]) await mkdir(join(folder, name), { recursive: true, mode: 0o700 });
-    const user = !ownIds(kernel).all;
-    const result = create(kernel, folder, user);
+    const [lower, upper, work] = [join(folder, "lower"), join(folder, "upper"), join(folder, "work")];
+    for (const path of [lower, upper, work]) await mkdir(path, { recursive: true, mode: 0o700 });
+    const result = tryOverlay(kernel, { lower, upper, work });
     if (result === -errno.ENOSYS) return { available: true, note: "not tried: the kernel has no fsopen" };
     if (result < 0) {
       return unavailable(
@@ -34,25 +33,6 @@ export async function probe({ host, root }: ProbeContext): Promise<Availability>
     return { available: true };
   } finally {
     await removeTree(kernel, folder);
-  }
-}
-
-/** @returns 0, or the negative errno. @see https://man7.org/linux/man-pages/man2/fsopen.2.html */
-function create(kernel: Kernel, folder: string, user: boolean): number {
-  const fd = kernel.attempt("fsopen", "overlay", FSOPEN_CLOEXEC);
-  if (fd < 0) return fd;
-  try {
-    for (const [key, name] of [["lowerdir", "lower"], ["upperdir", "upper"], ["workdir", "work"]] as const) {
-      const result = kernel.attempt("fsconfig", fd, FSCONFIG_SET_STRING, key, join(folder, name), 0);
-      if (result < 0) return result;
-    }
-    if (user) {
-      const result = kernel.attempt("fsconfig", fd, FSCONFIG_SET_FLAG, "userxattr", 0, 0);
-      if (result < 0) return result;
-    }
-    return Math.min(0, kernel.attempt("fsconfig", fd, FSCONFIG_CMD_CREATE, 0, 0, 0));
-  } finally {
-    kernel.attempt("close", fd);
   }
 }
 

@@ -22,8 +22,12 @@ export interface SnapshotFiles {
   exists(id: number): Promise<boolean>;
   /** Makes ready what `mounts` names; called where it may have been mounted before. */
   reopen?(id: number): Promise<void>;
+  /** Makes committed layers visible where `mounts` and `folder` say that they are. */
+  ready?(ids: readonly number[]): Promise<void>;
   mounts(snapshot: { readonly kind: "active" | "view"; readonly id: number }, parents: readonly number[]): Mount[];
   folder(id: number, parents: readonly number[]): SnapshotFolder;
+  /** Makes what a committed one needs, before it is recorded as one. May be called again after a crash. */
+  finish?(id: number): Promise<void>;
   /** Gives up what only an active snapshot needs. May be called again for one that is committed. */
   seal?(id: number): Promise<void>;
   /** @param options.leaf whether nothing is built on it. */
@@ -32,13 +36,15 @@ export interface SnapshotFiles {
   remove(id: number): Promise<void>;
   /** As `Snapshotter.cleanup`. @param owned asked when the folders have been listed. */
   cleanup(owned: () => Promise<ReadonlySet<number>>): Promise<readonly string[]>;
+  /** Takes back what `ready` did. */
+  close?(): Promise<void>;
 }
 
 /**
  * A snapshotter whose rows are in the metadata and whose files are its own affair. A row is made before the files and removed
  * before them: files without a row are always rubbish, and a row without files is what a crash left.
  */
-export class RecordedSnapshotter implements Snapshotter {
+export class RecordedSnapshotter implements Snapshotter, AsyncDisposable {
   readonly id: string;
   readonly scratch: boolean;
   readonly #store: SnapshotStore;
@@ -56,6 +62,10 @@ export class RecordedSnapshotter implements Snapshotter {
     this.scratch = scratch;
     this.#store = store;
     this.#files = files;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#files.close?.();
   }
 
   async stat(key: string): Promise<SnapshotInfo> {
@@ -78,13 +88,13 @@ export class RecordedSnapshotter implements Snapshotter {
       await this.#demand(id, action);
       await this.#files.reopen?.(id);
     }
-    return this.#files.mounts({ kind, id }, await this.#chain(parent));
+    return this.#files.mounts({ kind, id }, await this.#readyChain(parent));
   }
 
   async prepare(key: string, parent?: string, options: SnapshotOptions = {}): Promise<readonly Mount[]> {
     const { id } = await this.#store.create(key, "active", { ...options, parent });
     try {
-      const parents = await this.#chain(parent);
+      const parents = await this.#readyChain(parent);
       await this.#files.create(id, parents);
       return this.#files.mounts({ kind: "active", id }, parents);
     } catch (error) {
@@ -95,7 +105,12 @@ export class RecordedSnapshotter implements Snapshotter {
 
   async view(key: string, parent: string, options: SnapshotOptions = {}): Promise<readonly Mount[]> {
     const { id } = await this.#store.create(key, "view", { ...options, parent });
-    return this.#files.mounts({ kind: "view", id }, await this.#chain(parent));
+    try {
+      return this.#files.mounts({ kind: "view", id }, await this.#readyChain(parent));
+    } catch (error) {
+      await this.remove(key);
+      throw error;
+    }
   }
 
   async folder(key: string): Promise<SnapshotFolder> {
@@ -103,13 +118,16 @@ export class RecordedSnapshotter implements Snapshotter {
     const action = `cannot write into snapshot ${quote(key)}`;
     if (kind !== "active") throw new Failure("failed_precondition", `${action}: it is ${kind}, want an active one`);
     await this.#demand(id, action);
-    return this.#files.folder(id, await this.#chain(parent));
+    return this.#files.folder(id, await this.#readyChain(parent));
   }
 
   async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
     const { id, kind } = await this.stat(key);
     // What is not active is refused by the store, in its words.
-    if (kind === "active") await this.#demand(id, `cannot commit snapshot ${quote(key)} as ${quote(name)}`);
+    if (kind === "active") {
+      await this.#demand(id, `cannot commit snapshot ${quote(key)} as ${quote(name)}`);
+      await this.#files.finish?.(id);
+    }
     await this.#store.commit(name, key, options);
     await this.#files.seal?.(id);
   }
@@ -148,6 +166,12 @@ export class RecordedSnapshotter implements Snapshotter {
       "failed_precondition",
       `${action}: its files are not there, or half made: a crash came in between: remove it and prepare it again`,
     );
+  }
+
+  async #readyChain(key: string | undefined): Promise<readonly number[]> {
+    const chain = await this.#chain(key);
+    await this.#files.ready?.(chain);
+    return chain;
   }
 
   /** The numbers of a committed snapshot and all below it, nearest first. */

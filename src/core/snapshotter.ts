@@ -80,6 +80,11 @@ export interface SnapshotFolder {
    * folders carry `trusted.overlay.opaque` (a user's daemon: `user.overlay.opaque`).
    */
   readonly whole: boolean;
+  /**
+   * A file that may be written instead: the layer as one EROFS image, whole when the snapshot is committed. Nothing is to be
+   * in the folder then.
+   */
+  readonly image?: string;
   /** What it stands on, nearest first: the layer folders of all parents, or where it is `whole` the parent's full tree. */
   readonly below: readonly string[];
 }

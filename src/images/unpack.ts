@@ -10,6 +10,7 @@ import { applyLayer } from "./apply_layer.ts";
 import { Budget, type UnpackLimits } from "./budget.ts";
 import type { Hold } from "./hold.ts";
 import { LayerFolder } from "./layer_folder.ts";
+import { LayerImage } from "./layer_image.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import type { ResolvedImage, ResolvedLayer } from "./resolve.ts";
 import { SingleFlight } from "./single_flight.ts";
@@ -126,7 +127,8 @@ export class Unpacker {
   async #discard(snapshotter: Snapshotter, key: string): Promise<void> {
     try {
       // Its files go first: on a full disk they make the room that the database needs to forget it.
-      await removeTree(this.#kernel, (await snapshotter.folder(key)).path);
+      const { path, image } = await snapshotter.folder(key);
+      for (const each of [path, image]) if (each !== undefined) await removeTree(this.#kernel, each);
       await snapshotter.remove(key);
     } catch {
       // See above.
@@ -140,7 +142,10 @@ export class Unpacker {
     onProgress: OnProgress | undefined,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    using layer = new LayerFolder(this.#kernel, { ...folder, budget });
+    const { image } = folder;
+    using layer = image === undefined
+      ? new LayerFolder(this.#kernel, { ...folder, budget })
+      : new LayerImage(this.#kernel, { ...folder, path: image, budget });
     const blob = counted(await this.#content.read(digest), { digest, phase: "unpack", total: size }, onProgress);
     await applyLayer({ blob, diffId, sink: layer, budget, signal });
   }

@@ -32,7 +32,10 @@ export function opener(plugin: Plugin<Snapshotter>, module?: URL, settings: obje
       return {
         snapshotter,
         folder: join(root, "snapshots", plugin.id),
-        [Symbol.asyncDispose]: () => metadata.close(),
+        async [Symbol.asyncDispose]() {
+          if (Symbol.asyncDispose in snapshotter) await (snapshotter as AsyncDisposable)[Symbol.asyncDispose]();
+          await metadata.close();
+        },
       };
     },
     async churn(root) {

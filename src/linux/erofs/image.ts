@@ -1,7 +1,7 @@
 import { Failure } from "../../core/errors.ts";
 import type { ByteString } from "../byte_string.ts";
 import { Files } from "../files.ts";
-import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_RDWR, O_TRUNC } from "../flags.ts";
+import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC } from "../flags.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Slice } from "../slice.ts";
 import { AttributeBlock } from "./attributes.ts";
@@ -248,4 +248,17 @@ function superblock(
 
 function byBytes(a: ByteString, b: ByteString): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** How many files an image has. @param path one that is whole. */
+export function inodesOf(kernel: Kernel, path: string): number {
+  using files = new Files(kernel);
+  const fd = kernel.call("openat", AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+  try {
+    files.seek(fd, format.superOffset);
+    const { buffer, byteOffset } = files.read(fd, format.superBytes);
+    return Number(new DataView(buffer, byteOffset).getBigUint64(16, true));
+  } finally {
+    files.close(fd);
+  }
 }

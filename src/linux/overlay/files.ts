@@ -1,11 +1,11 @@
 import { chmod, chown, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Mount } from "../../src/core/mount.ts";
-import type { SnapshotFiles } from "../../src/core/recorded_snapshotter.ts";
-import type { SnapshotFolder, SnapshotUsage } from "../../src/core/snapshotter.ts";
-import type { Kernel } from "../../src/linux/kernel.ts";
-import type { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
-import { treeUsage } from "../../src/linux/tree_usage.ts";
+import type { Mount } from "../../core/mount.ts";
+import type { SnapshotFiles } from "../../core/recorded_snapshotter.ts";
+import type { SnapshotFolder, SnapshotUsage } from "../../core/snapshotter.ts";
+import type { Kernel } from "../kernel.ts";
+import type { SnapshotFolders } from "../snapshot_folders.ts";
+import { treeUsage } from "../tree_usage.ts";
 import type { OverlayOptions } from "./options.ts";
 
 /**
@@ -17,11 +17,14 @@ export class OverlayFiles implements SnapshotFiles {
   readonly #kernel: Kernel;
   readonly #folders: SnapshotFolders;
   readonly #options: OverlayOptions;
+  readonly #layer: (id: number) => string;
 
-  constructor(kernel: Kernel, folders: SnapshotFolders, options: OverlayOptions) {
+  /** @param layer where a committed snapshot's layer is seen. Default: where it was written. */
+  constructor(kernel: Kernel, folders: SnapshotFolders, options: OverlayOptions, layer?: (id: number) => string) {
     this.#kernel = kernel;
     this.#folders = folders;
     this.#options = options;
+    this.#layer = layer ?? ((id) => this.#path(id));
   }
 
   create(id: number, [parent]: readonly number[]): Promise<void> {
@@ -31,7 +34,7 @@ export class OverlayFiles implements SnapshotFiles {
       // The merged root has the attributes of the uppermost folder, so a new one takes over its parent's.
       const { mode, uid, gid } = parent === undefined
         ? { mode: 0o755, uid: 0, gid: 0 }
-        : await stat(this.#path(parent));
+        : await stat(this.#layer(parent));
       if (uid !== 0 || gid !== 0) await chown(root, uid, gid);
       await chmod(root, mode & 0o7777);
     });
@@ -48,7 +51,7 @@ export class OverlayFiles implements SnapshotFiles {
 
   /** One folder alone is bound: overlayfs wants two at least. */
   mounts({ kind, id }: { readonly kind: "active" | "view"; readonly id: number }, parents: readonly number[]): Mount[] {
-    const lower = parents.map((parent) => this.#path(parent));
+    const lower = parents.map(this.#layer);
     const lowerdir = `lowerdir=${lower.map(escape).join(":")}`;
     if (kind === "view") {
       const [only, ...others] = lower;
@@ -66,7 +69,7 @@ export class OverlayFiles implements SnapshotFiles {
   }
 
   folder(id: number, parents: readonly number[]): SnapshotFolder {
-    return { path: this.#path(id), whole: false, below: parents.map((parent) => this.#path(parent)) };
+    return { path: this.#path(id), whole: false, below: parents.map(this.#layer) };
   }
 
   seal(id: number): Promise<void> {

@@ -1,4 +1,17 @@
 import { readFile } from "node:fs/promises";
+import * as v from "valibot";
+import type { Kernel } from "../kernel.ts";
+import { ownIds } from "../own_ids.ts";
+
+/** What a user can set of a snapshotter whose containers write into an overlay. */
+export const OverlayConfig = v.strictObject({
+  /**
+   * Whether containers whose changes are kept write without waiting for the disk: an fsync of theirs is done at once, and
+   * their end does not flush the whole filesystem. What they wrote in the last half minute is lost when the machine fails;
+   * when only the daemon does, nothing is. Default true.
+   */
+  volatile: v.optional(v.boolean(), true),
+});
 
 /** Mount options of a writable overlay and of a read-only one, as this machine's kernel needs them. */
 export interface OverlayOptions {
@@ -14,13 +27,15 @@ const features = ["index", "metacopy", "redirect_dir"] as const;
 
 /**
  * Reads which options the running kernel knows.
- * @param options.user whether overlayfs is to keep its attributes where a user may: root's it could not write.
  * @param options.volatile whether a writable overlay may forget what was synced to it when the machine fails.
  * @see https://docs.kernel.org/filesystems/overlayfs.html
  */
 export async function overlayOptions(
-  { volatile, user = false }: { readonly volatile: boolean; readonly user?: boolean },
+  kernel: Kernel,
+  { volatile }: v.InferOutput<typeof OverlayConfig>,
 ): Promise<OverlayOptions> {
+  // It keeps its attributes where a user may write them: root's are closed to others.
+  const user = !ownIds(kernel).all;
   const off: string[] = user ? ["userxattr"] : [];
   for (const feature of features) {
     // With `userxattr` the kernel has the others off, and refuses to be told.
