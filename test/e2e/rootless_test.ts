@@ -8,6 +8,15 @@ import { until } from "../support/until.ts";
 
 const uid = 61_234;
 
+/** An image that a user may read. */
+function imageOf(user: OrdinaryUser): string {
+  const folder = join(user.folder, "image");
+  mkdirSync(folder);
+  const layout = makeBusyboxImage(folder, "box:1");
+  user.own(folder);
+  return layout;
+}
+
 describe("a user who is not root", () => {
   const user = new OrdinaryUser({ uid });
   let daemon: UserDaemon;
@@ -20,9 +29,7 @@ describe("a user who is not root", () => {
     (await fetch(`${daemon.url}/fn/${name}`, { method: "POST", body })).text();
 
   before(async () => {
-    mkdirSync(join(user.folder, "image"));
-    const layout = makeBusyboxImage(join(user.folder, "image"), "box:1");
-    user.own(join(user.folder, "image"));
+    const layout = imageOf(user);
     daemon = await UserDaemon.start(user);
     await out("import", layout);
   });
@@ -107,5 +114,50 @@ describe("a user who is not root", () => {
     assert.deepEqual({ code, stdout, stderr }, { code: 7, stdout: "input", stderr: "problem\n" });
     await until(() => user.processes().length === 0);
     daemon = await UserDaemon.start(user);
+  });
+});
+
+describe("a user who has more ids in /etc/subuid", () => {
+  const first = 1_600_000_000;
+  const user = new OrdinaryUser({ uid: uid + 1, subordinate: { first, size: 65_536 } });
+  const out = async (...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await user.run(args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  let daemon: UserDaemon;
+
+  before(async () => {
+    const layout = imageOf(user);
+    daemon = await UserDaemon.start(user);
+    await out("import", layout);
+  });
+  after(async () => {
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    await until(() => user.processes().length === 0);
+    user[Symbol.dispose]();
+  });
+
+  it("has other users in its containers, with their groups", async () => {
+    assert.match(
+      await out("run", "box:1", "cat", "/proc/self/uid_map"),
+      new RegExp(`^ +0 +${uid + 1} +1\n +1 +${first} +65536\n$`),
+    );
+    assert.equal(await out("run", "-u", "worker", "box:1", "sh", "-c", "id -u; id -G"), "1000\n1000 29\n");
+    assert.match((await user.run(["run", "-u", "70000", "box:1", "true"])).stderr, /cannot run as 70000:0/);
+  });
+
+  it("keeps what belongs to them", async () => {
+    await out("run", "-d", "--name", "web", "box:1", "sh", "-c", "touch /f; chown 5:6 /f; exec sleep 1000");
+    await until(async () => await out("exec", "web", "stat", "-c", "%u:%g", "/f") === "5:6\n");
+    assert.equal(await out("exec", "-u", "worker", "web", "id", "-G"), "1000 29\n");
+    await out("commit", "web", "web:1");
+    assert.equal(await out("run", "web:1", "stat", "-c", "%u:%g", "/f"), "5:6\n");
+    await daemon.end("SIGKILL");
+    await until(() => user.processes().length === 0);
+    daemon = await UserDaemon.start(user);
+    await out("rm", "web");
+    await out("rmi", "web:1");
+    await out("gc");
   });
 });

@@ -23,6 +23,7 @@ const packages: Readonly<Record<string, string | undefined>> = {
   libseccomp2: undefined,
   zstd: "zstd",
   "xz-utils": "xz",
+  uidmap: "newuidmap",
   "qemu-system-x86": "qemu-system-x86_64",
   curl: "curl",
   tmux: "tmux",
