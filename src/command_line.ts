@@ -60,6 +60,7 @@ async function main(args: readonly string[]): Promise<number> {
     flags,
     output,
     openDaemon,
+    ordinaryUser: async () => isRootless(host.env) ? (await import("./rootless.ts")).ordinaryUser(host) : undefined,
     connect: () => connect({ host, config, openDaemon, warn: output.note }),
   });
 }

@@ -8,6 +8,7 @@ import { parseSubordinateIds } from "./core/subordinate_ids.ts";
 import { becomeRoot, type OtherIds, whyNoRoot } from "./linux/become_root.ts";
 import { findProgram } from "./linux/find_program.ts";
 import { Kernel } from "./linux/kernel.ts";
+import type { OrdinaryUser } from "./cli/command.ts";
 import { rootlessMark } from "./cli/user.ts";
 
 /**
@@ -19,9 +20,12 @@ export async function needRoot(host: Host): Promise<void> {
   const gid = process.getegid?.();
   if (uid === undefined || gid === undefined || uid === 0) return;
   const kernel = new Kernel(host);
-  const reason = whyNoRoot(kernel);
-  if (reason !== undefined) {
-    throw new Failure("failed_precondition", `cannot make containers as uid ${uid}: ${reason}; or use sudo`);
+  const lacks = whyNoRoot(kernel);
+  if (lacks !== undefined) {
+    throw new Failure(
+      "failed_precondition",
+      `cannot make containers as uid ${uid}: ${lacks.reason}: ${lacks.cure}; or use sudo`,
+    );
   }
   const args = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
   const env = Object.entries({ ...host.env, [rootlessMark]: "1" }).map(([name, value]) => `${name}=${value ?? ""}`);
@@ -29,8 +33,20 @@ export async function needRoot(host: Host): Promise<void> {
   becomeRoot(kernel, { uid, gid, others: otherIds(kernel, uid), program, args, env });
 }
 
+/** What a user who is not root can have here. */
+export function ordinaryUser(host: Host): OrdinaryUser {
+  const kernel = new Kernel(host);
+  const uid = kernel.call("geteuid");
+  const others = otherIds(kernel, uid);
+  return {
+    uid,
+    lacks: whyNoRoot(kernel),
+    otherIds: others === undefined ? 0 : Math.min(others.uids.size, others.gids.size),
+  };
+}
+
 /** The ids that `/etc/subuid` and `/etc/subgid` give to a user, where the programs to map them are there. */
-export function otherIds(kernel: Kernel, uid: number): OtherIds | undefined {
+function otherIds(kernel: Kernel, uid: number): OtherIds | undefined {
   const [newuidmap, newgidmap] = [findProgram(kernel, "newuidmap"), findProgram(kernel, "newgidmap")];
   if (newuidmap === undefined || newgidmap === undefined) return undefined;
   const [uids, gids] = [idsOf("/etc/subuid", uid), idsOf("/etc/subgid", uid)];
@@ -39,10 +55,16 @@ export function otherIds(kernel: Kernel, uid: number): OtherIds | undefined {
 
 function idsOf(file: string, uid: number) {
   try {
-    const owners = [String(uid), userInfo().username];
+    const owners = [String(uid), nameOf(uid)];
     return parseSubordinateIds(readFileSync(file, "utf8")).find(({ owner }) => owners.includes(owner));
   } catch {
-    // A machine without the file gives no ids to anybody, nor one that does not know the user.
+    // A machine without the file gives no ids to anybody.
     return undefined;
   }
+}
+
+/** Bun's `userInfo` believes the environment: it is asked for users alone that come from elsewhere. */
+function nameOf(uid: number): string {
+  const line = readFileSync("/etc/passwd", "utf8").split("\n").find((each) => each.split(":")[2] === String(uid));
+  return line?.split(":")[0] ?? userInfo().username;
 }

@@ -43,8 +43,19 @@ export interface CommandContext {
   readonly output: Output;
   /** Reaches the running daemon, or opens one in this process. */
   connect(): Promise<Connection>;
+  /** Who runs this, where that is not root. */
+  ordinaryUser(): Promise<OrdinaryUser | undefined>;
   /** Starts a daemon that listens; for `serve`. */
   readonly openDaemon: OpenDaemon;
+}
+
+/** A user who is not root, and what such a one can have on this machine. */
+export interface OrdinaryUser {
+  readonly uid: number;
+  /** Why there can be no containers, with the cure; undefined where there can. */
+  readonly lacks: { readonly reason: string; readonly cure: string } | undefined;
+  /** How many ids it may give to others in its containers. */
+  readonly otherIds: number;
 }
 
 /** What the command line needs of a daemon; `src/daemon.ts` has it. */

@@ -1,14 +1,16 @@
 import type { Command } from "./command.ts";
 import { type Check, checkMachine } from "./machine.ts";
+import { checkForUser } from "./machine_for_user.ts";
 
 export const doctor: Command = {
   name: "doctor",
   summary: "say what this machine can do, and how to get what it cannot",
   usage: "doctor [options]",
-  run({ host, config, output }) {
+  async run({ host, config, output, ordinaryUser }) {
+    const user = await ordinaryUser();
     const checks: Check[] = [
       { name: "host", state: "ok", says: `${host.name} ${host.version} on ${host.arch}` },
-      ...checkMachine(config.root),
+      ...user === undefined ? checkMachine(config.root) : checkForUser(config.root, user),
     ];
     if (host.arch !== "x64") {
       checks.push({
@@ -27,6 +29,6 @@ export const doctor: Command = {
         if (cure !== undefined) output.line(`${" ".repeat(width + 8)}→ ${cure}`);
       }
     }
-    return Promise.resolve(checks.some((check) => check.state === "bad") ? 1 : 0);
+    return checks.some((check) => check.state === "bad") ? 1 : 0;
   },
 };

@@ -2,7 +2,6 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { bytes } from "./output.ts";
 
 export interface Check {
@@ -13,9 +12,11 @@ export interface Check {
   readonly cure?: string;
 }
 
-/** @param root the daemon's persistent folder. */
+const rootUser: Check = { name: "user", state: "ok", says: "root" };
+
+/** For root. @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [user(), kernel(), filesystem("overlay"), cgroups(), seccomp(), users(root), capabilities(), space(root)];
+  return [rootUser, kernel(), filesystem("overlay"), cgroups(), seccomp(), users(root), capabilities(), space(root)];
 }
 
 function read(path: string): string {
@@ -27,26 +28,19 @@ function read(path: string): string {
   }
 }
 
-function user(): Check {
-  const uid = process.getuid?.();
-  return uid === 0
-    ? { name: "user", state: "ok", says: "root" }
-    : { name: "user", state: "bad", says: `uid ${uid}, and containers are made by root`, cure: "run it with sudo" };
-}
-
-function kernel(): Check {
+export function kernel(): Check {
   const version = release();
   return atLeast(5, 12)
     ? { name: "kernel", state: "ok", says: version }
     : { name: "kernel", state: "bad", says: `${version}, without mount_setattr(2)`, cure: "use Linux 5.12 or newer" };
 }
 
-function atLeast(wantedMajor: number, wantedMinor: number): boolean {
+export function atLeast(wantedMajor: number, wantedMinor: number): boolean {
   const [major = 0, minor = 0] = release().split(".").map(Number);
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
 }
 
-function filesystem(name: string): Check {
+export function filesystem(name: string): Check {
   const known = read("/proc/filesystems").split("\n").some((line) => line.endsWith(`\t${name}`));
   return known ? { name, state: "ok", says: "in the kernel" } : {
     name,
@@ -72,7 +66,7 @@ function cgroups(): Check {
   };
 }
 
-function seccomp(): Check {
+export function seccomp(): Check {
   const actions = read("/proc/sys/kernel/seccomp/actions_avail").trim();
   return actions !== ""
     ? { name: "seccomp", state: "ok", says: actions }
@@ -149,7 +143,7 @@ function capabilities(): Check {
   };
 }
 
-function space(root: string): Check {
+export function space(root: string): Check {
   const folder = nearest(root);
   const { bavail, bsize } = statfsSync(folder);
   const free = bavail * bsize;

@@ -36,7 +36,7 @@ export interface BecomeRoot {
  * Tries what `becomeRoot` needs.
  * @returns why it cannot be had, with the cure; undefined where it can.
  */
-export function whyNoRoot(kernel: Kernel): string | undefined {
+export function whyNoRoot(kernel: Kernel): { readonly reason: string; readonly cure: string } | undefined {
   try {
     const { pidfd } = kernel.spawn([
       // A security module may let everybody make a namespace, and nobody use it.
@@ -48,10 +48,9 @@ export function whyNoRoot(kernel: Kernel): string | undefined {
     return undefined;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    const { errno: name = "" } = error;
-    return `no user namespace can be had (${error.syscall}: ${name}): ${
-      cures[name] ?? "use a kernel with CONFIG_USER_NS"
-    }`;
+    const { syscall, errno: name = "" } = error;
+    const reason = `no user namespace can be had (${syscall}: ${name})`;
+    return { reason, cure: cures[name] ?? "use a kernel with CONFIG_USER_NS" };
   }
 }
 

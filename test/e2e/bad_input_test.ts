@@ -1,7 +1,16 @@
 /** What a user sees of bad input, at the API and on the command line; and that nothing of it stays. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, chownSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -486,16 +495,19 @@ describe("a user who is not root", () => {
     return there;
   }
 
-  it("cannot open a daemon, and is told how", async (context) => {
-    if (!readable(context)) return;
-    const flags = ["--root", join(home, "root"), "--run", join(home, "run")];
+  /** Who has no id in a user namespace cannot make another. */
+  const without = ["unshare", "--user"];
+
+  it("cannot open a daemon without user namespaces, and is told how", async () => {
+    const none = join(folder, "none");
+    const flags = ["--root", join(none, "root"), "--run", join(none, "run")];
     for (const command of [["serve", "--listen", "off"], ["images"], ["run", "box:1", "true"]]) {
       const [name = "", ...args] = command;
-      const { code, stderr } = await through(nobody, home, [name, ...flags, ...args]);
+      const { code, stderr } = await through(without, folder, [name, ...flags, ...args]);
       assert.equal(code, 78, stderr);
-      assert.match(stderr, /as uid 65534: containers are made by root, use sudo/);
+      assert.match(stderr, /as uid 65534: no user namespace can be had \(clone3: EPERM\): .*; or use sudo/m);
     }
-    assert.deepEqual(leftovers(home), []);
+    assert.ok(!existsSync(none));
   });
 
   it("cannot reach root's daemon", async (context) => {
@@ -508,8 +520,14 @@ describe("a user who is not root", () => {
   it("is told by doctor", async (context) => {
     if (!readable(context)) return;
     const { code, stdout } = await through(nobody, home, ["doctor", ...stateFlags(folder)]);
-    assert.equal(code, 1);
-    assert.match(stdout, /^BAD {3}user .*uid 65534.*\n.*sudo$/m);
+    assert.equal(code, 0);
+    assert.match(stdout, /^ok {4}user .*uid 65534, root in a user namespace/m);
+    for (const lost of ["ids", "cgroups", "runtimes", "rights"]) {
+      assert.match(stdout, new RegExp(`^warn {2}${lost} .*\n +→ `, "m"));
+    }
+    const lacking = await through(without, folder, ["doctor", ...stateFlags(folder)]);
+    assert.equal(lacking.code, 1);
+    assert.match(lacking.stdout, /^BAD {3}user .*uid 65534, and no user namespace can be had.*\n.*sudo$/m);
   });
 });
 
