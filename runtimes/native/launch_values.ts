@@ -36,7 +36,8 @@ export function processValues({ args, env = [] }: SpecProcess, cgroup: Cgroup): 
   return values;
 }
 
-function folderOf(cgroup: Cgroup, name: string): string {
+/** The folder of a container's cgroup in the hierarchy of this name; of any where it is empty. */
+export function folderOf(cgroup: Cgroup, name: string): string {
   for (const [hierarchy, folder] of cgroup.folders) if (name === "" || hierarchy.name === name) return folder;
   return "";
 }

@@ -8,6 +8,7 @@ import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
+import { Criu } from "./criu.ts";
 import { whyNoOwnUsers } from "./id_mapping.ts";
 import { NativeRuntime } from "./runtime.ts";
 
@@ -17,6 +18,8 @@ const Config = v.strictObject({
    * Default `/mayfly` for the daemon of `/run/mayfly`, and `/mayfly-<hash>` for one with another folder.
    */
   cgroupParent: v.optional(v.pipe(v.string(), v.regex(/^(?:\/[\w.@-]+)+$/, "want an absolute path of names"))),
+  /** The program that writes checkpoints and restores them. Default: the machine's `criu`. */
+  criu: v.optional(v.pipe(v.string(), v.regex(/^\//, "want an absolute path"))),
 });
 
 /** The native runtime: containers by system calls alone, with no helper program. */
@@ -37,17 +40,23 @@ export const native: Plugin<Runtime, typeof Config> = {
       }
       detectLayout(kernel);
       if (!ownIds(kernel).all) return { available: true, note: lost(kernel) };
-      const missing = await whyNoOwnUsers(kernel, root);
-      return missing === undefined ? { available: true } : { available: true, note: `no --userns auto: ${missing}` };
+      const missing = {
+        "--userns auto": await whyNoOwnUsers(kernel, root),
+        "checkpoints by the machine's own criu": await whyNoCheckpoints(kernel),
+      };
+      const notes = Object.entries(missing).flatMap(([what, why]) => why === undefined ? [] : [`no ${what}: ${why}`]);
+      return notes.length === 0 ? { available: true } : { available: true, note: notes.join("; ") };
     } catch (error) {
       return { available: false, reason: messageOf(error) };
     }
   },
   create({ host, run, config, log }) {
     const kernel = new Kernel(host);
+    const children = new Children(kernel);
     return new NativeRuntime({
       kernel,
-      children: new Children(kernel),
+      children,
+      criu: new Criu(kernel, children, config.criu),
       cgroups: new Cgroups(kernel, detectLayout(kernel)),
       folder: `${run}/rootfs`,
       log,
@@ -55,6 +64,15 @@ export const native: Plugin<Runtime, typeof Config> = {
     });
   },
 };
+
+async function whyNoCheckpoints(kernel: Kernel): Promise<string | undefined> {
+  const children = new Children(kernel);
+  try {
+    return await new Criu(kernel, children).missing();
+  } finally {
+    children.close();
+  }
+}
 
 /** What an ordinary user's daemon goes without. */
 function lost(kernel: Kernel): string {

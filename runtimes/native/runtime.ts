@@ -2,6 +2,7 @@ import { checkContainerId, isContainerId } from "../../src/core/container_id.ts"
 import { Failure } from "../../src/core/errors.ts";
 import { type Logger, silent } from "../../src/core/logger.ts";
 import type { CreateTask, Exit, Runtime, Task, TaskEvent } from "../../src/core/runtime.ts";
+import type { Spec } from "../../src/core/spec.ts";
 import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
 import { CgroupPool, type Cgroups, type CgroupStats, OomWatch } from "../../src/linux/cgroup/mod.ts";
@@ -12,19 +13,23 @@ import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { NetworkNamespaces } from "../../src/linux/network_namespaces.ts";
+import { removeTree } from "../../src/linux/remove_tree.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
+import { dump, mountPlaces, outsideMounts, refuseCheckpoint } from "./checkpoint.ts";
+import { Criu } from "./criu.ts";
 import { directLaunch } from "./direct_launch.ts";
 import { ExecPlans } from "./exec_plans.ts";
 import { Hooks } from "./hooks.ts";
-import { launchValues } from "./launch_values.ts";
+import { cgroupViews, folderOf, launchValues, processValues } from "./launch_values.ts";
 import { cloneFlagsOf, type Namespaces } from "./namespaces.ts";
 import type { Settings } from "./settings.ts";
 import { mappingDescriptors } from "./mount_mapping.ts";
 import { mappingDescriptor } from "./staged_plan.ts";
 import { writeMaps } from "./user_namespace.ts";
 import { UserNamespaces } from "../../src/linux/user_namespaces.ts";
+import { restoredLaunch } from "./restored_launch.ts";
 import { StagedLaunch } from "./staged_launch.ts";
 import { type Descriptors, Stages } from "../../src/linux/stages.ts";
 import { noStreams, stdioKinds } from "./stdio.ts";
@@ -41,6 +46,8 @@ export interface NativeRuntimeParts {
   readonly folder: string;
   /** The cgroup below which containers get theirs, for example `/mayfly`. */
   readonly cgroupParent: string;
+  /** For checkpoints. Default: the one of the machine. */
+  readonly criu?: Criu;
   /** Default: what is said is dropped. */
   readonly log?: Logger;
 }
@@ -57,6 +64,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #users: UserNamespaces;
   readonly #networks: NetworkNamespaces;
   readonly #ooms: OomWatch;
+  readonly #criu: Criu;
   readonly #tasks = new Map<string, NativeTask>();
   readonly #creating = new Map<string, Promise<Task>>();
   readonly #events = new TaskEvents();
@@ -65,6 +73,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const { kernel, folder, cgroups, cgroupParent } = parts;
     this.#parts = parts;
     this.abilities = new Set<Ability>([
+      "checkpoint",
       "exec",
       "resize",
       "stats",
@@ -82,6 +91,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#users = new UserNamespaces(this.#stages);
     // Until it executes, a child shares this process's memory: nobody else may look into either.
     setUndumpable(kernel);
+    this.#criu = parts.criu ?? new Criu(kernel, parts.children);
     makeFolder(kernel, folder);
   }
 
@@ -121,7 +131,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     }
   }
 
-  async #create({ id, spec, rootfs, stdio, bundle, lazy }: CreateTask): Promise<Task> {
+  async #create({ id, spec, rootfs, stdio, bundle, lazy, checkpoint }: CreateTask): Promise<Task> {
     const { kernel, children, cgroups, cgroupParent } = this.#parts;
     const terminal = spec.process.terminal === true;
     const kinds = stdioKinds(kernel, terminal ? noStreams : stdio);
@@ -130,9 +140,16 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const blueprint = this.#blueprints.get(spec, rootfs, kinds, hierarchies);
     const { namespaces } = blueprint.settings;
     const flags = cloneFlagsOf(namespaces);
-    const way = blueprint.needsStages ? "staged" : lazy === true ? "direct" : "parked";
+    const way = checkpoint !== undefined
+      ? "restored"
+      : blueprint.needsStages
+      ? "staged"
+      : lazy === true
+      ? "direct"
+      : "parked";
     // What is wrong with the plan is told before anything is made.
-    void blueprint[way];
+    if (way !== "restored") void blueprint[way];
+    else this.#checkCheckpoint(spec, blueprint.settings);
     const path = containerCgroupPath(cgroupParent, id, spec);
     const reusable = leavesCgroupAlone(spec, blueprint.settings);
     await using undo = new AsyncDisposableStack();
@@ -156,7 +173,25 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const hooks = new Hooks({ stages: this.#stages, id, spec, namespaces, bundle: bundle ?? this.#parts.folder });
     let take: (() => void) | undefined;
     using held = new DisposableStack();
-    if (way !== "direct") {
+    const mounts = outsideMounts(blueprint.settings, cgroupViews(hierarchies), (name) => folderOf(cgroup, name));
+    if (checkpoint !== undefined) {
+      launch = restoredLaunch({
+        id,
+        kernel,
+        checkpoint,
+        criu: this.#criu,
+        work: this.#restores,
+        rootfs,
+        folder: this.#parts.folder,
+        namespaces,
+        cgroups: cgroupViews([...cgroup.folders.keys()]),
+        values: processValues(spec.process, cgroup),
+        places: mountPlaces(blueprint.settings, blueprint.kinds),
+        outsideMounts: mounts,
+        ends: streams.ends,
+      });
+    }
+    if (way === "staged" || way === "parked") {
       const options = { id, spec, values: launchValues(spec, streams.ends, cgroup), hooks };
       const prepared = way === "staged"
         ? await StagedLaunch.prepare(this.#stages, {
@@ -195,6 +230,10 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       ownNetwork: namespaces.made.has("network") || namespaces.joined.has("network"),
       launch,
       hooks,
+      dump: async (pid, { folder, tcpEstablished }) => {
+        this.#checkCheckpoint(spec, blueprint.settings);
+        await dump(this.#criu, pid, { folder, mounts, tcpEstablished });
+      },
       log: this.#parts.log ?? silent,
       keepCgroup: (stats: CgroupStats) => reusable && this.#pool.give(cgroup, resources, stats),
       publish,
@@ -206,6 +245,15 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#tasks.set(id, task);
     publish({ type: "create", id, pid: task.pid });
     return task;
+  }
+
+  #checkCheckpoint(spec: Spec, settings: Settings): void {
+    refuseCheckpoint(spec, settings, this.#blueprints.rights);
+  }
+
+  /** Where restores write what they need meanwhile. */
+  get #restores(): string {
+    return `${this.#parts.folder}.restores`;
   }
 
   /** Lends a network namespace that was made ahead: -1 where none is ready, undefined where none is wanted. */
@@ -237,6 +285,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const { cgroups, cgroupParent } = this.#parts;
     const ids = new Set<string>();
     await this.#pool.clear();
+    await removeTree(this.#parts.kernel, this.#restores);
     for (const path of cgroups.below(cgroupParent)) {
       const id = path.slice(cgroupParent.length + 1).split("/")[0] ?? "";
       if (this.#tasks.has(id)) continue;

@@ -57,11 +57,11 @@ export function clean(path: string): string {
 /** The descriptor of the container's root, from `openRoot` on. */
 const root = { ref: "root" };
 
-/** Takes hold of the container's root, so that paths in it are found from there. */
-export function* openRoot(): Generator<Operation> {
+/** Takes hold of the container's root, so that paths in it are found from there. @param path where it is. */
+export function* openRoot(path = "/"): Generator<Operation> {
   yield {
     syscall: "openat",
-    args: [AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0],
+    args: [AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0],
     store: root.ref,
     why: "take hold of the root",
   };
@@ -82,6 +82,24 @@ export function find(
   const flags = O_PATH | O_CLOEXEC | (folder ? O_DIRECTORY : 0);
   const resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS);
   return { syscall: "openat2", args: [root, path, [flags, 0, resolve], 24], store, why };
+}
+
+/**
+ * Makes a place to mount on, and the missing folders above it, where the root is not entered: no link of the image leads out.
+ * Where one is there already, or cannot be made, who mounts there tells.
+ */
+export function* place(path: string, kind: "folder" | "file"): Generator<Operation> {
+  const why = `make ${kind} ${quote(path)}`;
+  for (let from = 0; from !== -1;) {
+    const slash = path.indexOf("/", from + 1);
+    const [parent, name] = [path.slice(0, from) || "/", path.slice(from + 1, slash === -1 ? undefined : slash)];
+    yield { ...find(parent, "parent", { why, folder: true }), onError: "ignore" };
+    yield slash === -1 && kind === "file"
+      ? { syscall: "mknodat", args: [{ ref: "parent" }, name, S_IFREG | 0o644, 0], why, onError: "ignore" }
+      : { syscall: "mkdirat", args: [{ ref: "parent" }, name, 0o755], why, onError: "ignore" };
+    yield close("parent", why);
+    from = slash;
+  }
 }
 
 /** Attaches a mount that is held to what `find` has found. */

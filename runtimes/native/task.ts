@@ -3,6 +3,8 @@ import { InTurn } from "../../src/core/in_turn.ts";
 import type { Logger } from "../../src/core/logger.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
 import type {
+  CheckpointOptions,
+  Checkpoints,
   ExecOptions,
   Executes,
   Exit,
@@ -21,7 +23,7 @@ import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgr
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { namespacePids } from "../../src/linux/namespace_pids.ts";
 import { networkUsage } from "../../src/linux/network_usage.ts";
-import { SIGKILL } from "../../src/linux/flags.ts";
+import { SIGCONT, SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
@@ -45,6 +47,8 @@ export interface TaskParts {
   readonly ownNetwork: boolean;
   readonly launch: Launch;
   readonly hooks: Hooks;
+  /** Writes a process and all below it to disk, and leaves them stopped. */
+  readonly dump: (pid: number, options: CheckpointOptions) => Promise<void>;
   /** Takes what fails and changes nothing. */
   readonly log: Logger;
   /** Keeps the cgroup for another container. @returns false where it has to be removed. */
@@ -55,7 +59,7 @@ export interface TaskParts {
 }
 
 /** A container that this process launched. */
-export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Updates {
+export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses, Resizes, Updates {
   readonly id: string;
   readonly #parts: TaskParts;
   readonly #exit = Promise.withResolvers<Exit>();
@@ -200,6 +204,33 @@ export class NativeTask implements Task, Executes, Measures, Pauses, Resizes, Up
       this.#parts.cgroups.thaw(this.#parts.cgroup);
       this.#status = "running";
       this.#parts.publish({ type: "resumed", id: this.id });
+    });
+  }
+
+  checkpoint(options: CheckpointOptions): Promise<void> {
+    return this.#turns.hold(async () => {
+      if (this.status !== "running" || this.#pid === undefined || this.#killed) {
+        throw this.#wrongState("checkpoint", this.#killed ? "being killed" : this.status);
+      }
+      const { dump, processes, publish } = this.#parts;
+      const [other] = processes.list();
+      if (other !== undefined) {
+        throw new Failure(
+          "failed_precondition",
+          `cannot checkpoint ${this.#name}: process ${JSON.stringify(other.id)} is in it beside init`,
+        );
+      }
+      await dump(this.#pid, options);
+      try {
+        await options.whileStopped?.();
+        publish({ type: "checkpointed", id: this.id });
+        if (options.exit === true) {
+          await this.kill();
+          await this.#reaped;
+        }
+      } finally {
+        if (this.#running) this.#signalAll(SIGCONT);
+      }
     });
   }
 

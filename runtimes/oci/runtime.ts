@@ -99,6 +99,14 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   async create(options: CreateTask): Promise<Task> {
     const { id } = options;
     checkContainerId(id);
+    if (options.checkpoint !== undefined) {
+      throw new Failure(
+        "unimplemented",
+        `cannot restore container ${
+          JSON.stringify(id)
+        }: runtime ${this.id} cannot go on from a checkpoint here, use native`,
+      );
+    }
     if (this.#tasks.has(id)) {
       throw new Failure("already_exists", `cannot create container ${JSON.stringify(id)}: there is one of this id`);
     }

@@ -94,7 +94,10 @@ export interface Resizes {
 
 /** Writes the state of all processes to disk, so that `CreateTask.checkpoint` can go on from there. */
 export interface Checkpoints {
-  /** @throws failed_precondition unless running; unavailable where the machine's CRIU cannot. */
+  /**
+   * @throws failed_precondition unless init runs, and alone, and for what CRIU cannot write; unavailable where the machine has
+   * no CRIU that works; unimplemented for a container of a kind that cannot be restored. All goes on as before then.
+   */
   checkpoint(options: CheckpointOptions): Promise<void>;
 }
 
@@ -179,8 +182,10 @@ export interface TerminalSize {
 export interface CheckpointOptions {
   /** A folder of the caller's, empty, for CRIU's image files. */
   readonly folder: string;
-  /** Whether the container ends with it. Default false. */
+  /** Whether the container is killed when all is written. Default false. */
   readonly exit?: boolean;
+  /** Called when all is written, while nothing of the container runs: for what has to fit it, such as its root filesystem. */
+  readonly whileStopped?: () => Promise<void>;
   /** Established TCP connections are kept, not refused. Default false. */
   readonly tcpEstablished?: boolean;
 }

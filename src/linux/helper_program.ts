@@ -13,6 +13,8 @@ export interface HelperProgram {
   readonly env?: readonly string[];
   /** What it reads. Default: nothing. */
   readonly input?: Uint8Array;
+  /** What it has from descriptor 3 on. Default: nothing. */
+  readonly descriptors?: readonly (number | undefined)[];
   /** `CLONE_NEW*`: namespaces of its own. */
   readonly flags?: number;
   /** What its process does before it is executed. */
@@ -54,7 +56,7 @@ export async function runHelper(kernel: Kernel, children: Children, helper: Help
   if (stdin !== undefined && helper.input !== undefined) fill(kernel, stdin, helper.input);
   const [stdout, stderr] = [open("stdout"), open("stderr")];
   const { pidfd } = kernel.spawn([
-    ...placeDescriptors([stdin, stdout, stderr]),
+    ...placeDescriptors([stdin, stdout, stderr, ...helper.descriptors ?? []]),
     ...helper.prepare ?? [],
     executeHelper(helper.args, helper.env),
   ], helper.flags === undefined ? {} : { flags: helper.flags });
