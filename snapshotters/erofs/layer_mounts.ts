@@ -51,12 +51,23 @@ export class LayerMounts {
 
   async close(): Promise<void> {
     for (const id of [...this.#mounted]) await this.unmount(id);
+    await removeEmpty(this.#folder);
   }
 
   /** What is in use stays mounted for its users alone. */
   async #unmount(path: string): Promise<void> {
     unmountAll(this.#kernel, path);
+    await removeEmpty(path);
+  }
+}
+
+/** Removes a folder in which nothing is. */
+export async function removeEmpty(path: string): Promise<void> {
+  try {
     await rmdir(path);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
   }
 }
 

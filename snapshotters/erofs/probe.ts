@@ -1,5 +1,5 @@
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "../../src/core/errors.ts";
 import type { Availability, ProbeContext } from "../../src/core/plugin.ts";
 import { ErofsImage } from "../../src/linux/erofs/image.ts";
@@ -10,7 +10,7 @@ import { tryOverlay } from "../../src/linux/overlay/trial.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
 import { Slice } from "../../src/linux/slice.ts";
-import { mountImage, unmountAll } from "./layer_mounts.ts";
+import { mountImage, removeEmpty, unmountAll } from "./layer_mounts.ts";
 
 const otherwise = "or use another snapshotter (--snapshotter overlay)";
 
@@ -38,10 +38,16 @@ export async function probe({ host, root, run }: ProbeContext): Promise<Availabi
     if (result >= 0) return { available: true };
     return unavailable(`the kernel refuses an overlay over an EROFS image: ${errnoText(-result)}: ${otherwise}`);
   } catch (error) {
-    return unavailable(`no EROFS image can be mounted from a file (Linux 6.12): ${messageOf(error)}: ${otherwise}`);
+    return unavailable(
+      `no EROFS image can be mounted from a file in ${JSON.stringify(root)}: ${
+        messageOf(error)
+      }: that takes Linux 6.12 ` +
+        `and a root folder on ext4, xfs or btrfs, ${otherwise}`,
+    );
   } finally {
     unmountAll(kernel, lower);
-    for (const path of [folder, lower]) await removeTree(kernel, path);
+    await removeTree(kernel, folder);
+    for (const path of [lower, dirname(lower)]) await removeEmpty(path);
   }
 }
 

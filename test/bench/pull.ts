@@ -1,7 +1,7 @@
 /*
- * A pull, from a registry on this machine to files that a container can have as its root, beside podman, containerd and
- * skopeo with umoci, in turns, each time on a new filesystem: what is deleted and pulled again on an old one measures how
- * that uses its inodes again.
+ * A pull, from a registry on this machine to files that a container can have as its root, into overlay's folders and into
+ * EROFS images, beside podman, containerd and skopeo with umoci, in turns, each time on a new filesystem: what is deleted
+ * and pulled again on an old one measures how that uses its inodes again.
  *
  *     node test/bench/pull.ts [rounds]      (or deno run -A, bun)
  */
@@ -56,18 +56,24 @@ function run(program: string, args: readonly string[]): void {
   if (status !== 0) throw new Error(`${program}: ${stderr}`);
 }
 
-const pullers: Record<string, Puller> = {
-  async mayfly(name, disk) {
+/** A pull into a snapshotter, by a daemon that runs. */
+function into(snapshotter: string): Puller {
+  return async (name, disk) => {
     const flags = { root: join(disk, "root"), run: join(folder, "run"), listen: "off", "log-level": "warn" };
     await using daemon = await openDaemon(host, readConfig({ flags }));
     return await timed(async () => {
       const request = { method: "POST", headers: { "content-type": "application/json" } };
-      const body = JSON.stringify({ reference: name, snapshotter: "overlay" });
+      const body = JSON.stringify({ reference: name, snapshotter });
       const answer = await daemon.fetch(new Request("http://mayfly/v1/images", { ...request, body }));
       const text = await answer.text();
       if (!text.includes('"image"')) throw new Error(text);
     });
-  },
+  };
+}
+
+const pullers: Record<string, Puller> = {
+  mayfly: into("overlay"),
+  "mayfly erofs": into("erofs"),
   podman(name, disk) {
     const storage = ["--root", join(disk, "root"), "--runroot", join(disk, "run")];
     return timed(() => run("podman", [...storage, "pull", "-q", "--tls-verify=false", name]));
@@ -134,7 +140,7 @@ try {
     images.push([`${registry.host}/bench/${form}:1`, `${layers.length} layers, ${bytes >> 20} MiB, ${form}`]);
   }
   const names = Object.keys(pullers).filter((name) =>
-    name === "mayfly" || name.split("_").every((program) => spawnSync(program, ["--version"]).status === 0)
+    name.startsWith("mayfly") || name.split("_").every((program) => spawnSync(program, ["--version"]).status === 0)
   );
   console.log(`${host.name} ${host.version}, pulls on a new filesystem, milliseconds`);
   for (const [name, what] of images) {

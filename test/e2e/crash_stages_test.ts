@@ -77,7 +77,7 @@ describe("a daemon that is killed in the middle", () => {
     assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
     const metadata = await openMetadata({ root: join(folder, "root") });
     try {
-      const rows = await Promise.all(["overlay", "native"].map(async (id) => {
+      const rows = await Promise.all(["overlay", "erofs", "native"].map(async (id) => {
         const all = await metadata.snapshots(id).list();
         assert.deepEqual(all.filter(({ kind }) => kind !== "committed"), []);
         return all.map((info) => `snapshot ${id}/${info.id}`);

@@ -6,6 +6,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { mountImage } from "../../snapshotters/erofs/layer_mounts.ts";
+import { currentHost } from "../../src/host/mod.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
 import { openMetadata } from "../../src/metadata/mod.ts";
 import { tarOf } from "../images/tar_bytes.ts";
 import { LayoutFolder } from "../support/layout_folder.ts";
@@ -34,7 +37,7 @@ describe("a machine whose power fails behind a deployment", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  for (const snapshotter of ["overlay", "native"]) {
+  for (const snapshotter of ["overlay", "erofs", "native"]) {
     it(`has every file of a committed layer (${snapshotter})`, async () => {
       const disk = join(folder, `${snapshotter}.img`);
       const cut = join(folder, `${snapshotter}-cut.img`);
@@ -57,9 +60,16 @@ describe("a machine whose power fails behind a deployment", () => {
       try {
         const committed = (await metadata.snapshots(snapshotter).list()).filter(({ kind }) => kind === "committed");
         const digests = (path: (i: number) => string) => contents.map((_, i) => digest(readFileSync(path(i))));
-        const folders = committed.map(({ id }) => join(after, "root/snapshots", snapshotter, String(id), "fs"));
-        assert.equal(folders.length, 1);
-        assert.deepEqual(digests((i) => join(folders[0] ?? "", `file-${i}`)), contents.map(digest));
+        assert.equal(committed.length, 1);
+        const snapshot = join(after, "root/snapshots", snapshotter, String(committed[0]?.id));
+        let files = join(snapshot, "fs");
+        if (snapshotter === "erofs") {
+          files = join(folder, "layer");
+          mkdirSync(files);
+          mountImage(new Kernel(await currentHost()), join(snapshot, "image"), files);
+          mounted.push(files);
+        }
+        assert.deepEqual(digests((i) => join(files, `file-${i}`)), contents.map(digest));
       } finally {
         await metadata.close();
       }

@@ -31,7 +31,7 @@ export async function leftOnDisk(folder: string): Promise<readonly string[]> {
   const root = join(folder, "root");
   const metadata = await openMetadata({ root });
   try {
-    const snapshotters = ["overlay", "native"];
+    const snapshotters = ["overlay", "erofs", "native"];
     const rows = await Promise.all(snapshotters.map(async (id) => ({ id, all: await metadata.snapshots(id).list() })));
     const owned = new Set(rows.flatMap(({ id, all }) => all.map((info) => `snapshot ${id}/${info.id}`)));
     const kept = join(root, "containers");

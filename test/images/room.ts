@@ -63,5 +63,18 @@ export async function openRoom(
     ...(limits === undefined ? {} : { limits }),
   });
   const kernel = new Kernel(host);
-  return { images, content, metadata, snapshotters, kernel, root, [Symbol.asyncDispose]: () => metadata.close() };
+  return {
+    images,
+    content,
+    metadata,
+    snapshotters,
+    kernel,
+    root,
+    async [Symbol.asyncDispose]() {
+      for (const each of snapshotters.values()) {
+        if (Symbol.asyncDispose in each) await (each as Snapshotter & AsyncDisposable)[Symbol.asyncDispose]();
+      }
+      await metadata.close();
+    },
+  };
 }

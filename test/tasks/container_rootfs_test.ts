@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { btrfs } from "../../snapshotters/btrfs/mod.ts";
+import { erofs } from "../../snapshotters/erofs/mod.ts";
 import { native } from "../../snapshotters/native/mod.ts";
 import { overlay } from "../../snapshotters/overlay/mod.ts";
 import { prepareRootfs } from "../../src/tasks/container_rootfs.ts";
@@ -12,7 +13,7 @@ import type { SnapshotterUnderTest } from "../contract/snapshotter.ts";
 import { mountBtrfs } from "../support/btrfs_mount.ts";
 import { opener } from "../snapshotters/open.ts";
 
-for (const plugin of [overlay, native, btrfs]) {
+for (const plugin of [overlay, erofs, native, btrfs]) {
   describe(`prepareRootfs() with ${plugin.id}`, () => {
     let mount: ReturnType<typeof mountBtrfs> | undefined;
     let folder = "";
