@@ -18,9 +18,6 @@ export const cloneFlags = {
 } as const;
 export type NamespaceType = keyof typeof cloneFlags;
 
-/** Namespaces that exist already and can be joined. */
-const joinable: ReadonlySet<string> = new Set(["network", "ipc", "uts", "cgroup", "pid", "user", "time"]);
-
 /**
  * Namespaces that only a process with nothing of the daemon in it may join: one that shares the daemon's memory must not be
  * visible inside another container.
@@ -38,7 +35,7 @@ export interface Namespaces {
 
 /**
  * Reads `linux.namespaces`.
- * @throws invalid_argument for one that is named twice or missing; unimplemented for one that cannot be made or joined.
+ * @throws invalid_argument for one that is named twice, is missing or must not be joined.
  */
 export function namespacesOf(spec: Spec): Namespaces {
   const made = new Set<NamespaceType>();
@@ -48,21 +45,30 @@ export function namespacesOf(spec: Spec): Namespaces {
       throw new Failure("invalid_argument", `cannot use linux.namespaces: ${quote(type)} is there twice`);
     }
     if (path === undefined || path === "") made.add(type);
-    else if (joinable.has(type)) joined.set(type, path);
-    else {
-      throw new Failure("unimplemented", `cannot join the ${type} namespace ${quote(path)}: not supported here`, {
-        details: { field: "linux.namespaces", type },
-      });
-    }
+    else joined.set(type, path);
   }
-  if (!made.has("mount")) {
-    throw new Failure("invalid_argument", "cannot run without a new mount namespace: linux.namespaces has none");
+  const mounts = joined.get("mount");
+  if (mounts !== undefined) checkMounts(mounts, { made, joined });
+  else if (!made.has("mount")) {
+    throw new Failure("invalid_argument", "cannot run without a mount namespace: linux.namespaces has none");
   }
   const { timeOffsets } = spec.linux;
   if (timeOffsets && Object.keys(timeOffsets).length > 0 && !made.has("time")) {
     throw new Failure("invalid_argument", "cannot use linux.timeOffsets: they need a new time namespace");
   }
   return { made, joined };
+}
+
+/** The root of a mount namespace that is joined becomes the container's, for all who are in it. */
+function checkMounts(path: string, namespaces: Namespaces): void {
+  const refuse = (why: string) => {
+    throw new Failure("invalid_argument", `cannot join the mount namespace ${quote(path)}: ${why}`, {
+      details: { field: "linux.namespaces", type: "mount" },
+    });
+  };
+  if (["/proc/self/ns/mnt", "/proc/1/ns/mnt"].some((file) => isSame(path, file))) refuse("it is the machine's own");
+  // The kernel lets nobody mount there who has rights in another user namespace alone.
+  if (hasOwnUsers(namespaces)) refuse("it cannot be combined with a user namespace");
 }
 
 /** The names that /proc has for those which this process is in. */
@@ -73,9 +79,17 @@ export function sharesHosts({ made, joined }: Namespaces, type: keyof typeof hos
   if (made.has(type)) return false;
   const path = joined.get(type);
   if (path === undefined) return true;
-  const [theirs, own] = [path, hostFiles[type]].map((file) => statSync(file, { throwIfNoEntry: false, bigint: true }));
-  // One that is not there is refused when it is to be joined.
-  return theirs !== undefined && own !== undefined && theirs.ino === own.ino && theirs.dev === own.dev;
+  return isSame(path, hostFiles[type]);
+}
+
+/** Whether two files are one namespace. One that is not there, or closed to this process, is refused when it is to be joined. */
+function isSame(...files: readonly [string, string]): boolean {
+  try {
+    const [one, other] = files.map((file) => statSync(file, { bigint: true }));
+    return one?.ino === other?.ino && one?.dev === other?.dev;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether the container has users of its own, or another's. */
@@ -154,9 +168,11 @@ export function* goOnInChild(why: string): Generator<Operation> {
   yield { syscall: "getpid", args: [], why: "go on", label };
 }
 
-/** Joins the namespaces that exist, but for the user namespace. */
+/** Joins the namespaces that exist, but for the user namespace: with its mounts last, since all paths are others then. */
 export function* joinNamespaces({ joined }: Namespaces): Generator<Operation> {
-  for (const [type, path] of joined) if (type !== "user") yield* join(type, path);
+  for (const [type, path] of joined) if (type !== "user" && type !== "mount") yield* join(type, path);
+  const mounts = joined.get("mount");
+  if (mounts !== undefined) yield* join("mount", mounts);
 }
 
 function* join(type: NamespaceType, path: string): Generator<Operation> {

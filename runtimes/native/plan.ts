@@ -104,7 +104,7 @@ function* settle(spec: Spec, options: PlanOptions): Generator<Operation> {
   yield* furnish(spec, options);
 }
 
-/** Mounts the root filesystem, in a new mount namespace, and makes it the working directory. */
+/** Mounts the root filesystem, in the container's mount namespace, and makes it the working directory. */
 export function* mountRoot(
   spec: Spec,
   { settings, rootfs, folder, cgroups, rights }: PlanOptions,
@@ -125,7 +125,7 @@ export function* furnish(spec: Spec, { settings, cgroups, kinds, manner, rights 
   const inUserNamespace = ownUsers || !rights.ids.all;
   // Through the host's /proc: what is at its place in the container is the image's and the user's affair.
   yield* setSysctls(spec);
-  if (!ownUsers) yield* setOomScore(process.oomScoreAdj);
+  if (!ownUsers && !settings.namespaces.joined.has("mount")) yield* setOomScore(process.oomScoreAdj);
   // The kernel lets a user namespace mount a /proc only while another one is to be seen.
   yield* manner?.pivot === false ? moveRoot() : inUserNamespace ? turnRoot() : pivotRoot();
   yield* openRoot();

@@ -51,6 +51,8 @@ export function stagedPlan(spec: Spec, options: PlanOptions): StagedPlan {
       ...giveStdio(options.stdio, uid),
       ...enterCgroups(cgroups),
       ...ownUsers ? holdHost(spec, options) : [],
+      // Other mounts may have another /proc, or none.
+      ...namespaces.joined.has("mount") ? setOomScore(spec.process.oomScoreAdj) : [],
       ...takeUserNamespace(namespaces),
     ],
     maps: namespaces.made.has("user") ? maps : undefined,

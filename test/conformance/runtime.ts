@@ -32,7 +32,6 @@ const differences: Readonly<Record<string, string>> = {
   linux_cgroups_relative_network: "as linux_cgroups_network",
   linux_mount_label: "the kernel has no SELinux",
   linux_ns_itype: "a container without a mount namespace of its own would change the host's mounts: it is refused",
-  linux_ns_path: "no mount namespace is joined by path",
   linux_process_apparmor_profile: "the kernel has no AppArmor",
   linux_rootfs_propagation: "it wants CAP_SYS_RESOURCE, which the machine does not give",
   misc_props: "the program forgets to put its command into the image",

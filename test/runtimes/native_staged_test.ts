@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -8,6 +10,7 @@ import type { NativeRuntime } from "../../runtimes/native/runtime.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
 import type { TaskEvent } from "../../src/core/runtime.ts";
 import type { Spec } from "../../src/core/spec.ts";
+import { demand } from "../../src/core/task.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 import { until } from "../support/until.ts";
 import { busyboxRootfs, cgroupsOf, nativeRuntime, specFor } from "./native_runtime.ts";
@@ -129,6 +132,59 @@ describe("NativeRuntime, processes that wait for their start", { skip: isRoot ? 
     assert.equal((await second.delete())?.code, 0);
     assert.equal(first.status, "running");
     await first.delete();
+  });
+
+  it("join a mount namespace, and have their root in it", async () => {
+    const aside = join(folder, "aside");
+    mkdirSync(aside);
+    const script = 'mount -t tmpfs aside "$1"; echo there > "$1/file"; echo ready; exec sleep 60';
+    const holder = spawn("unshare", ["--mount", "sh", "-c", script, "sh", aside], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    try {
+      await once(holder.stdout, "data");
+      const path = `/proc/${holder.pid}/ns/mnt`;
+      const namespaces = (specFor(["true"]).linux.namespaces ?? []).map((each) =>
+        each.type === "mount" ? { ...each, path } : each
+      );
+      const bound = { destination: "/aside", type: "bind", source: aside, options: ["bind"] };
+      const args = ["sh", "-c", "readlink /proc/self/ns/mnt; cat /aside/file; ls /; cat"];
+      const base = specFor(args);
+      const task = await create(args, { namespaces }, {
+        mounts: [...base.mounts ?? [], bound],
+        process: { ...base.process, oomScoreAdj: 500 },
+      });
+      await task.start();
+      assert.equal(readFileSync(`/proc/${task.pid}/oom_score_adj`, "utf8"), "500\n");
+      const beside = await demand(task, "exec").exec({
+        id: "beside",
+        process: { ...base.process, args: ["busybox", "readlink", "/proc/self/ns/mnt"] },
+      });
+      const wanted = readlinkSync(path);
+      assert.equal(await text(beside.stdout), `${wanted}\n`);
+      await task.stdin?.close();
+      const [inside, file, ...names] = (await text(task.stdout)).trimEnd().split("\n");
+      assert.deepEqual([inside, file], [wanted, "there"]);
+      assert.ok(names.includes("proc") && !names.includes("boot"), names.join());
+      assert.equal((await task.delete())?.code, 0);
+    } finally {
+      holder.kill();
+    }
+  });
+
+  it("join no mount namespace that is the machine's, nor one with a user namespace", async () => {
+    const mount = { type: "mount", path: "/proc/self/ns/mnt" } as const;
+    await assert.rejects(create(["true"], { namespaces: [mount] }), {
+      code: "invalid_argument",
+      message: /mount namespace "\/proc\/self\/ns\/mnt": it is the machine's own/,
+    });
+    const before = runtime.tasks().length;
+    const namespaces = [{ ...mount, path: "/proc/2/ns/none" }, { type: "user" }] as const;
+    await assert.rejects(create(["true"], { namespaces }), {
+      code: "invalid_argument",
+      message: /it cannot be combined with a user namespace/,
+    });
+    assert.equal(runtime.tasks().length, before);
   });
 
   it("are gone when the runtime is disposed of", async () => {
