@@ -47,9 +47,9 @@ export class ErofsFiles implements SnapshotFiles {
 
   async ready(ids: readonly number[]): Promise<void> {
     for (const id of ids) {
-      if (this.#layers.has(id)) continue;
+      if (this.#layers.use(id)) continue;
       await this.#take(id);
-      await this.#layers.mount(id, this.#image(id));
+      this.#layers.mount(id, this.#image(id));
     }
   }
 
@@ -83,7 +83,7 @@ export class ErofsFiles implements SnapshotFiles {
   }
 
   async remove(id: number): Promise<void> {
-    await this.#layers.unmount(id);
+    this.#layers.unmount(id);
     await this.#overlay.remove(id);
   }
 
@@ -91,8 +91,12 @@ export class ErofsFiles implements SnapshotFiles {
     return this.#overlay.cleanup(owned);
   }
 
-  close(): Promise<void> {
-    return this.#layers.close();
+  release(used: ReadonlySet<number>): void {
+    this.#layers.release(used);
+  }
+
+  close(): void {
+    this.#layers.close();
   }
 
   /** Takes the image that a commit has made, where there is one. */

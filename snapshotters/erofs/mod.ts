@@ -22,7 +22,7 @@ export const erofs: Plugin<Snapshotter, typeof OverlayConfig> = {
   async create(context) {
     const kernel = new Kernel(context.host);
     const folders = await SnapshotFolders.open(kernel, join(context.root, "snapshots", "erofs"));
-    const layers = await LayerMounts.open(kernel, join(context.run, "erofs"));
+    const layers = LayerMounts.open(kernel, join(context.run, "erofs"));
     const options = await overlayOptions(kernel, context.config);
     const overlay = new OverlayFiles(kernel, folders, options, (id) => layers.path(id));
     const store = context.get<Metadata>("metadata").snapshots("erofs");

@@ -47,7 +47,7 @@ export async function probe({ host, root, run }: ProbeContext): Promise<Availabi
   } finally {
     unmountAll(kernel, lower);
     await removeTree(kernel, folder);
-    for (const path of [lower, dirname(lower)]) await removeEmpty(path);
+    for (const path of [lower, dirname(lower)]) removeEmpty(path);
   }
 }
 

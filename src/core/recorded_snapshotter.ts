@@ -1,4 +1,4 @@
-import { Failure } from "./errors.ts";
+import { codeOf, Failure } from "./errors.ts";
 import type { LabelChanges } from "./labels.ts";
 import type { Mount } from "./mount.ts";
 import type {
@@ -36,15 +36,17 @@ export interface SnapshotFiles {
   remove(id: number): Promise<void>;
   /** As `Snapshotter.cleanup`. @param owned asked when the folders have been listed. */
   cleanup(owned: () => Promise<ReadonlySet<number>>): Promise<readonly string[]>;
-  /** Takes back what `ready` did. */
-  close?(): Promise<void>;
+  /** Takes back what `ready` did, for those that nothing stands on and that were not asked for since the last call. */
+  release?(used: ReadonlySet<number>): void;
+  /** Takes back all that `ready` did. */
+  close?(): void;
 }
 
 /**
  * A snapshotter whose rows are in the metadata and whose files are its own affair. A row is made before the files and removed
  * before them: files without a row are always rubbish, and a row without files is what a crash left.
  */
-export class RecordedSnapshotter implements Snapshotter, AsyncDisposable {
+export class RecordedSnapshotter implements Snapshotter, Disposable {
   readonly id: string;
   readonly scratch: boolean;
   readonly #store: SnapshotStore;
@@ -64,8 +66,8 @@ export class RecordedSnapshotter implements Snapshotter, AsyncDisposable {
     this.#files = files;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#files.close?.();
+  [Symbol.dispose](): void {
+    this.#files.close?.();
   }
 
   async stat(key: string): Promise<SnapshotInfo> {
@@ -157,7 +159,23 @@ export class RecordedSnapshotter implements Snapshotter, AsyncDisposable {
     });
     // A crash may have come between a commit's record and this.
     for (const { id, kind } of infos) if (kind === "committed") await this.#files.seal?.(id);
+    if (this.#files.release !== undefined) this.#files.release(await this.#used(infos));
     return removed;
+  }
+
+  /** The layers of all that may be mounted. */
+  async #used(infos: readonly SnapshotInfo[]): Promise<ReadonlySet<number>> {
+    const used = new Set<number>();
+    for (const { kind, parent } of infos) {
+      if (kind === "committed") continue;
+      // It may have been removed meanwhile, and its parent with it.
+      try {
+        for (const id of await this.#chain(parent)) used.add(id);
+      } catch (error) {
+        if (codeOf(error) !== "not_found") throw error;
+      }
+    }
+    return used;
   }
 
   async #demand(id: number, action: string): Promise<void> {

@@ -72,7 +72,7 @@ export async function openRoom(
     root,
     async [Symbol.asyncDispose]() {
       for (const each of snapshotters.values()) {
-        if (Symbol.asyncDispose in each) await (each as Snapshotter & AsyncDisposable)[Symbol.asyncDispose]();
+        if (Symbol.dispose in each) (each as Snapshotter & Disposable)[Symbol.dispose]();
       }
       await metadata.close();
     },

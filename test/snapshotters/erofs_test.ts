@@ -73,7 +73,7 @@ os.chmod(".", 0o751); os.utime(".", ns=(0, 77))
     });
   });
 
-  it("a layer is mounted once for all that stand on it, until the end", async () => {
+  it("a layer is mounted once for all that stand on it, while something does", async () => {
     const root = fresh();
     {
       await using opened = await opener(erofs).open(root);
@@ -89,6 +89,10 @@ os.chmod(".", 0o751); os.utime(".", ns=(0, 77))
       for (const i of [1, 2, 3, 4]) for (const kind of ["p", "v"]) await snapshotter.remove(`${kind}${i}`);
       await snapshotter.remove("c");
       assert.equal(mountsBelow(root).length, 2);
+      await snapshotter.view("held", "a");
+      // The second finds what was not used since the first.
+      for (const _ of [1, 2]) await snapshotter.cleanup();
+      assert.equal(mountsBelow(root).length, 1);
     }
     assert.deepEqual(mountsBelow(root), []);
     assert.deepEqual(readdirSync(join(root, "run")), []);

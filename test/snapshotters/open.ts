@@ -33,7 +33,7 @@ export function opener(plugin: Plugin<Snapshotter>, module?: URL, settings: obje
         snapshotter,
         folder: join(root, "snapshots", plugin.id),
         async [Symbol.asyncDispose]() {
-          if (Symbol.asyncDispose in snapshotter) await (snapshotter as AsyncDisposable)[Symbol.asyncDispose]();
+          if (Symbol.dispose in snapshotter) (snapshotter as Snapshotter & Disposable)[Symbol.dispose]();
           await metadata.close();
         },
       };
