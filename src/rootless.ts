@@ -6,6 +6,7 @@ import { Failure } from "./core/errors.ts";
 import type { Host } from "./core/host.ts";
 import { parseSubordinateIds } from "./core/subordinate_ids.ts";
 import { becomeRoot, type OtherIds, whyNoRoot } from "./linux/become_root.ts";
+import { delegatedLayout } from "./linux/cgroup/mod.ts";
 import { findProgram } from "./linux/find_program.ts";
 import { Kernel } from "./linux/kernel.ts";
 import type { OrdinaryUser } from "./cli/command.ts";
@@ -42,6 +43,7 @@ export function ordinaryUser(host: Host): OrdinaryUser {
     uid,
     lacks: whyNoRoot(kernel),
     otherIds: others === undefined ? 0 : Math.min(others.uids.size, others.gids.size),
+    controllers: delegatedLayout(kernel).hierarchies[0]?.controllers,
   };
 }
 

@@ -4,6 +4,7 @@ import { messageOf } from "../../src/core/errors.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
 import { defaultCgroupParent } from "../../src/linux/cgroup/container_path.ts";
+import { enterLeaf } from "../../src/linux/cgroup/delegated.ts";
 import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
@@ -53,11 +54,13 @@ export const native: Plugin<Runtime, typeof Config> = {
   create({ host, run, config, log }) {
     const kernel = new Kernel(host);
     const children = new Children(kernel);
+    const layout = detectLayout(kernel);
+    if (layout.delegated === true) { for (const { path } of layout.hierarchies) enterLeaf(kernel, path); }
     return new NativeRuntime({
       kernel,
       children,
       criu: new Criu(kernel, children, config.criu),
-      cgroups: new Cgroups(kernel, detectLayout(kernel)),
+      cgroups: new Cgroups(kernel, layout),
       folder: `${run}/rootfs`,
       log,
       cgroupParent: config.cgroupParent ?? defaultCgroupParent(run),
@@ -76,6 +79,8 @@ async function whyNoCheckpoints(kernel: Kernel): Promise<string | undefined> {
 
 /** What an ordinary user's daemon goes without. */
 function lost(kernel: Kernel): string {
-  const limits = detectLayout(kernel).hierarchies.length === 0 ? "no limits of memory, processors and processes; " : "";
-  return `${limits}no --userns auto: the daemon runs as an ordinary user`;
+  const { find } = detectLayout(kernel);
+  const limits = ["memory", "cpu", "pids"].filter((controller) => find(controller) === undefined);
+  const without = limits.length === 0 ? "" : `no limits of ${limits.join(", ")}; `;
+  return `${without}no --userns auto: the daemon runs as an ordinary user`;
 }

@@ -56,6 +56,8 @@ export interface OrdinaryUser {
   readonly lacks: { readonly reason: string; readonly cure: string } | undefined;
   /** How many ids it may give to others in its containers. */
   readonly otherIds: number;
+  /** The controllers of its cgroup; undefined where it has none of its own. */
+  readonly controllers: readonly string[] | undefined;
 }
 
 /** What the command line needs of a daemon; `src/daemon.ts` has it. */

@@ -4,7 +4,7 @@ import { atLeast, type Check, filesystem, kernel, seccomp, space } from "./machi
 
 /** @param root the daemon's persistent folder. */
 export function checkForUser(root: string, user: OrdinaryUser): readonly Check[] {
-  return [who(user), ids(user), kernel(), overlay(), cgroups, runtimes, rights, seccomp(), space(root)];
+  return [who(user), ids(user), kernel(), overlay(), cgroups(user), runtimes, rights, seccomp(), space(root)];
 }
 
 function who({ uid, lacks }: OrdinaryUser): Check {
@@ -45,12 +45,20 @@ function overlay(): Check {
   };
 }
 
-const cgroups: Check = {
-  name: "cgroups",
-  state: "warn",
-  says: "none: no limits of memory, processors and processes, no pause, and no stats",
-  cure: "run it with sudo where limits are needed",
-};
+function cgroups({ controllers }: OrdinaryUser): Check {
+  const name = "cgroups";
+  const cure =
+    "where limits are needed, on a machine with cgroup v2: systemd-run --user -p Delegate=yes mayfly serve; " +
+    "or run it with sudo";
+  if (controllers === undefined) {
+    const says = "none for who is started like this: no limits of memory, processors and processes, no pause, no stats";
+    return { name, state: "warn", says, cure };
+  }
+  const missing = ["memory", "cpu", "pids"].filter((controller) => !controllers.includes(controller));
+  return missing.length === 0
+    ? { name, state: "ok", says: `v2, delegated: ${controllers.join(" ")}` }
+    : { name, state: "warn", says: `v2, delegated without ${missing.join(", ")}: no limits of these`, cure };
+}
 
 const runtimes: Check = {
   name: "runtimes",

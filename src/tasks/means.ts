@@ -9,28 +9,33 @@ import type { SpecSettings } from "./spec.ts";
 /** What this process has to give to containers. Root has all of it, an ordinary user what is the user's own. */
 export interface Means {
   readonly ids: OwnIds;
-  /** Whether there are cgroups to keep limits with. */
-  readonly limits: boolean;
+  /** Which limits can be kept. */
+  readonly limits: ReadonlySet<"memoryBytes" | "cpus" | "pids">;
 }
+
+const limits = [["memoryBytes", "memory"], ["cpus", "cpu"], ["pids", "pids"]] as const;
 
 export function meansOf(kernel: Kernel): Means {
   const ids = ownIds(kernel);
-  return { ids, limits: ids.all || detectLayout(kernel).hierarchies.length > 0 };
+  // What root lacks is for root to mend: it is told.
+  const has = (controller: string) => ids.all || detectLayout(kernel).find(controller) !== undefined;
+  return { ids, limits: new Set(limits.filter(([, controller]) => has(controller)).map(([name]) => name)) };
 }
 
 /**
  * Leaves out the limits that a function has when nobody asks for one, where none can be kept. Others are refused by the
  * runtime, by name.
  */
-export function settingsWithin<Settings extends SpecSettings>(settings: Settings, { limits }: Means): Settings {
-  if (limits) return settings;
+export function settingsWithin<Settings extends SpecSettings>(settings: Settings, means: Means): Settings {
+  const dropped = limits.filter(([name]) => !means.limits.has(name));
+  if (dropped.length === 0) return settings;
   const { memoryBytes, cpus, pids } = FunctionInputSchema.entries;
   const defaults = { memoryBytes: memoryBytes.default, cpus: cpus.default, pids: pids.default } as const;
-  const names = ["memoryBytes", "cpus", "pids"] as const;
-  return { ...settings, ...Object.fromEntries(names.filter((name) => settings[name] === defaults[name]).map(none)) };
+  const none = dropped.filter(([name]) => settings[name] === defaults[name]).map(([name]) =>
+    [name, undefined] as const
+  );
+  return { ...settings, ...Object.fromEntries(none) };
 }
-
-const none = (name: string) => [name, undefined] as const;
 
 /**
  * Makes a configuration of the system's defaults one that an ordinary user's process can meet; root's is left as it is.

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { OrdinaryUser, UserDaemon } from "../support/ordinary_user.ts";
@@ -74,7 +84,10 @@ describe("a user who is not root", () => {
 
   it("is refused by name what is not the user's to have", async () => {
     const refused: readonly [flags: readonly string[], text: RegExp][] = [
-      [["--memory", "64m"], /cannot set linux\.resources\.memory\.limit: no cgroup is this user's to change/],
+      [
+        ["--memory", "64m"],
+        /cannot set linux\.resources\.memory\.limit: no cgroup with the memory controller is this user's to change/,
+      ],
       [["--cpus", "0.5"], /cannot set linux\.resources\.cpu\.quota: no cgroup/],
       [["--pids", "9"], /cannot set linux\.resources\.pids\.limit: no cgroup/],
       [["--user", "worker"], /cannot run as 1000:1000: .*\/etc\/subuid/],
@@ -159,5 +172,69 @@ describe("a user who has more ids in /etc/subuid", () => {
     await out("rm", "web");
     await out("rmi", "web:1");
     await out("gc");
+  });
+});
+
+describe("a user whose daemon has a cgroup of its own", () => {
+  const user = new OrdinaryUser({ uid: uid + 2 });
+  const mounted = /^\S+ \S+ \S+ \/ (\S+) .* - cgroup2 /m.exec(readFileSync("/proc/self/mountinfo", "utf8"))?.[1] ?? "";
+  const cgroup = `${mounted}/mayfly-delegated-${process.pid}`;
+  const out = async (...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await user.run(args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const containers = () => globSync(`${cgroup}/mayfly-*/*/cgroup.procs`);
+  let controllers: readonly string[] = [];
+  let daemon: UserDaemon;
+
+  before(async () => {
+    const wanted = ["memory", "pids", "cpu"];
+    const there = readFileSync(`${mounted}/cgroup.controllers`, "utf8").trim().split(" ");
+    controllers = wanted.filter((name) => there.includes(name));
+    for (const name of controllers) writeFileSync(`${mounted}/cgroup.subtree_control`, `+${name}`);
+    mkdirSync(cgroup);
+    // As systemd does it with Delegate=yes.
+    for (const file of ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]) {
+      chownSync(join(cgroup, file), user.uid, user.uid);
+    }
+    const layout = imageOf(user);
+    daemon = await UserDaemon.start(user, { cgroup });
+    await out("import", layout);
+  });
+  after(async () => {
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    await until(() => user.processes().length === 0);
+    for (const folder of [...globSync(`${cgroup}/*/`), cgroup]) rmdirSync(folder);
+    user[Symbol.dispose]();
+  });
+
+  it("can stop its containers, and go on", async () => {
+    await out("run", "-d", "--name", "web", "box:1", "sh", "-c", "while true; do echo on; sleep 0.05; done");
+    assert.equal(containers().length, 1);
+    await out("pause", "web");
+    assert.match(await out("ps"), /web.* paused /);
+    await out("unpause", "web");
+    assert.match(await out("top", "web"), /while true/);
+    await out("rm", "-f", "web");
+    await until(() => containers().length === 0);
+  });
+
+  it("keeps the limits whose controllers it was given, and refuses others by name", async () => {
+    const { code, stdout, stderr } = await user.run(
+      ["run", "--memory", "16m", "box:1", "cat", "/sys/fs/cgroup/memory.max"],
+    );
+    if (controllers.includes("memory")) assert.deepEqual([code, stdout], [0, `${16 << 20}\n`], stderr);
+    else assert.match(stderr, /cannot set linux\.resources\.memory\.limit: .* Delegate=yes/);
+  });
+
+  it("leaves no cgroup over a kill", async () => {
+    await out("run", "-d", "--name", "lives", "box:1", "sleep", "1000");
+    assert.equal(containers().length, 1);
+    await daemon.end("SIGKILL");
+    await until(() => user.processes().length === 0);
+    assert.equal(containers().length, 1);
+    daemon = await UserDaemon.start(user, { cgroup: `${cgroup}/mayfly-self` });
+    assert.equal(containers().length, 0);
   });
 });

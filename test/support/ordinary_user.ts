@@ -17,7 +17,6 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { Finished } from "./mayfly_process.ts";
 import { sameHost } from "./same_host.ts";
-import { until } from "./until.ts";
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -74,11 +73,19 @@ export class OrdinaryUser implements Disposable {
     chmodSync(folder, 0o755);
   }
 
-  /** Starts a command of the command line, as its user would who knows nothing of options. */
-  async start(args: readonly string[], stdin: "pipe" | "ignore" = "ignore"): Promise<ChildProcess> {
+  /**
+   * Starts a command of the command line, as its user would who knows nothing of options.
+   * @param options.cgroup the folder of the cgroup that it begins in.
+   */
+  async start(
+    args: readonly string[],
+    { stdin = "ignore", cgroup }: { readonly stdin?: "pipe" | "ignore"; readonly cgroup?: string | undefined } = {},
+  ): Promise<ChildProcess> {
     const words = await sameHost(join(project, "src/main.ts"));
     const own = words.map((word) => word.replace(project, join(this.folder, "project/")));
-    const [program = "", ...rest] = [...this.#launcher, ...own, ...args];
+    const enter = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup ?? ""];
+    const launcher = cgroup === undefined ? this.#launcher : [...enter, ...this.#launcher];
+    const [program = "", ...rest] = [...launcher, ...own, ...args];
     return spawn(program, rest, {
       cwd: "/",
       stdio: [stdin, "pipe", "pipe"],
@@ -94,7 +101,7 @@ export class OrdinaryUser implements Disposable {
   }
 
   async run(args: readonly string[], input = ""): Promise<Finished> {
-    const child = await this.start(args, "pipe");
+    const child = await this.start(args, { stdin: "pipe" });
     const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
     child.stdin?.end(input);
     const [code] = await once(child, "close");
@@ -137,15 +144,20 @@ export class UserDaemon {
     this.log = log;
   }
 
-  static async start(user: OrdinaryUser): Promise<UserDaemon> {
-    const child = await user.start(["serve"]);
+  /** @param options as `OrdinaryUser.start`'s. */
+  static async start(user: OrdinaryUser, options: { readonly cgroup?: string } = {}): Promise<UserDaemon> {
+    const child = await user.start(["serve"], options);
     let log = "";
-    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => log += String(chunk));
-    const url = await until(() => {
-      if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}: ${log}`);
-      return /listens on (http:\/\/\S+)/.exec(log)?.[1];
-    });
-    return new UserDaemon(child, url, () => log);
+    const listening = Promise.withResolvers<string>();
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on("data", (chunk) => {
+        log += String(chunk);
+        const url = /listens on (http:\/\/\S+)/.exec(log)?.[1];
+        if (url !== undefined) listening.resolve(url);
+      });
+    }
+    child.on("exit", (code) => listening.reject(new Error(`the daemon ended with ${code}: ${log}`)));
+    return new UserDaemon(child, await listening.promise, () => log);
   }
 
   async end(signal: NodeJS.Signals): Promise<number | null> {

@@ -175,8 +175,8 @@ export class Cgroups implements Disposable {
 
   #deviceFilter({ devices }: SpecResources): DeviceFilter | undefined {
     const rules = deviceRules(devices ?? []);
-    // Who has no cgroups at all can make no device nodes either: the host's are opened by the host's rules.
-    if (rules.length === 0 || this.layout.hierarchies.length === 0 || this.layout.find("devices") !== undefined) {
+    // An ordinary user loads no such program, and makes no device nodes: the host's are opened by the host's rules.
+    if (rules.length === 0 || this.layout.delegated === true || this.layout.find("devices") !== undefined) {
       return undefined;
     }
     const hierarchy = this.layout.hierarchies.find(({ version }) => version === 2);

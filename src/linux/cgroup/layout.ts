@@ -1,13 +1,13 @@
 import { Failure } from "../../core/errors.ts";
 import type { Kernel } from "../kernel.ts";
-import { AT_FDCWD, W_OK } from "../flags.ts";
 import { ownIds } from "../own_ids.ts";
+import { delegatedFolder } from "./delegated.ts";
 import { readText } from "./read.ts";
 
 /** One mounted cgroup hierarchy. */
 export interface Hierarchy {
   readonly version: 1 | 2;
-  /** Where it is mounted. */
+  /** Where it is mounted; of one that is delegated, the folder that is ours. */
   readonly path: string;
   /** Its folder's name, as it is to be shown to containers: `memory`, `cpu,cpuacct`, `unified`. */
   readonly name: string;
@@ -22,24 +22,19 @@ export interface Hierarchy {
  */
 export interface Layout {
   readonly hierarchies: readonly Hierarchy[];
+  /** Whether they are what an ordinary user may have, which may be none. */
+  readonly delegated?: boolean;
   /** The hierarchy that has a controller. */
   find(controller: string): Hierarchy | undefined;
 }
 
 /**
- * Finds out which hierarchies are mounted. For root of a user namespace, those that are not its own to change are none.
+ * Finds out which hierarchies are mounted, or for an ordinary user, which are delegated.
  * @throws failed_precondition when there are none.
  */
 export function detectLayout(kernel: Kernel): Layout {
-  const layout = parseLayout(
-    readText(kernel, "/proc/self/mountinfo"),
-    (path) => readText(kernel, `${path}/cgroup.controllers`).trim().split(/\s+/).filter((name) => name !== ""),
-  );
-  if (!ownIds(kernel).all) {
-    return layoutOf(
-      layout.hierarchies.filter(({ path }) => kernel.attempt("faccessat", AT_FDCWD, path, W_OK) === 0),
-    );
-  }
+  if (!ownIds(kernel).all) return delegatedLayout(kernel);
+  const layout = mountedLayout(kernel);
   if (layout.hierarchies.length === 0) {
     throw new Failure(
       "failed_precondition",
@@ -47,6 +42,24 @@ export function detectLayout(kernel: Kernel): Layout {
     );
   }
   return layout;
+}
+
+/** What an ordinary user has: the part of version 2 that root has delegated to this process, or nothing. */
+export function delegatedLayout(kernel: Kernel): Layout {
+  const mounted = mountedLayout(kernel).hierarchies.filter(({ version }) => version === 2);
+  const hierarchies = mounted.flatMap((hierarchy) => {
+    const path = delegatedFolder(kernel, hierarchy.path);
+    return path === undefined ? [] : [{ ...hierarchy, path, controllers: controllersOf(kernel, path) }];
+  });
+  return { ...layoutOf(hierarchies), delegated: true };
+}
+
+function mountedLayout(kernel: Kernel): Layout {
+  return parseLayout(readText(kernel, "/proc/self/mountinfo"), (path) => controllersOf(kernel, path));
+}
+
+function controllersOf(kernel: Kernel, path: string): readonly string[] {
+  return readText(kernel, `${path}/cgroup.controllers`).trim().split(/\s+/).filter((name) => name !== "");
 }
 
 /**

@@ -20,10 +20,11 @@ export interface Limit {
 export function need(layout: Layout, controller: string, field: string): Hierarchy {
   const hierarchy = layout.find(controller);
   if (hierarchy !== undefined) return hierarchy;
-  if (layout.hierarchies.length === 0) {
+  if (layout.delegated === true) {
     throw new Failure(
       "failed_precondition",
-      `cannot set linux.resources.${field}: no cgroup is this user's to change: run the daemon as root`,
+      `cannot set linux.resources.${field}: no cgroup with the ${controller} controller is this user's to ` +
+        "change: run the daemon as root, or in a cgroup of its own (cgroup v2, Delegate=yes)",
       { details: { field: `linux.resources.${field}`, controller } },
     );
   }
