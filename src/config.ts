@@ -130,6 +130,11 @@ export const options = {
     v.optional(count(0, 1e6)),
     "the newest so many images of each repository are kept though nothing uses them; default: all",
   ),
+  foreignCheckpoints: option(
+    "boolean",
+    v.optional(v.boolean(), false),
+    "also restore checkpoints that were not written here: CRIU does as root whatever they say",
+  ),
   keepDays: option(
     "number",
     v.optional(count(0, 36_500)),

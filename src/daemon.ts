@@ -96,6 +96,8 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     events,
     monitor,
     sync: (path) => filesystems.sync(path),
+    checkpoints: join(config.root, "checkpoints"),
+    foreignCheckpoints: config.foreignCheckpoints,
   });
   const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);

@@ -2,6 +2,8 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { parseDigest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
+import { demand } from "../core/task.ts";
+import type { Containers } from "../tasks/containers.ts";
 import type { ContainerRoot } from "../tasks/container_root.ts";
 import { byteStream } from "./byte_stream.ts";
 import { flagField, json, namespaceField, query } from "./input.ts";
@@ -27,8 +29,32 @@ const CommitInputSchema = v.strictObject({
   pause: v.optional(v.boolean(), true),
 });
 
+/** What a running container is written as. */
+const CheckpointInputSchema = v.strictObject({
+  /** The image's name, with a tag. */
+  name: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
+  message: text,
+  /** The container goes on. Default: it is killed when all is written. */
+  leaveRunning: v.optional(v.boolean(), false),
+  /** TCP connections are written, too. Default: they are an error. */
+  tcpEstablished: v.optional(v.boolean(), false),
+});
+
 /** `/v1/containers/{id}/changes`, `/commit` and `/archive`: what a container wrote, and copying in and out. */
 export function containerChangesRoutes({ containers, images }: ApiParts) {
+  const committed = async (
+    { snapshotter, snapshotKey = "", imageDigest = "", settings }: Awaited<ReturnType<Containers["get"]>>,
+  ) => {
+    const base = parseDigest(imageDigest);
+    const { config } = await images.config(base);
+    return {
+      base,
+      snapshotter,
+      key: snapshotKey,
+      config: committedConfig(settings, config.config?.Env ?? []),
+      createdBy: settings.command?.join(" "),
+    };
+  };
   return new Hono()
     .get(
       "/:id/changes",
@@ -48,20 +74,33 @@ export function containerChangesRoutes({ containers, images }: ApiParts) {
         const { namespace } = c.req.valid("query");
         const { pause, ...settings } = c.req.valid("json");
         const container = await containers.get(namespace, c.req.param("id"));
-        const { id, snapshotter, snapshotKey = "", imageDigest = "" } = container;
-        const base = parseDigest(imageDigest);
-        const { config } = await images.config(base);
-        const commit = () =>
-          images.commit(namespace, {
+        const options = { ...settings, ...await committed(container), signal: c.req.raw.signal };
+        const commit = () => images.commit(namespace, options);
+        return c.json(await (pause ? containers.whilePaused(namespace, container.id, commit) : commit()), 201);
+      },
+    )
+    .post(
+      "/:id/checkpoint",
+      documented("Makes an image of a container as it runs, with what its processes have in memory.", {
+        201: ImageAnswer,
+      }, { problems: ["failed_precondition", "permission_denied", "unavailable", "unimplemented"] }),
+      scope,
+      json(CheckpointInputSchema),
+      async (c) => {
+        const { namespace } = c.req.valid("query");
+        const { leaveRunning, tcpEstablished, ...settings } = c.req.valid("json");
+        const container = await containers.get(namespace, c.req.param("id"));
+        const { task } = await containers.live(namespace, container.id, "checkpoint");
+        const checkpoints = demand(task, "checkpoint");
+        return c.json(
+          await images.checkpoint(namespace, {
+            ...await committed(container),
             ...settings,
-            base,
-            snapshotter,
-            key: snapshotKey,
-            config: committedConfig(container.settings, config.config?.Env ?? []),
-            createdBy: container.settings.command?.join(" "),
-            signal: c.req.raw.signal,
-          });
-        return c.json(await (pause ? containers.whilePaused(namespace, id, commit) : commit()), 201);
+            dump: (folder, whileStopped) =>
+              checkpoints.checkpoint({ folder, whileStopped, tcpEstablished, exit: !leaveRunning }),
+          }),
+          201,
+        );
       },
     )
     // A tar archive of a file, or of a folder and all below it.

@@ -1,5 +1,6 @@
 import type { Command } from "./command.ts";
 import { attach } from "./attach.ts";
+import { checkpoint } from "./checkpoint.ts";
 import { commit } from "./commit.ts";
 import { content } from "./content.ts";
 import { cp } from "./cp.ts";
@@ -72,6 +73,7 @@ export const commands: readonly Command[] = [
   cp,
   diff,
   commit,
+  checkpoint,
   deploy,
   invoke,
   functions,

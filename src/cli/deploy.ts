@@ -20,6 +20,7 @@ export const settingsFlags: Readonly<Record<string, Flag>> = {
   ...mountFlags,
   network: { type: "string", value: "none|host", help: "none (default) has only loopback" },
   userns: { type: "string", value: "host|auto", help: "auto: users of its namespace's own; root is nobody outside" },
+  restore: { type: "boolean", help: "the image is a checkpoint: go on from there, see `mayfly checkpoint`" },
   "function-runtime": { type: "string", value: "id", help: "the runtime plugin" },
   "function-snapshotter": { type: "string", value: "id", help: "the snapshotter plugin" },
 };
@@ -97,6 +98,7 @@ export function settings(flags: FlagValues, args: readonly string[]): Fields {
     mounts: mounts(flags),
     network: text(flags, "network"),
     userns: text(flags, "userns"),
+    restore: flags["restore"] === true ? true : undefined,
     runtime: text(flags, "function-runtime"),
     snapshotter: text(flags, "function-snapshotter"),
   };

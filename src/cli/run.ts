@@ -141,6 +141,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       // The daemon says what is wrong with it.
       network: text(flags, "network") as "none",
       userns: text(flags, "userns") as "auto",
+      restore: flags["restore"] === true ? true : undefined,
       ...ownSettings({ flags }, args),
       name: text(flags, "name"),
       labels: pairs("label", texts(flags, "label")),

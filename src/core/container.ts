@@ -15,6 +15,7 @@ const {
   mounts,
   network,
   userns,
+  restore,
   runtime,
   snapshotter,
 } = FunctionInputSchema.entries;
@@ -60,6 +61,8 @@ export const ContainerInputSchema = v.strictObject({
   mounts,
   network,
   userns,
+  /** As a function's; for the first start alone. */
+  restore,
   runtime,
   snapshotter,
   /** Unique in its namespace. Default: it has its id alone. */

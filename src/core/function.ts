@@ -60,6 +60,8 @@ export const FunctionInputSchema = v.strictObject({
   network: v.optional(v.picklist(["none", "host"]), "none"),
   /** `auto`: its users are ids of the host that no other namespace has, and root is nobody there. */
   userns: v.optional(v.picklist(["host", "auto"]), "host"),
+  /** Whether it goes on from the checkpoint that the image is, instead of starting the image's command. Default false. */
+  restore: v.optional(v.boolean(), false),
   /** Plugin ids; by default the daemon's. */
   runtime: v.optional(v.pipe(v.string(), v.maxLength(64))),
   snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),

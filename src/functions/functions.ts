@@ -77,7 +77,7 @@ export class Functions {
   ): Promise<FunctionRecord> {
     return await this.#locks.hold(keyOf(namespace, name), async () => {
       const image = this.#recipes.imageName(settings.image);
-      const digest = await this.#recipes.resolve(namespace, image, { parent: span });
+      const digest = await this.#recipes.resolve(namespace, image, { parent: span, restore: settings.restore });
       return await this.#put(namespace, name, { settings: { ...settings, image }, digest, span });
     });
   }
@@ -91,7 +91,7 @@ export class Functions {
     return await this.#locks.hold(keyOf(namespace, name), async () => {
       const record = await this.#parts.metadata.functions.get(namespace, name);
       if (record?.follow !== true) return undefined;
-      const digest = await this.#recipes.resolveHere(namespace, record.image);
+      const digest = await this.#recipes.resolveHere(namespace, record.image, record.restore);
       if (digest === undefined || digest === record.digest) return undefined;
       const settings = parse(SettingsSchema, record, `cannot deploy function ${JSON.stringify(name)} again`);
       const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": record.image };
@@ -192,7 +192,8 @@ export class Functions {
   ): Promise<ContainerRun> {
     this.#admission.requireOpen();
     const settings = parse(FunctionInputSchema, input, "cannot run a container");
-    const digest = await this.#recipes.resolve(namespace, settings.image);
+    const digest = await this.#recipes.resolve(namespace, settings.image, { restore: settings.restore });
+    using checkpoint = settings.restore ? await this.#recipes.checkpoint(digest) : undefined;
     const ingredients = await this.#recipes.gather(namespace, digest, settings);
     return await this.#parts.tasks.run({
       ...ingredients,
@@ -200,6 +201,7 @@ export class Functions {
       image: settings.image,
       settings,
       stdio: { stdin: options.stdin },
+      checkpoint: checkpoint?.folder,
       signal: options.signal,
       attach: options.attach,
     });

@@ -99,6 +99,7 @@ export class InvocationRun implements Progress {
       spec: recipe.spec(id, env),
       rootfs,
       lazy: true,
+      ...(recipe.checkpoint !== undefined && { checkpoint: recipe.checkpoint }),
       stdio: { stdin: request.body !== null },
     });
     const streams = this.#connect(task);

@@ -20,6 +20,8 @@ export interface RecipeParts {
   /** The image's top layer, committed in the snapshotter. */
   readonly chain: string;
   readonly views: Views;
+  /** What its containers go on from. */
+  readonly checkpoint: ({ readonly folder: string } & Disposable) | undefined;
 }
 
 /** Everything about a revision's containers that is the same for each of them, made once. */
@@ -56,13 +58,20 @@ export class Recipe {
 
   /** Ends a hold: an invocation's, or the first one, which is the deployment's. The last one removes what it has. */
   async leave(): Promise<void> {
-    if (--this.#users > 0 || this.#rootfs === undefined) return;
+    if (--this.#users > 0) return;
+    this.#parts.checkpoint?.[Symbol.dispose]();
+    if (this.#rootfs === undefined) return;
     await this.#parts.views.release(this.#parts.snapshotter, this.#parts.chain);
   }
 
   /** The OCI configuration of one container. */
   spec(id: string, env: Readonly<Record<string, string>>): Spec {
     return withRequest(this.#parts.template, { id, env });
+  }
+
+  /** The folder of the checkpoint that containers go on from, if they do. */
+  get checkpoint(): string | undefined {
+    return this.#parts.checkpoint?.folder;
   }
 
   /** The root of one container. What `release` undoes is none of the shared view. */

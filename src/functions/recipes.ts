@@ -40,9 +40,21 @@ export class Recipes implements IngredientSource {
   }
 
   /** The manifest that a function's image names on this machine; an image that is not here is pulled. */
-  async resolve(namespace: string, reference: string, traced: Traced = {}): Promise<string> {
+  async resolve(
+    namespace: string,
+    reference: string,
+    { restore = false, ...traced }: Traced & { readonly restore?: boolean } = {},
+  ): Promise<string> {
     const image = await this.#image(namespace, reference, traced);
+    if (restore) {
+      this.#parts.images.checkRestore(image);
+      return image.target.digest;
+    }
     return (await this.#parts.images.config(image.target)).manifestDigest;
+  }
+
+  checkpoint(digest: string): Promise<{ readonly folder: string } & Disposable> {
+    return this.#parts.images.openCheckpoint(parseDigest(digest));
   }
 
   /** A name of the daemon's own registry by the one that its images have; others as they are. */
@@ -51,8 +63,12 @@ export class Recipes implements IngredientSource {
   }
 
   /** The manifest that it names, where the image is here. */
-  async resolveHere(namespace: string, reference: string): Promise<string | undefined> {
+  async resolveHere(namespace: string, reference: string, restore = false): Promise<string | undefined> {
     const image = await this.#parts.images.find(namespace, reference);
+    if (restore && image !== undefined) {
+      this.#parts.images.checkRestore(image);
+      return image.target.digest;
+    }
     return image && (await this.#parts.images.config(image.target)).manifestDigest;
   }
 
@@ -84,7 +100,13 @@ export class Recipes implements IngredientSource {
     });
     const spec = specWithin(network.apply(generated), tasks.means);
     await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
-    return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views });
+    const checkpoint = settings.restore ? await this.checkpoint(digest) : undefined;
+    try {
+      return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views, checkpoint });
+    } catch (error) {
+      checkpoint?.[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**
@@ -104,6 +126,13 @@ export class Recipes implements IngredientSource {
     const network = named(networks, settings.network, "network");
     checkSources(settings.mounts);
     if (settings.userns === "auto") checkUsers(settings, runtime);
+    if (settings.restore && !runtime.abilities.has("checkpoint")) {
+      throw new Failure(
+        "unimplemented",
+        `cannot restore a container: runtime ${JSON.stringify(runtime.id)} cannot go on from a checkpoint, use native`,
+        { details: { field: "restore" } },
+      );
+    }
     const manifestDigest = parseDigest(digest);
     const { config } = await images.config(manifestDigest);
     if (matchPlatform(platform, config) === undefined) {

@@ -6,6 +6,7 @@ import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Image } from "../core/image.ts";
+import type { Labels } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { Monitor, Span, Traced } from "../core/monitor.ts";
 import { defaultPlatform, formatPlatform } from "../core/platform.ts";
@@ -18,6 +19,7 @@ import { observed, step } from "../monitoring/observe.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
+import { Checkpoints, type OpenCheckpoint, ownCheckpointLabel } from "./checkpoints.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
 import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
@@ -47,6 +49,10 @@ export interface ImagesParts {
   /** Shared while something is leased; garbage collection has it alone between a look at leases and what it removes. */
   readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
+  /** A folder of this one's own, for checkpoints on their way. Default: none are written or restored. */
+  readonly checkpoints?: string;
+  /** Whether checkpoints from elsewhere are restored: CRIU does as root what they say. Default false. */
+  readonly foreignCheckpoints?: boolean;
   /** The registry that this daemon is itself. Default: it is none. */
   readonly own?: OwnRegistry;
 }
@@ -86,6 +92,12 @@ export interface CommitImageOptions extends CommitSettings, Traced {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Which container is written as it runs. */
+export interface CheckpointImageOptions extends Omit<CommitImageOptions, "signal" | "parent"> {
+  /** Writes its processes to a folder, and calls back while they are stopped. */
+  readonly dump: (folder: string, whileStopped: () => Promise<void>) => Promise<void>;
+}
+
 /** Images: names that point at content, where they come from, and how they become snapshots. */
 export class Images {
   readonly #parts: ImagesParts;
@@ -94,6 +106,7 @@ export class Images {
   readonly #platform: Platform;
   readonly #holds: HoldParts;
   readonly #own: OwnRegistry;
+  readonly #checkpoints: Checkpoints | undefined;
   /** What has been resolved, by digest and platform; content never changes. */
   readonly #resolved = new Map<string, ResolvedImage>();
 
@@ -103,6 +116,7 @@ export class Images {
     this.#unpacker = new Unpacker({ ...parts, limits: parts.limits ?? defaultLimits });
     this.#platform = defaultPlatform(parts.host.arch);
     this.#own = parts.own ?? new OwnRegistry();
+    this.#checkpoints = parts.checkpoints === undefined ? undefined : new Checkpoints(parts.content, parts.checkpoints);
     this.#holds = { leases: parts.metadata.leases, lock: parts.lock ?? new SharedLock() };
   }
 
@@ -298,7 +312,14 @@ export class Images {
     // Under a lease, since the old name may go meanwhile and its content be collected.
     await using hold = await Hold.take(this.#holds, namespace, "tag");
     await hold.content(image.target.digest);
-    return await this.#put(namespace, reference, image.target);
+    const own = image.labels[ownCheckpointLabel];
+    const full = formatReference(this.#own.canonical(reference));
+    return await this.record(
+      namespace,
+      full,
+      image.target,
+      own === undefined ? undefined : { [ownCheckpointLabel]: own },
+    );
   }
 
   list(namespace: string): Promise<readonly Image[]> {
@@ -384,19 +405,66 @@ export class Images {
    * malformed.
    */
   async commit(namespace: string, options: CommitImageOptions): Promise<Image> {
-    const reference = this.#own.parse(options.name);
-    if (reference.digest !== undefined) {
-      throw new Failure(
-        "invalid_argument",
-        `cannot commit to ${JSON.stringify(options.name)}: want a tag, not a digest`,
-      );
-    }
-    const { content, host } = this.#parts;
+    const reference = this.#newTag(options.name);
     await using hold = await Hold.take(this.#holds, namespace, "commit");
+    return await this.#put(namespace, reference, await this.#commit(hold, options));
+  }
+
+  async #commit(hold: Hold, options: CommitImageOptions): Promise<Descriptor> {
+    const { content, host } = this.#parts;
     const folder = await this.#snapshotter(options.snapshotter).folder(options.key);
     const base = await this.config(options.base);
-    const target = await commitImage({ ...options, kernel: new Kernel(host), content, hold, base, folder });
-    return await this.#put(namespace, reference, target);
+    return await commitImage({ ...options, kernel: new Kernel(host), content, hold, base, folder });
+  }
+
+  /** @throws invalid_argument for a name that is not for choosing. */
+  #newTag(name: string): ImageReference {
+    const reference = this.#own.parse(name);
+    if (reference.digest === undefined) return reference;
+    throw new Failure("invalid_argument", `cannot commit to ${JSON.stringify(name)}: want a tag, not a digest`);
+  }
+
+  /**
+   * Makes an image of a container as it runs: as `commit`, and with what its processes have in memory.
+   * @throws as `commit`, and as `dump`.
+   */
+  async checkpoint(namespace: string, { dump, ...options }: CheckpointImageOptions): Promise<Image> {
+    const reference = this.#newTag(options.name);
+    const checkpoints = this.#needCheckpoints();
+    await using hold = await Hold.take(this.#holds, namespace, "checkpoint");
+    using workspace = checkpoints.workspace();
+    const { config } = await this.config(options.base);
+    let image: Image | undefined;
+    await dump(workspace.folder, async () => {
+      const target = await checkpoints.write(hold, workspace.folder, await this.#commit(hold, options), config);
+      const labels = { [ownCheckpointLabel]: target.digest };
+      image = await this.record(namespace, formatReference(this.#own.canonical(reference)), target, labels);
+    });
+    if (image === undefined) throw new Failure("internal", "the processes were written, and nobody took them");
+    return image;
+  }
+
+  /**
+   * Sees that an image's checkpoint may be restored.
+   * @throws permission_denied for one from elsewhere, unless those are trusted.
+   */
+  checkRestore({ name, labels, target }: Image): void {
+    if (this.#parts.foreignCheckpoints === true || labels[ownCheckpointLabel] === target.digest) return;
+    throw new Failure(
+      "permission_denied",
+      `cannot restore ${name}: it was not written by this daemon, and CRIU would do as root whatever it says: ` +
+        "set foreignCheckpoints if you trust where it is from",
+    );
+  }
+
+  /** The files of a checkpoint. @param index of an image that `checkRestore` has seen. @throws as `Checkpoints.open`. */
+  openCheckpoint(index: Digest): Promise<OpenCheckpoint> {
+    return this.#needCheckpoints().open(index);
+  }
+
+  #needCheckpoints(): Checkpoints {
+    if (this.#checkpoints !== undefined) return this.#checkpoints;
+    throw new Failure("unimplemented", "cannot write or restore a checkpoint here: there is no folder for them");
   }
 
   /** Unpacks an archive into a container. @param root its open root. @throws as `copyIn` of `copy_in.ts`. */
@@ -421,6 +489,7 @@ export class Images {
    */
   async recover(): Promise<readonly string[]> {
     const removed: string[] = [];
+    this.#checkpoints?.recover();
     const { content, metadata } = this.#parts;
     for (const { ref } of await content.ingests()) {
       if (!ref.startsWith(importPrefix)) continue;
@@ -449,9 +518,9 @@ export class Images {
    * Points a name at content that is here, and that something holds already.
    * @param name in full, as `formatReference` writes it.
    */
-  async record(namespace: string, name: string, target: Descriptor): Promise<Image> {
+  async record(namespace: string, name: string, target: Descriptor, labels?: Labels): Promise<Image> {
     const before = await this.#parts.metadata.images.get(namespace, name);
-    const image = await this.#parts.metadata.images.put({ namespace, name, target });
+    const image = await this.#parts.metadata.images.put({ namespace, name, target, ...(labels && { labels }) });
     const topic = before === undefined ? "/images/create" : "/images/update";
     this.#parts.events?.publish(topic, namespace, { name, digest: target.digest });
     return image;

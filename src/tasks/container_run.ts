@@ -41,6 +41,7 @@ export interface RunOptions {
   readonly accounts?: Accounts;
   readonly ids?: IdRange | undefined;
   readonly stdio?: CreateTask["stdio"];
+  readonly checkpoint?: CreateTask["checkpoint"] | undefined;
   /** Kills the container. */
   readonly signal?: AbortSignal;
   /** Called before the task starts, to take its streams: what nobody has taken when it has ended is dropped. */
@@ -80,7 +81,8 @@ export async function startContainer(
     check(spec: Spec): Promise<void>;
   },
 ): Promise<ContainerRun> {
-  const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, signal } = options;
+  const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, checkpoint, signal } =
+    options;
   signal?.throwIfAborted();
   const own = { ...options, settings: settingsWithin(settings, means), id, image: options.config };
   const spec = specWithin(options.network.apply(generateSpec(own)), means);
@@ -106,7 +108,17 @@ export async function startContainer(
     scratchBytes: settings.scratchBytes,
   });
   undo.defer(() => snapshotter.remove(snapshotKey));
-  const task = await create({ id, namespace, image, runtime, spec, rootfs, lazy: true, ...(stdio && { stdio }) });
+  const task = await create({
+    id,
+    namespace,
+    image,
+    runtime,
+    spec,
+    rootfs,
+    lazy: true,
+    ...(stdio && { stdio }),
+    ...(checkpoint && { checkpoint }),
+  });
   undo.defer(async () => {
     await task.delete();
   });

@@ -111,7 +111,9 @@ export class Containers implements AsyncDisposable {
     this.#requireOpen();
     const { source, tasks, store, events } = this.#parts;
     const settings = parse(ContainerInputSchema, input, "cannot create container");
-    const imageDigest = await source.resolve(namespace, settings.image);
+    const imageDigest = await source.resolve(namespace, settings.image, { restore: settings.restore });
+    // That it is one is told here, and not at its start.
+    if (settings.restore) (await source.checkpoint(imageDigest))[Symbol.dispose]();
     const ingredients = await source.gather(namespace, imageDigest, settings);
     const { config, chain, accounts, ids, runtime, snapshotter, network } = ingredients;
     const stopSignal = settings.stopSignal ?? (config.config?.StopSignal || defaultStopSignal);
@@ -189,6 +191,9 @@ export class Containers implements AsyncDisposable {
     const runtime = this.#kept.runtime(container);
     const spec = parse(SpecSchema, container.spec, `cannot start container ${JSON.stringify(id)}: its spec`);
     const mounts = await this.#kept.snapshotter(container).mounts(container.snapshotKey);
+    // What it wrote since is not what the checkpoint has open.
+    const restores = settings.restore && container.state === undefined;
+    using checkpoint = restores ? await this.#parts.source.checkpoint(container.imageDigest ?? "") : undefined;
     const task = await this.#parts.tasks.create({
       id,
       namespace,
@@ -197,6 +202,7 @@ export class Containers implements AsyncDisposable {
       runtime,
       spec,
       rootfs: { mounts },
+      ...(checkpoint && { checkpoint: checkpoint.folder }),
       stdio: { stdin: settings.stdinOpen },
     });
     const startedAt = new Date();

@@ -22,13 +22,18 @@ export interface Ingredients {
 /** What says which ingredients are wanted; a plugin that is not named is the daemon's default. */
 export type IngredientSettings = Pick<
   FunctionSettings,
-  "image" | "runtime" | "snapshotter" | "network" | "mounts" | "userns"
+  "image" | "runtime" | "snapshotter" | "network" | "mounts" | "userns" | "restore"
 >;
 
 /** Where images come from. */
 export interface IngredientSource {
-  /** The manifest that an image's name stands for on this machine; an image that is not here is pulled. */
-  resolve(namespace: string, reference: string): Promise<string>;
+  /**
+   * The manifest that an image's name stands for on this machine; an image that is not here is pulled.
+   * @param options.restore its index instead, which keeps its checkpoint. @throws permission_denied for one that is not trusted.
+   */
+  resolve(namespace: string, reference: string, options?: { readonly restore?: boolean }): Promise<string>;
+  /** The files of the checkpoint that was resolved so. @throws not_found; failed_precondition for an image that is none. */
+  checkpoint(digest: string): Promise<{ readonly folder: string } & Disposable>;
   /** Brings together what containers of an image are made of, and unpacks it where that is not done. */
   gather(namespace: string, digest: string, settings: IngredientSettings): Promise<Ingredients>;
 }

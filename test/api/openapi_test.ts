@@ -5,6 +5,7 @@ import { after, before, describe, it } from "node:test";
 import { createApp } from "../../src/api/app.ts";
 import type { ApiParts } from "../../src/api/parts.ts";
 import { frameType } from "../../src/core/stdio_frames.ts";
+import { workingCriu } from "../support/criu.ts";
 import { World } from "../support/world.ts";
 
 interface Media {
@@ -34,7 +35,7 @@ describe("/openapi.json", () => {
   const ajv = new Ajv2020({ strict: false, validateFormats: false });
 
   before(async () => {
-    world = await World.open();
+    world = await World.open({}, {}, { criu: workingCriu() });
     api = await world.admin<Document>("GET", "/openapi.json");
     ajv.addSchema({ $id: "api", ...api });
   });
@@ -186,6 +187,7 @@ describe("/openapi.json", () => {
     await call("GET", `/v1/containers/${id}/archive/stat?path=/bin/sh`);
     await call("PUT", `/v1/containers/${id}/archive?path=/tmp`, new Uint8Array(1024));
     await call("POST", `/v1/containers/${id}/commit`, { name: "three:1" });
+    await call("POST", `/v1/containers/${id}/checkpoint`, { name: "four:1", leaveRunning: true });
     await call("PATCH", `/v1/containers/${id}`, { labels: { c: "d" }, resources: { pids: 100 } });
     await call("POST", `/v1/containers/${id}/pause`);
     await call("POST", `/v1/containers/${id}/resume`);

@@ -47,9 +47,11 @@ export class World implements AsyncDisposable {
   readonly registry: string;
   readonly #daemon: DaemonHandle;
 
+  /** @param native settings of the native runtime. */
   static async open(
     flags: Readonly<Record<string, string>> = {},
     env: Readonly<Record<string, string>> = {},
+    native: Readonly<Record<string, string>> = {},
   ): Promise<World> {
     const folder = mkdtempSync(join(tmpdir(), "mayfly-world-"));
     const cgroup = `mayfly-test-${process.pid}`;
@@ -62,7 +64,7 @@ export class World implements AsyncDisposable {
           run: join(folder, "run"),
           listen: "127.0.0.1:0",
           "log-level": "warn",
-          plugins: JSON.stringify({ "runtime/native": { cgroupParent: `/${cgroup}` } }),
+          plugins: JSON.stringify({ "runtime/native": { cgroupParent: `/${cgroup}`, ...native } }),
           ...flags,
         },
       }),
