@@ -14,9 +14,13 @@ import { rootlessMark } from "./cli/user.ts";
 
 /**
  * Starts this process's command again as root of a user namespace, where the user is not root.
+ * @param options.beside a process whose user namespace that is to be. Default: a new one.
  * @throws failed_precondition where none can be had.
  */
-export async function needRoot(host: Host): Promise<void> {
+export async function needRoot(
+  host: Host,
+  { beside }: { readonly beside?: number | undefined } = {},
+): Promise<void> {
   const uid = process.geteuid?.();
   const gid = process.getegid?.();
   if (uid === undefined || gid === undefined || uid === 0) return;
@@ -31,7 +35,7 @@ export async function needRoot(host: Host): Promise<void> {
   const args = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
   const env = Object.entries({ ...host.env, [rootlessMark]: "1" }).map(([name, value]) => `${name}=${value ?? ""}`);
   const program = readlinkSync("/proc/self/exe");
-  becomeRoot(kernel, { uid, gid, others: otherIds(kernel, uid), program, args, env });
+  becomeRoot(kernel, { uid, gid, beside, others: otherIds(kernel, uid), program, args, env });
 }
 
 /** What a user who is not root can have here. */

@@ -3,6 +3,7 @@ import type { Children } from "../../src/linux/children.ts";
 import { findProgram } from "../../src/linux/find_program.ts";
 import { type HelperProgram, runHelper } from "../../src/linux/helper_program.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import { ownIds } from "../../src/linux/own_ids.ts";
 
 /** How long it may take to write or read a container's memory. */
 const timeoutMs = 300_000;
@@ -45,6 +46,9 @@ export class Criu {
     args: readonly string[],
     how: Pick<HelperProgram, "descriptors" | "prepare" | "flags"> = {},
   ): Promise<void> {
+    if (!ownIds(this.#kernel).all) {
+      throw new Failure("unavailable", "an ordinary user cannot have checkpoints: run the daemon as root");
+    }
     const program = findProgram(this.#kernel, this.#name);
     if (program === undefined) throw new Failure("unavailable", `there is no program ${this.#name}: ${cure}`);
     const helper = { args: [program, command, ...args], timeoutMs, ...how };

@@ -82,5 +82,5 @@ function lost(kernel: Kernel): string {
   const { find } = detectLayout(kernel);
   const limits = ["memory", "cpu", "pids"].filter((controller) => find(controller) === undefined);
   const without = limits.length === 0 ? "" : `no limits of ${limits.join(", ")}; `;
-  return `${without}no --userns auto: the daemon runs as an ordinary user`;
+  return `${without}no --userns auto, no checkpoints: the daemon runs as an ordinary user`;
 }

@@ -4,6 +4,7 @@ import type { Availability, ProbeContext } from "../../src/core/plugin.ts";
 import { errno, errnoText } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { tryOverlay } from "../../src/linux/overlay/trial.ts";
+import { ownIds } from "../../src/linux/own_ids.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
 
 const otherwise = "or use the native snapshotter (--snapshotter native)";
@@ -22,6 +23,13 @@ export async function probe({ host, root }: ProbeContext): Promise<Availability>
   try {
     const [lower, upper, work] = [join(folder, "lower"), join(folder, "upper"), join(folder, "work")];
     for (const path of [lower, upper, work]) await mkdir(path, { recursive: true, mode: 0o700 });
+    if (!ownIds(kernel).all && !hasUserAttributes(kernel, folder)) {
+      return unavailable(
+        `the filesystem of ${
+          JSON.stringify(root)
+        } has no attributes of users: put it on ext4, xfs or btrfs, ${otherwise}`,
+      );
+    }
     const result = tryOverlay(kernel, { lower, upper, work });
     if (result === -errno.ENOSYS) return { available: true, note: "not tried: the kernel has no fsopen" };
     if (result < 0) {
@@ -34,6 +42,11 @@ export async function probe({ host, root }: ProbeContext): Promise<Availability>
   } finally {
     await removeTree(kernel, folder);
   }
+}
+
+/** Overlayfs needs them where root's are not to be had; tmpfs has some since Linux 6.6. */
+function hasUserAttributes(kernel: Kernel, folder: string): boolean {
+  return kernel.attempt("lsetxattr", folder, "user.mayfly", "y", 1, 0) === 0;
 }
 
 function unavailable(reason: string): Availability {

@@ -70,6 +70,6 @@ const runtimes: Check = {
 const rights: Check = {
   name: "rights",
   state: "warn",
-  says: "rlimits cannot be raised, oom_score_adj not lowered, devices not made, ports below 1024 not listened on",
+  says: "no checkpoints, rlimits cannot be raised, oom_score_adj not lowered, devices not made",
   cure: "run it with sudo where functions need it",
 };

@@ -25,6 +25,8 @@ export interface BecomeRoot {
   readonly gid: number;
   /** Undefined where the user's own id is all there is. */
   readonly others: OtherIds | undefined;
+  /** A process of the user's, in whose user namespace it is to be. Default: in a new one. */
+  readonly beside?: number | undefined;
   /** What is executed as root: a path, and its arguments with its name. */
   readonly program: string;
   readonly args: readonly string[];
@@ -113,9 +115,14 @@ function write(kernel: Kernel, fd: number, program: Program): void {
 }
 
 function restart(pid: number, options: BecomeRoot): Program {
-  const { others, program, args, env } = options;
+  const { beside, others, program, args, env } = options;
+  const enter = beside !== undefined
+    ? join(beside)
+    : others === undefined
+    ? mapOne(options)
+    : mapMany(pid, options, others);
   const steps = [
-    ...others === undefined ? mapOne(options) : mapMany(pid, options, others),
+    ...enter,
     { syscall: "close", args: [init.control], why: "close what is done" } as const,
     {
       syscall: "execve",
@@ -137,6 +144,17 @@ function* told(steps: readonly Operation[]): Generator<Operation> {
     yield { syscall: "write", args: [2, text, text.length], why, label: `failed:${index}`, onError: "ignore" };
     yield { syscall: "exit_group", args: [1], why };
   }
+}
+
+function* join(pid: number): Generator<Operation> {
+  const path = `/proc/${pid}/ns/user`;
+  const why = `join the user namespace of process ${pid}`;
+  yield { syscall: "openat", args: [f.AT_FDCWD, path, f.O_RDONLY, 0], store: "namespace", why };
+  yield { syscall: "setns", args: [{ ref: "namespace" }, f.CLONE_NEWUSER], why };
+  yield { syscall: "close", args: [{ ref: "namespace" }], why };
+  yield { syscall: "unshare", args: [f.CLONE_NEWNS], why: "make a mount namespace" };
+  yield { syscall: "setresgid", args: [0, 0, 0], why };
+  yield { syscall: "setresuid", args: [0, 0, 0], why };
 }
 
 const namespaces = f.CLONE_NEWUSER | f.CLONE_NEWNS;

@@ -40,7 +40,7 @@ export class Xattrs implements Disposable {
     return length === 0 ? [] : fromBytes(bytes.subarray(0, length - 1)).split("\0");
   }
 
-  /** @returns undefined where the file has no such attribute. */
+  /** @returns undefined where the file has no such attribute, or the filesystem has none. */
   get(parent: number, name: ByteString, attribute: ByteString): Uint8Array<ArrayBuffer> | undefined {
     const { address, bytes } = this.#memory;
     const length = this.#kernel.attempt(
@@ -50,7 +50,7 @@ export class Xattrs implements Disposable {
       address,
       maxBytes,
     );
-    if (length === -errno.ENODATA) return undefined;
+    if (length === -errno.ENODATA || length === -errno.EOPNOTSUPP) return undefined;
     if (length < 0) throw syscallFailure(`cannot read the attribute ${attribute}`, "lgetxattr", length);
     return bytes.slice(0, length);
   }

@@ -16,13 +16,22 @@ export interface OciCommand {
   readonly words: { readonly min: number; readonly max: number };
   /** How many words may stand before everything else is the container's. */
   readonly lastWord?: number;
+  /** Whether only root can do it, be it of a user namespace. */
+  readonly asRoot?: boolean;
   /** @returns the exit status. */
   run(context: OciContext): Promise<number>;
 }
 
 /** What the OCI command line is made of. What costs time to load is loaded when a command asks for it. */
 export interface OciParts {
+  /** Where the states of containers are, where nobody says it. */
+  readonly root: string;
   host(): Promise<Host>;
+  /**
+   * Starts the command again as root of a user namespace, where the user is not root.
+   * @param beside a process whose namespace that is to be. Default: a new one.
+   */
+  becomeRoot(beside: number | undefined): Promise<void>;
   /** Makes the runtime. */
   runtime(machine: Machine): Promise<DetachedRuntime>;
   /** The names of the capabilities that it knows. */

@@ -2,8 +2,11 @@ import { defaultCapabilities } from "../tasks/capabilities.ts";
 import { defaultMounts, defaultPath, defaultRlimits, maskedPaths, readonlyPaths } from "../tasks/spec_defaults.ts";
 import { ociVersion } from "./document.ts";
 
-/** The configuration to begin with: a shell in a terminal, closed off as a container is. */
-export function defaultSpec(): object {
+/**
+ * The configuration to begin with: a shell in a terminal, closed off as a container is.
+ * @param options.rootless what an ordinary user can have: terminals are of no group.
+ */
+export function defaultSpec({ rootless = false }: { readonly rootless?: boolean } = {}): object {
   const capabilities = defaultCapabilities;
   return {
     ociVersion,
@@ -19,7 +22,9 @@ export function defaultSpec(): object {
     },
     root: { path: "rootfs", readonly: true },
     hostname: "mayfly",
-    mounts: defaultMounts,
+    mounts: defaultMounts.map((mount) =>
+      rootless ? { ...mount, options: mount.options?.filter((option) => !option.startsWith("gid=")) } : mount
+    ),
     linux: {
       resources: { devices: [{ allow: false, access: "rwm" }] },
       namespaces: ["pid", "network", "ipc", "uts", "mount", "cgroup"].map((type) => ({ type })),

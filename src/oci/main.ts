@@ -19,6 +19,7 @@ import { state } from "./commands/state.ts";
 import { update } from "./commands/update.ts";
 import { ociVersion } from "./document.ts";
 import { CommandLog } from "./log.ts";
+import { isAlive } from "./process_info.ts";
 import { StateStore } from "./state_store.ts";
 
 const commands: readonly OciCommand[] = [
@@ -40,7 +41,10 @@ const commands: readonly OciCommand[] = [
 ];
 
 const globalFlags: Flags = {
-  root: { type: "text", help: "folder for the containers' states (default /run/mayfly-oci)" },
+  root: {
+    type: "text",
+    help: "folder for the containers' states (default /run/mayfly-oci, a user's: $XDG_RUNTIME_DIR/mayfly-oci)",
+  },
   log: { type: "text", help: "file for messages (default: standard error)" },
   "log-format": { type: "text", help: "text (default) or json" },
   debug: { type: "boolean", help: "more messages" },
@@ -51,8 +55,6 @@ const globalFlags: Flags = {
   help: { type: "boolean", short: "h", help: "say what there is" },
   version: { type: "boolean", short: "v", help: "print the versions" },
 };
-
-const defaultRoot = "/run/mayfly-oci";
 
 /**
  * The OCI runtime's command line, with runc's flags: `mayfly oci create --bundle … <id>`.
@@ -102,10 +104,22 @@ async function runCommand(
   if (given.words.length < min || given.words.length > max) {
     throw new Failure("invalid_argument", `${command.name}: wrong number of arguments: mayfly oci ${command.usage}`);
   }
-  const store = new StateStore(text(global, "root") ?? defaultRoot);
+  const store = new StateStore(text(global, "root") ?? parts.root);
   const systemdCgroup = isSet(global, "systemd-cgroup") || text(global, "cgroup-manager") === "systemd";
+  if (command.asRoot === true) await parts.becomeRoot(initOf(store, given.words[0] ?? ""));
   log.debug(`${command.name} ${given.words.join(" ")}`);
   return await command.run(new OciContext(given, parts, { store, log, systemdCgroup }));
+}
+
+/** The process of a container that is there. */
+function initOf(store: StateStore, id: string): number | undefined {
+  try {
+    const { pid, startTicks } = store.load(id);
+    return isAlive(pid, startTicks) ? pid : undefined;
+  } catch {
+    // What is wrong with it, the command says.
+    return undefined;
+  }
 }
 
 function exitCodeOf(error: unknown): number | undefined {

@@ -113,9 +113,9 @@ describe("a user who is not root", () => {
     assert.match(await out("ps", "-a"), /lives.*exited \(255\)/);
     await out("start", "lives");
     await out("rm", "-f", "lives");
-    const snapshots = join(user.folder, "home/.local/share/mayfly/snapshots/overlay");
+    const snapshots = join(user.folder, "home/.local/share/mayfly/snapshots");
     // The two images'.
-    await until(() => readdirSync(snapshots).length === 2);
+    await until(() => globSync("{overlay,native}/*", { cwd: snapshots }).length === 2);
   });
 
   it("does without a daemon: streams and exit status come through", async () => {

@@ -75,17 +75,21 @@ export class OrdinaryUser implements Disposable {
 
   /**
    * Starts a command of the command line, as its user would who knows nothing of options.
-   * @param options.cgroup the folder of the cgroup that it begins in.
+   * @param options.cgroup the folder of the cgroup that it begins in. @param options.through words before the command.
    */
   async start(
     args: readonly string[],
-    { stdin = "ignore", cgroup }: { readonly stdin?: "pipe" | "ignore"; readonly cgroup?: string | undefined } = {},
+    { stdin = "ignore", cgroup, through = [] }: {
+      readonly stdin?: "pipe" | "ignore";
+      readonly cgroup?: string | undefined;
+      readonly through?: readonly string[];
+    } = {},
   ): Promise<ChildProcess> {
     const words = await sameHost(join(project, "src/main.ts"));
     const own = words.map((word) => word.replace(project, join(this.folder, "project/")));
     const enter = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup ?? ""];
     const launcher = cgroup === undefined ? this.#launcher : [...enter, ...this.#launcher];
-    const [program = "", ...rest] = [...launcher, ...own, ...args];
+    const [program = "", ...rest] = [...launcher, ...through, ...own, ...args];
     return spawn(program, rest, {
       cwd: "/",
       stdio: [stdin, "pipe", "pipe"],
@@ -100,8 +104,8 @@ export class OrdinaryUser implements Disposable {
     });
   }
 
-  async run(args: readonly string[], input = ""): Promise<Finished> {
-    const child = await this.start(args, { stdin: "pipe" });
+  async run(args: readonly string[], input = "", through: readonly string[] = []): Promise<Finished> {
+    const child = await this.start(args, { stdin: "pipe", through });
     const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
     child.stdin?.end(input);
     const [code] = await once(child, "close");

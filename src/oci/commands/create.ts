@@ -6,6 +6,7 @@ export const create: OciCommand = {
   summary: "make a container, which waits for start",
   usage: "create [options] <id>",
   flags: containerFlags,
+  asRoot: true,
   words: { min: 1, max: 1 },
   async run(context) {
     await makeContainer(context, context.words[0] ?? "");

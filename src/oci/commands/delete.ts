@@ -9,6 +9,7 @@ export const deleteCommand: OciCommand = {
   summary: "remove a container that has stopped, or was never started",
   usage: "delete [--force] <id>",
   flags: { force: { type: "boolean", short: "f", help: "kill it where it runs; no error where there is none" } },
+  asRoot: true,
   words: { min: 1, max: 1 },
   async run(context) {
     const { store, words: [id = ""] } = context;

@@ -29,6 +29,7 @@ export const exec: OciCommand = {
     "no-subreaper": { type: "boolean", help: "taken and without effect" },
     cgroup: { type: "text", help: "taken where it names the container's own" },
   },
+  asRoot: true,
   words: { min: 1, max: Infinity },
   lastWord: 1,
   async run(context) {

@@ -2,6 +2,7 @@ import { Failure } from "../../core/errors.ts";
 import { runHelper } from "../../linux/helper_program.ts";
 import { text } from "../arguments.ts";
 import { type OciCommand, say } from "../command.ts";
+import { namespacePids } from "../../linux/namespace_pids.ts";
 import { wantStatus } from "../status.ts";
 
 export const ps: OciCommand = {
@@ -16,7 +17,9 @@ export const ps: OciCommand = {
     const record = store.load(id);
     wantStatus(record, "list the processes of", "created", "running", "paused");
     const machine = await context.machine();
-    const pids = machine.cgroups.open(record.cgroupPath).pids();
+    const cgroup = machine.cgroups.open(record.cgroupPath);
+    // An ordinary user's container need not have one.
+    const pids = cgroup.folders.size > 0 ? cgroup.pids() : namespacePids(record.pid);
     const format = text(context, "format") ?? "table";
     if (format === "json") {
       say(JSON.stringify([...pids]));

@@ -13,6 +13,7 @@ export const run: OciCommand = {
     detach: { type: "boolean", short: "d", help: "do not wait for its end" },
     keep: { type: "boolean", help: "do not delete it when it has ended" },
   },
+  asRoot: true,
   words: { min: 1, max: 1 },
   async run(context) {
     const { record, init } = await makeContainer(context, context.words[0] ?? "");

@@ -6,6 +6,7 @@ export const start: OciCommand = {
   summary: "execute the command of a container that was created",
   usage: "start <id>",
   flags: {},
+  asRoot: true,
   words: { min: 1, max: 1 },
   async run(context) {
     const { store, words: [id = ""] } = context;
