@@ -51,7 +51,8 @@ export function writeDirectory(view: DataView, at: number, entries: readonly Nam
     for (let i = 0; i < count; i++) {
       const { name, mode, nid } = entries[next++] ?? none;
       const entry = start + i * entryBytes;
-      view.setBigUint64(entry, BigInt(nid), true);
+      view.setUint32(entry, nid >>> 0, true);
+      view.setUint32(entry + 4, Math.floor(nid / 2 ** 32), true);
       view.setUint16(entry + 8, nameAt, true);
       view.setUint8(entry + 10, types[mode & S_IFMT] ?? 0);
       for (let j = 0; j < name.length; j++) view.setUint8(start + nameAt + j, name.charCodeAt(j));

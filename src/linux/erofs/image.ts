@@ -172,9 +172,9 @@ async function place(
   add(root, root);
   // What is added meanwhile is visited too: level by level, so that the inodes of one folder stand together.
   for (const { node, names = [] } of placed.values()) {
-    if (slice.over) await slice.next();
     const own = placed.get(node);
     for (const name of names) {
+      if (slice.over) await slice.next();
       const child = node.children?.get(name);
       if (child === undefined) continue;
       const known = placed.get(child);
