@@ -65,7 +65,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
   async create(container: DetachedContainer, options: DetachedOptions = {}): Promise<DetachedProcess> {
     const { kernel, cgroups, folder } = this.#parts;
     const { id, spec, root } = container;
-    const terminal = checkTerminal(spec.process, options);
+    const terminal = hasTerminal(spec.process, options);
     using blueprints = this.#blueprints(options, folder);
     const resources = spec.linux.resources ?? unlimited;
     const rootfs: Rootfs = { mounts: [{ type: "bind", source: root, options: ["rbind", "rw"] }] };
@@ -91,12 +91,13 @@ export class NativeDetached implements DetachedRuntime, Disposable {
       await hooks.try("poststop", stage.process);
     });
     const master = await prepareContainer(kernel, stage, { id, spec, plan, values, hooks });
-    if (master !== undefined) this.#send(master, options);
+    const kept = master === undefined ? undefined : this.#hand(master, options);
+    if (kept !== undefined) undo.defer(() => void kernel.attempt("close", kept));
     const start = [...waitAtGate(), ...plan.start];
     recordLaunch(container.folder, { pid: stage.process.pid, steps: start, starts: stage.starts(start, values) });
     // It lets go of this process when it begins to wait.
     await stage.execute(start, values);
-    const made = this.#process(stage.release());
+    const made = this.#process(stage.release(), kept);
     undo.move();
     return made;
   }
@@ -136,7 +137,7 @@ export class NativeDetached implements DetachedRuntime, Disposable {
   ): Promise<DetachedProcess> {
     const { kernel, cgroups, folder } = this.#parts;
     const { pid, process } = options;
-    const terminal = checkTerminal(process, options);
+    const terminal = hasTerminal(process, options);
     using blueprints = this.#blueprints(options, folder);
     const cgroup = cgroups.open(cgroupPath);
     const stdio = this.#stdio(terminal);
@@ -147,18 +148,21 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     if (container < 0) {
       throw new Failure("failed_precondition", `cannot execute in container ${JSON.stringify(id)}: it does not run`);
     }
+    let kept: number | undefined;
     try {
-      return this.#process(
-        await launchExec(this.#stages, {
-          id,
-          process,
-          plan,
-          values: processValues(process, cgroup),
-          descriptors: new Map([...stdio.descriptors, ...this.#preserved(options)]),
-          init: container,
-          onTerminal: (master) => this.#send(master, options),
-        }),
-      );
+      const spawned = await launchExec(this.#stages, {
+        id,
+        process,
+        plan,
+        values: processValues(process, cgroup),
+        descriptors: new Map([...stdio.descriptors, ...this.#preserved(options)]),
+        init: container,
+        onTerminal: (master) => kept = this.#hand(master, options),
+      });
+      return this.#process(spawned, kept);
+    } catch (error) {
+      if (kept !== undefined) kernel.attempt("close", kept);
+      throw error;
     } finally {
       kernel.attempt("close", container);
     }
@@ -193,19 +197,23 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     return new Map(numbers.map((fd) => [fd, fd]));
   }
 
-  #send(master: number, { consoleSocket = "" }: DetachedOptions): void {
+  /** Sends a terminal's master to who asked for it. @returns it where nobody did. */
+  #hand(master: number, { consoleSocket }: DetachedOptions): number | undefined {
     const { kernel } = this.#parts;
+    if (consoleSocket === undefined) return master;
     try {
       sendTerminal(kernel, consoleSocket, master);
+      return undefined;
     } finally {
       kernel.attempt("close", master);
     }
   }
 
-  #process({ pid, pidfd }: Spawned): DetachedProcess {
+  #process({ pid, pidfd }: Spawned, terminal: number | undefined): DetachedProcess {
     const { children } = this.#parts;
     return {
       pid,
+      ...terminal === undefined ? {} : { terminal },
       async wait(): Promise<ProcessExit> {
         const { code, signal } = await children.wait(pidfd);
         return { code, signal, exitedAt: new Date() };
@@ -218,11 +226,8 @@ function mannerOf({ pivot = true, keyring = true }: DetachedOptions): Manner {
   return { outlives: true, pivot, keyring };
 }
 
-/** @returns whether it has one. */
-function checkTerminal({ terminal = false }: SpecProcess, { consoleSocket }: DetachedOptions): boolean {
-  if (terminal && consoleSocket === undefined) {
-    throw new Failure("invalid_argument", "cannot make a terminal: want a console socket to send it to");
-  }
+/** Whether it has one. */
+function hasTerminal({ terminal = false }: SpecProcess, { consoleSocket }: DetachedOptions): boolean {
   if (!terminal && consoleSocket !== undefined) {
     throw new Failure("invalid_argument", "cannot send a terminal to the console socket: process.terminal is not set");
   }

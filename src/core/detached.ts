@@ -37,7 +37,7 @@ export interface DetachedContainer {
 }
 
 export interface DetachedOptions {
-  /** A Unix socket that is sent the terminal's master. */
+  /** A Unix socket that is sent the terminal's master. Without one the master comes with the process. */
   readonly consoleSocket?: string;
   /** How many descriptors behind the standard streams the process keeps. Default 0. */
   readonly preserved?: number;
@@ -50,6 +50,8 @@ export interface DetachedOptions {
 /** A process that was made, while the process that made it is there. */
 export interface DetachedProcess {
   readonly pid: number;
+  /** The descriptor of its terminal's master, where it has one that no socket was sent. The caller's. */
+  readonly terminal?: number;
   /** Resolves when it has ended. */
   wait(): Promise<ProcessExit>;
 }

@@ -347,6 +347,8 @@ export const IFF_LOOPBACK = 8;
 export const IFF_RUNNING = 0x40;
 
 // Terminals.
+export const TCGETS = 0x5401;
+export const TCSETSW = 0x5403;
 export const TIOCSCTTY = 0x540e;
 export const TIOCNOTTY = 0x5422;
 export const TIOCGWINSZ = 0x5413;
@@ -354,6 +356,25 @@ export const TIOCSWINSZ = 0x5414;
 export const TIOCGPTN = 0x80045430;
 export const TIOCSPTLCK = 0x40045431;
 export const TIOCGPTPEER = 0x5441;
+
+// termios(3).
+export const IGNBRK = 0o1;
+export const BRKINT = 0o2;
+export const PARMRK = 0o10;
+export const ISTRIP = 0o40;
+export const INLCR = 0o100;
+export const IGNCR = 0o200;
+export const ICRNL = 0o400;
+export const IXON = 0o2000;
+export const OPOST = 0o1;
+export const CSIZE = 0o60;
+export const CS8 = 0o60;
+export const PARENB = 0o400;
+export const ISIG = 0o1;
+export const ICANON = 0o2;
+export const ECHO = 0o10;
+export const ECHONL = 0o100;
+export const IEXTEN = 0o100000;
 
 // poll(2), inotify(7).
 export const POLLIN = 1;

@@ -63,7 +63,7 @@ export class Stage {
   #open = true;
   #owned = true;
   /** Resolves when the process that was left to itself is gone. */
-  #left: Promise<unknown> | undefined;
+  #left: Promise<void> | undefined;
   /** Settles when those are reaped that it went on from. */
   #before: Promise<unknown> = Promise.resolve();
 
@@ -166,11 +166,11 @@ export class Stage {
     throw new Failure("internal", "the process announced nothing");
   }
 
-  /** Gives the process a last program, at whose end it ends, and does not wait for that. */
-  leave(program: Program, values: Values = {}): void {
+  /** Gives the process a last program, at whose end it ends. @returns what resolves then; it never rejects. */
+  leave(program: Program, values: Values = {}): Promise<void> {
     this.#send(program, values);
     this.#close();
-    this.#left = this.#reap(this.#process.pidfd).catch(() => {}).then(() => this.#owned = false);
+    return this.#left = this.#reap(this.#process.pidfd).catch(() => {}).then(() => void (this.#owned = false));
   }
 
   /**

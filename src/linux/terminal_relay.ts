@@ -17,6 +17,8 @@ const endOfInput = new Uint8Array([4]);
 function relay(last: Uint8Array | undefined): Program {
   const end = { syscall: "exit_group", args: [0], why: "end", label: "over" } as const;
   return [
+    // Or it would go on reading what is meant for who comes next.
+    { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the process that made it dies" },
     {
       syscall: "read",
       args: [source, { out: "chunk", size: chunkBytes }, chunkBytes],
@@ -41,7 +43,7 @@ function relay(last: Uint8Array | undefined): Program {
 }
 
 /**
- * Carries what a terminal's master says and hears over two pipes: no JavaScript runtime reads a master as it reads a pipe,
+ * Carries what a terminal's master says and hears over two pipes, or a terminal's two ways: no JavaScript runtime reads a master as it reads a pipe,
  * and one that waits for room in a terminal would block. Each way is a process of its own that holds nothing else. Both
  * end by themselves: with the pipe, or with the last process that has the terminal open, when all it wrote has been read.
  */
@@ -49,6 +51,8 @@ export class TerminalRelay {
   readonly #kernel: Kernel;
   readonly #master: number;
   readonly #stages: readonly Stage[];
+  /** Resolves when all that the terminal has said was handed on, and nobody has it open any more. */
+  readonly said: Promise<void>;
   #open = true;
 
   /**
@@ -65,12 +69,14 @@ export class TerminalRelay {
     this.#master = master;
     const { input = null, output = null } = pipes;
     const made: Stage[] = [];
+    const ends: Promise<void>[] = [];
     try {
       for (const [from, to, last] of [[master, output, undefined], [input, master, endOfInput]] as const) {
         if (from === null || to === null) continue;
         const stage = stages.spawn(new Map([[source, from], [sink, to], [2, null]]));
         made.push(stage);
-        stage.leave(relay(last));
+        const end = stage.leave(relay(last));
+        if (from === master) ends.push(end);
       }
     } catch (error) {
       this.#kernel.attempt("close", master);
@@ -78,6 +84,7 @@ export class TerminalRelay {
       throw error;
     }
     this.#stages = made;
+    this.said = Promise.all(ends).then(() => {});
   }
 
   /** @param size `struct winsize`. @throws failed_precondition after `close`: the number may be another file's by then. */

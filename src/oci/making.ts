@@ -1,8 +1,10 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { Failure } from "../core/errors.ts";
+import type { Spec, SpecProcess } from "../core/spec.ts";
 import type { DetachedOptions, DetachedProcess } from "../core/detached.ts";
 import { type Flags, isSet, text, wholeNumber } from "./arguments.ts";
 import { readBundle } from "./bundle.ts";
+import { ownTerminal } from "./foreground.ts";
 import { cgroupPathOf } from "./cgroup_path.ts";
 import type { OciContext } from "./command.ts";
 import { processInfo } from "./process_info.ts";
@@ -29,12 +31,20 @@ export interface Made {
   readonly init: DetachedProcess;
 }
 
-/** Makes a container of a bundle. Where that fails, nothing is left. */
-export async function makeContainer(context: OciContext, id: string): Promise<Made> {
+/**
+ * Makes a container of a bundle. Where that fails, nothing is left.
+ * @param options.foreground whether this command stays, and can carry a terminal's input and output. Default false.
+ */
+export async function makeContainer(
+  context: OciContext,
+  id: string,
+  { foreground = false }: { readonly foreground?: boolean } = {},
+): Promise<Made> {
   const { store, systemdCgroup } = context;
   const bundle = readBundle(text(context, "bundle") ?? ".");
-  const { spec, root } = bundle;
-  checkTerminal(context, spec.process.terminal === true);
+  const { root } = bundle;
+  const process = await withTerminal(context, bundle.spec.process, foreground);
+  const spec: Spec = { ...bundle.spec, process };
   const options: DetachedOptions = {
     ...detachedOptions(context),
     pivot: !isSet(context, "no-pivot"),
@@ -65,13 +75,21 @@ export function detachedOptions(context: OciContext): DetachedOptions {
   return { preserved, ...(consoleSocket === undefined ? {} : { consoleSocket }) };
 }
 
-/** @throws invalid_argument where there is nobody to give a terminal to, or no terminal to give. */
-export function checkTerminal(context: OciContext, terminal: boolean): void {
+/**
+ * A process as it is made: one whose terminal this command carries has the size of this command's own.
+ * @throws invalid_argument where there is nobody to give a terminal to, or no terminal to give.
+ */
+export async function withTerminal(
+  context: OciContext,
+  process: SpecProcess,
+  foreground: boolean,
+): Promise<SpecProcess> {
   const socket = text(context, "console-socket");
-  if (terminal && socket === undefined) {
+  const terminal = process.terminal === true;
+  if (terminal && socket === undefined && !foreground) {
     throw new Failure(
       "invalid_argument",
-      "cannot make a terminal: --console-socket is missing, which is sent its master",
+      "cannot make a terminal: --console-socket is missing, which is sent its master when nobody stays to carry it",
     );
   }
   if (!terminal && socket !== undefined) {
@@ -80,6 +98,9 @@ export function checkTerminal(context: OciContext, terminal: boolean): void {
       "cannot use --console-socket: the process has no terminal (process.terminal)",
     );
   }
+  if (!terminal || socket !== undefined) return process;
+  const size = ownTerminal((await context.machine()).kernel)?.size;
+  return size === undefined ? process : { ...process, consoleSize: { ...size } };
 }
 
 /** A reader sees the whole id, or no file. */

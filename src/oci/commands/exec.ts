@@ -5,7 +5,7 @@ import { isSet, text, texts } from "../arguments.ts";
 import { readJson } from "../bundle.ts";
 import { type OciCommand, type OciContext, readInput } from "../command.ts";
 import { waitInForeground } from "../foreground.ts";
-import { checkTerminal, detachedOptions, processFlags, writePidFile } from "../making.ts";
+import { detachedOptions, processFlags, withTerminal, writePidFile } from "../making.ts";
 import { wantStatus } from "../status.ts";
 
 export const exec: OciCommand = {
@@ -37,12 +37,12 @@ export const exec: OciCommand = {
     const record = store.load(id);
     if (isSet(context, "ignore-paused")) wantStatus(record, "execute a process in", "running", "paused");
     else wantStatus(record, "execute a process in", "running");
-    const process = processOf(context, record.spec.process, args);
-    checkTerminal(context, process.terminal === true);
+    const detach = isSet(context, "detach");
+    const process = await withTerminal(context, processOf(context, record.spec.process, args), !detach);
     const runtime = await context.runtime();
     const made = await runtime.exec(record, { ...detachedOptions(context), pid: record.pid, process });
     writePidFile(context, made.pid);
-    return isSet(context, "detach") ? 0 : await waitInForeground(context, made);
+    return detach ? 0 : await waitInForeground(context, made);
   },
 };
 

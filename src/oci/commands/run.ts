@@ -16,7 +16,8 @@ export const run: OciCommand = {
   asRoot: true,
   words: { min: 1, max: 1 },
   async run(context) {
-    const { record, init } = await makeContainer(context, context.words[0] ?? "");
+    const detach = isSet(context, "detach");
+    const { record, init } = await makeContainer(context, context.words[0] ?? "", { foreground: !detach });
     try {
       const runtime = await context.runtime();
       await runtime.start(record);
@@ -25,7 +26,7 @@ export const run: OciCommand = {
       await removeContainer(context, record);
       throw error;
     }
-    if (isSet(context, "detach")) return 0;
+    if (detach) return 0;
     try {
       return await waitInForeground(context, init);
     } finally {
