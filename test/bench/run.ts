@@ -13,6 +13,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["containers.ts", "10"],
   ["http.ts", "500"],
   ["userns.ts", "500"],
+  ["layers.ts", "300"],
   ["stream.ts", "1024"],
   ["pull.ts", "5"],
   ["memory.ts", "10000"],
