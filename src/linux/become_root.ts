@@ -177,7 +177,8 @@ function* mapMany(pid: number, { uid, gid }: BecomeRoot, others: OtherIds): Gene
   const { newuidmap, newgidmap, uids, gids } = others;
   const map = (own: number, { first, size }: IdRange) => `0 ${own} 1 1 ${first} ${size}`;
   const script = `${newuidmap} ${pid} ${map(uid, uids)} && exec ${newgidmap} ${pid} ${map(gid, gids)}`;
-  const why = "have newuidmap and newgidmap map the ids of /etc/subuid and /etc/subgid";
+  const why = "have newuidmap and newgidmap map the ids of /etc/subuid and /etc/subgid: they are to be setuid, " +
+    "and no_new_privs not set";
   yield { syscall: "pipe2", args: [{ out: "ready", size: 8 }, f.O_CLOEXEC], why };
   yield { syscall: "clone", args: [f.SIGCHLD, 0, 0, 0, 0], store: "child", why, onNonZero: { goto: "parent" } };
   yield { syscall: "close", args: [{ ref: "ready", at: 4 }], why };

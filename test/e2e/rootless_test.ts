@@ -12,7 +12,9 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, describe, it } from "node:test";
+import { tarOf } from "../images/tar_bytes.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { LayoutFolder } from "../support/layout_folder.ts";
 import { OrdinaryUser, UserDaemon } from "../support/ordinary_user.ts";
 import { until } from "../support/until.ts";
 
@@ -26,6 +28,28 @@ function imageOf(user: OrdinaryUser): string {
   user.own(folder);
   return layout;
 }
+
+/** One over it, with what is only root's to make, and with hidden files. */
+function oddImageOf(user: OrdinaryUser): string {
+  const folder = join(user.folder, "odd");
+  mkdirSync(folder);
+  const layout = new LayoutFolder(folder);
+  const base = readFileSync(join(user.folder, "image/layer.tar"));
+  const odd = tarOf(
+    { path: "whose", uid: 1000, gid: 29, mode: 0o4755, content: "x" },
+    { path: "node", type: "3", major: 1, minor: 5 },
+    { path: "labelled", pax: { "SCHILY.xattr.security.selinux": "label", "SCHILY.xattr.user.mine": "kept" } },
+    { path: "etc/.wh.group" },
+    { path: "root/below/", type: "5" },
+    { path: "root/below/file", content: "hidden" },
+  );
+  const opaque = tarOf({ path: "root/below/.wh..wh..opq" }, { path: "root/below/other", content: "seen" });
+  layout.name({ "odd:1": layout.image([base, odd, opaque], { config: { Env: ["PATH=/bin"] } }) });
+  user.own(folder);
+  return folder;
+}
+
+const oddScript = "stat -c '%u:%g %a' /whose; ls -d /node; ls /etc /root/below; cat /labelled";
 
 describe("a user who is not root", () => {
   const user = new OrdinaryUser({ uid });
@@ -60,6 +84,13 @@ describe("a user who is not root", () => {
     const script = "id -u; cat /proc/self/uid_map; touch /new; stat -c %u /new /bin/sh /dev/null; ls /sys/class/net";
     await out("deploy", "who", "--image", "box:1", "--", "sh", "-c", script);
     assert.match(await invoke("who"), new RegExp(`^0\n +0 +${uid} +1\n0\n0\n65534\nlo\n$`));
+  });
+
+  it("has images with what is only root's to make", async () => {
+    await out("import", oddImageOf(user));
+    const { stdout, stderr } = await user.run(["run", "odd:1", "sh", "-c", oddScript]);
+    assert.equal(stdout, "0:0 4755\n/etc:\npasswd\n\n/root/below:\nother\n", stderr);
+    assert.match(stderr, /\/node: No such file/);
   });
 
   it("sees the machine's network where it asks for it", async () => {
@@ -101,6 +132,10 @@ describe("a user who is not root", () => {
   });
 
   it("leaves nothing over a kill, and goes on", async () => {
+    const root = join(user.folder, "home/.local/share/mayfly/snapshots");
+    const snapshots = () => globSync("{overlay,native}/*", { cwd: root }).length;
+    await out("gc");
+    const before = snapshots();
     await out("deploy", "slow", "--image", "box:1", "--", "sleep", "1000");
     const broken = fetch(`${daemon.url}/fn/slow`, { method: "POST" }).catch(() => undefined);
     await out("run", "-d", "--name", "lives", "box:1", "sh", "-c", "sleep 1000 & sleep 1000");
@@ -113,9 +148,7 @@ describe("a user who is not root", () => {
     assert.match(await out("ps", "-a"), /lives.*exited \(255\)/);
     await out("start", "lives");
     await out("rm", "-f", "lives");
-    const snapshots = join(user.folder, "home/.local/share/mayfly/snapshots");
-    // The two images'.
-    await until(() => globSync("{overlay,native}/*", { cwd: snapshots }).length === 2);
+    await until(() => snapshots() === before);
   });
 
   it("does without a daemon: streams and exit status come through", async () => {
@@ -158,6 +191,12 @@ describe("a user who has more ids in /etc/subuid", () => {
     );
     assert.equal(await out("run", "-u", "worker", "box:1", "sh", "-c", "id -u; id -G"), "1000\n1000 29\n");
     assert.match((await user.run(["run", "-u", "70000", "box:1", "true"])).stderr, /cannot run as 70000:0/);
+  });
+
+  it("has images whose files are theirs", async () => {
+    await out("import", oddImageOf(user));
+    const { stdout } = await user.run(["run", "odd:1", "sh", "-c", oddScript]);
+    assert.equal(stdout, "1000:29 4755\n/etc:\npasswd\n\n/root/below:\nother\n");
   });
 
   it("keeps what belongs to them", async () => {
