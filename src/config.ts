@@ -124,6 +124,11 @@ export const options = {
     v.optional(count(1, 100_000), 256),
     "invocations that may run at once over all functions; one more gets 429",
   ),
+  maxPrepared: option(
+    "number",
+    v.optional(count(0, 100_000), 1000),
+    "containers that may wait for requests over all functions; each takes about half a megabyte of the kernel's memory",
+  ),
   keepInvocations: option("number", v.optional(count(0, 1e9), 100_000), "records of ended invocations that are kept"),
   keepVersions: option(
     "number",

@@ -177,6 +177,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     monitor,
     events,
     maxConcurrency: config.maxConcurrency,
+    maxPrepared: config.maxPrepared,
     onError,
   });
   const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
@@ -279,6 +280,7 @@ class Daemon implements DaemonHandle {
     rmSync(path, { force: true });
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
+    void this.#parts.functions.warm().catch((error) => this.#parts.api.onError(error, "cannot prepare containers"));
     return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
   }
 

@@ -4,8 +4,11 @@ import type { Spawned } from "../../src/linux/kernel.ts";
 export interface Launch {
   /** The process, where there is one before `start`. Its pidfd is the task's. */
   readonly init: Spawned | undefined;
-  /** Executes the container's command. @returns the process. @throws the failing step's error. */
-  start(): Promise<Spawned> | Spawned;
+  /**
+   * Executes the container's command.
+   * @param env in place of the spec's. @returns the process. @throws the failing step's error.
+   */
+  start(env?: readonly string[]): Promise<Spawned> | Spawned;
   /** Lets go of what `start` has not used. A process that waits for it ends by itself. */
   close(): void;
 }

@@ -48,6 +48,7 @@ const [firstStream, network] = [3, 6];
 export function restoredLaunch(options: RestoreOptions): Launch {
   return {
     init: undefined,
+    // Its environment is in its memory.
     start: () => restore(options),
     close() {},
   };

@@ -55,6 +55,7 @@ export interface NativeRuntimeParts {
 /** Runs containers with system calls alone. Disposing of it deletes its tasks. */
 export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly id = "native";
+  readonly givesEnvironmentAtStart = true;
   readonly abilities: ReadonlySet<Ability>;
   readonly mapsIds: boolean;
   readonly #parts: NativeRuntimeParts;
@@ -162,8 +163,9 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       id,
       spec,
       template: () => blueprints.get(spec, rootfs, kinds, hierarchies).direct,
-      spawn: (template) => {
-        const values = launchValues(spec, streams.ends, cgroup);
+      spawn: (template, env) => {
+        const own = launchValues(spec, streams.ends, cgroup);
+        const values = env === undefined ? own : { ...own, envp: [...env, 0] };
         return this.#withNetwork(
           namespaces,
           (network) => kernel.spawn(template.fill(network === undefined ? values : { ...values, network }), { flags }),

@@ -67,11 +67,11 @@ export class StagedLaunch implements Launch {
     }
   }
 
-  async start(): Promise<Spawned> {
+  async start(env?: readonly string[]): Promise<Spawned> {
     const { id, spec, plan, values, hooks } = this.#options;
     try {
       await hooks.run("startContainer", this.init);
-      await this.#stage.execute(plan.start, values);
+      await this.#stage.execute(plan.start, env === undefined ? values : { ...values, envp: [...env, 0] });
       return this.init;
     } catch (error) {
       throw startFailure(id, spec, plan.start, error);

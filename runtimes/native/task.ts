@@ -12,6 +12,7 @@ import type {
   Pauses,
   Process,
   Resizes,
+  StartOptions,
   Task,
   TaskStats,
   TaskStatus,
@@ -115,14 +116,14 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     return this.#parts.streams.stderr;
   }
 
-  async start(): Promise<void> {
+  async start({ env }: StartOptions = {}): Promise<void> {
     if (this.#status !== "created" || this.#started || this.#deleted !== undefined) {
       throw this.#wrongState("start", this.#deleted === undefined ? this.#status : "deleted");
     }
     const { launch, streams } = this.#parts;
     this.#started = true;
     try {
-      const starting = launch.start();
+      const starting = launch.start(env);
       if (starting instanceof Promise) this.#starting = starting;
       const init = starting instanceof Promise ? await starting : starting;
       this.#status = "running";

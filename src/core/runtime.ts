@@ -14,6 +14,8 @@ export interface Runtime {
   readonly abilities: ReadonlySet<Ability>;
   /** Whether the root filesystem of a container with `linux.uidMappings` has the ids of the image in it. Default false. */
   readonly mapsIds?: boolean;
+  /** Whether `Task.start` takes an environment, so that a task can be made before it is known what for. Default false. */
+  readonly givesEnvironmentAtStart?: boolean;
   /**
    * Makes a task that `start` will run. Everything that can be refused is refused here, by name, before anything is made.
    * @throws invalid_argument for a spec that cannot be met; already_exists for an id in use; failed_precondition for

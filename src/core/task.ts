@@ -25,10 +25,11 @@ export interface Task {
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   /**
    * Runs the container's process; resolves when it has been executed.
+   * @param options what was not known at `create`, for a runtime that `givesEnvironmentAtStart`.
    * @throws failed_precondition unless created; the failing step's error (command not found is `not_found` with
    * `details.exitCode` 127, not executable `permission_denied` with 126).
    */
-  start(): Promise<void>;
+  start(options?: StartOptions): Promise<void>;
   /**
    * Resolves when init has ended. May be called often and at any time after `create`.
    * @throws what `start` threw; failed_precondition for a task that is deleted before it was started.
@@ -188,6 +189,12 @@ export interface CheckpointOptions {
   readonly whileStopped?: () => Promise<void>;
   /** Established TCP connections are kept, not refused. Default false. */
   readonly tcpEstablished?: boolean;
+}
+
+/** What a process gets when it starts. */
+export interface StartOptions {
+  /** `NAME=value`, in place of the spec's environment. PATH has to be the same. */
+  readonly env?: readonly string[];
 }
 
 /** How a process ended. */

@@ -27,15 +27,22 @@ const withheld: ReadonlySet<string> = new Set([
   "tracestate",
 ]);
 
-/** `content-type` → `HTTP_CONTENT_TYPE`; undefined for a field that is withheld or cannot be told from another. */
-function variableOf(field: string): string | undefined {
+/**
+ * `x-name` → `HTTP_X_NAME`, as CGI has it, and `Http_X_Name`, as OpenFaaS's classic watchdog; none for a field that is
+ * withheld or cannot be told from another.
+ */
+function variablesOf(field: string): readonly string[] {
   // "x_y" and "x-y" would be one variable: a caller could pass for the proxy in front of the daemon.
-  if (withheld.has(field) || !/^[a-z0-9-]+$/.test(field)) return undefined;
-  return `HTTP_${field.toUpperCase().replaceAll("-", "_")}`;
+  if (withheld.has(field) || !/^[a-z0-9-]+$/.test(field)) return [];
+  return [`HTTP_${field.toUpperCase().replaceAll("-", "_")}`, watchdogName(field)];
+}
+
+function watchdogName(field: string): string {
+  return `Http_${field.split("-").map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join("_")}`;
 }
 
 /**
- * The request as environment variables of the function.
+ * The request as environment variables of the function: those of CGI, and those of OpenFaaS's classic watchdog.
  *
  * @param own the variables that the image or the function sets: a header field never replaces one of them.
  * @throws invalid_argument for a path that is not percent-encoded text; resource_exhausted (reason `headers_too_large`).
@@ -61,6 +68,9 @@ export function requestEnvironment(
     PATH_INFO: decodePath(request.path),
     QUERY_STRING: request.query,
     MAYFLY_INVOCATION_ID: id,
+    Http_Method: request.method,
+    Http_Path: decodePath(request.path),
+    Http_Query: request.query,
   };
   const { client } = request;
   if (client !== undefined) {
@@ -70,9 +80,11 @@ export function requestEnvironment(
     if (client.port !== undefined) env["REMOTE_PORT"] = String(client.port);
   }
   const type = headers.get("content-type");
-  if (type !== null) env["CONTENT_TYPE"] = text(type);
+  if (type !== null) env["CONTENT_TYPE"] = env["Http_Content_Type"] = text(type);
   const length = headers.get("content-length");
-  if (length !== null && request.body !== null) env["CONTENT_LENGTH"] = length;
+  if (length !== null && request.body !== null) {
+    env["CONTENT_LENGTH"] = env["Http_Content_Length"] = env["Http_ContentLength"] = length;
+  }
   if (trace !== undefined) {
     env["TRACEPARENT"] = trace.traceparent;
     if (trace.tracestate !== undefined) env["TRACESTATE"] = trace.tracestate;
@@ -82,8 +94,7 @@ export function requestEnvironment(
   headers.forEach((value, field) => {
     count++;
     bytes += field.length + value.length;
-    const name = variableOf(field);
-    if (name !== undefined && !own.has(name)) env[name] = text(value);
+    for (const name of variablesOf(field)) if (!own.has(name)) env[name] = text(value);
   });
   if (count > headerLimits.count || bytes > headerLimits.bytes) {
     throw new Failure(

@@ -15,8 +15,10 @@ import { bodyTooLarge, startFailed } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
+import { Prepared } from "./prepared.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
+import { Refill } from "./refill.ts";
 import type { InvocationRequest } from "./request.ts";
 
 export interface FunctionsParts {
@@ -27,6 +29,8 @@ export interface FunctionsParts {
   readonly events: Events;
   /** How many invocations may run at once over all functions. */
   readonly maxConcurrency: number;
+  /** How many containers may wait for requests, over all functions. */
+  readonly maxPrepared: number;
   /** Told what fails behind an answer, so that it is logged. */
   readonly onError: (error: unknown, what: string) => void;
 }
@@ -37,6 +41,9 @@ const SettingsSchema = v.object(FunctionInputSchema.entries);
 interface Deployment {
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
+  readonly prepared: Prepared | undefined;
+  /** Lets go of what waits, and of the recipe when its last invocation has. */
+  retire(): Promise<void>;
 }
 
 /** Functions: named recipes that turn requests into containers. */
@@ -48,11 +55,13 @@ export class Functions {
   readonly #locks = new KeyedLock();
   readonly #deployments = new Map<string, Deployment>();
   readonly #running = new Map<string, InvocationRun>();
+  readonly #refill: Refill;
 
   constructor(parts: FunctionsParts) {
     this.#parts = parts;
     this.#recipes = parts.recipes;
     this.#admission = new Admission(parts.maxConcurrency);
+    this.#refill = new Refill({ busy: () => this.#running.size > 0, onError: parts.onError });
   }
 
   /**
@@ -113,6 +122,7 @@ export class Functions {
       readonly span: Span | undefined;
     },
   ): Promise<FunctionRecord> {
+    this.#checkPrepared(keyOf(namespace, name), settings.prepared);
     const recipe = await this.#recipes.make(namespace, digest, settings, { parent: span });
     let record: FunctionRecord;
     try {
@@ -126,7 +136,7 @@ export class Functions {
       await recipe.leave();
       throw error;
     }
-    await this.#replace(keyOf(namespace, name), { record, recipe });
+    await this.#replace(keyOf(namespace, name), await this.#deployment(record, recipe));
     const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
     this.#parts.events.publish(topic, namespace, { name, digest, revision: record.revision });
     return record;
@@ -162,7 +172,7 @@ export class Functions {
   async invoke(namespace: string, name: string, request: InvocationRequest): Promise<Response> {
     this.#admission.requireOpen();
     const key = keyOf(namespace, name);
-    const { record, recipe } = this.#deployments.get(key) ?? await this.#load(namespace, name);
+    const { record, recipe, prepared } = this.#deployments.get(key) ?? await this.#load(namespace, name);
     const length = Number(request.headers.get("content-length"));
     try {
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
@@ -174,7 +184,7 @@ export class Functions {
     recipe.enter();
     const id = this.#ids.next();
     const { tasks, monitor } = this.#parts;
-    const run = new InvocationRun({ id, record, recipe, request, tasks, monitor });
+    const run = new InvocationRun({ id, record, recipe, request, tasks, monitor, prepared });
     this.#running.set(id, run);
     this.#finish(key, run);
     return await run.answer;
@@ -218,6 +228,7 @@ export class Functions {
     this.#admission.leave(key);
     this.#parts.metadata.invocations.put(run.record());
     this.#running.delete(id);
+    this.#refill.schedule();
     try {
       await recipe.leave();
     } catch (error) {
@@ -289,6 +300,19 @@ export class Functions {
     }
   }
 
+  /** Makes what is to be ready before the first request, in the background of the start. */
+  async warm(): Promise<void> {
+    for (const { namespace, name, prepared } of await this.#parts.metadata.functions.all()) {
+      if (prepared === 0) continue;
+      try {
+        this.#admission.requireOpen();
+        await this.#load(namespace, name);
+      } catch (error) {
+        this.#parts.onError(error, `cannot prepare containers of function ${name}`);
+      }
+    }
+  }
+
   /** Makes the recipe of a function that this process has not run yet. */
   #load(namespace: string, name: string): Promise<Deployment> {
     const key = keyOf(namespace, name);
@@ -297,7 +321,8 @@ export class Functions {
       if (there !== undefined) return there;
       const record = await this.get(namespace, name);
       try {
-        const deployment = { record, recipe: await this.#recipes.make(namespace, record.digest, record) };
+        const recipe = await this.#recipes.make(namespace, record.digest, record);
+        const deployment = await this.#deployment(record, recipe);
         await this.#replace(key, deployment);
         return deployment;
       } catch (error) {
@@ -307,11 +332,43 @@ export class Functions {
     });
   }
 
+  /** @throws resource_exhausted where more would wait than may. */
+  #checkPrepared(key: string, prepared: number): void {
+    const { maxPrepared } = this.#parts;
+    let others = 0;
+    for (const [other, { record }] of this.#deployments) if (other !== key) others += record.prepared;
+    if (prepared === 0 || others + prepared <= maxPrepared) return;
+    throw new Failure(
+      "resource_exhausted",
+      `cannot prepare ${prepared} containers: ${others} wait for other functions, and maxPrepared is ${maxPrepared}`,
+      { details: { field: "prepared" } },
+    );
+  }
+
+  /** All containers that are to wait are ready before a request comes to them. */
+  async #deployment(record: FunctionRecord, recipe: Recipe): Promise<Deployment> {
+    if (record.prepared === 0) return { record, recipe, prepared: undefined, retire: () => recipe.leave() };
+    const prepared = new Prepared({ tasks: this.#parts.tasks, record, recipe });
+    try {
+      while (prepared.missing > 0) await prepared.add();
+    } catch (error) {
+      // Requests make their own then, and say why where they cannot either.
+      this.#parts.onError(error, `cannot prepare containers of function ${record.name}`);
+    }
+    const forget = this.#refill.add(prepared);
+    const retire = async () => {
+      forget();
+      await prepared[Symbol.asyncDispose]();
+      await recipe.leave();
+    };
+    return { record, recipe, prepared, retire };
+  }
+
   async #replace(key: string, deployment: Deployment | undefined): Promise<void> {
     const before = this.#deployments.get(key);
     if (deployment === undefined) this.#deployments.delete(key);
     else this.#deployments.set(key, deployment);
-    await before?.recipe.leave();
+    await before?.retire();
   }
 }
 

@@ -8,6 +8,7 @@ import { requestEnvironment } from "./cgi.ts";
 import { cancelled, exitFailure, ofInvocation, startFailed, timedOut } from "./failures.ts";
 import { Input } from "./input.ts";
 import { Output } from "./output.ts";
+import type { Prepared } from "./prepared.ts";
 import { Phases } from "./phases.ts";
 import type { Recipe } from "./recipe.ts";
 import { describe, describeSpan, measure, type Progress } from "./report.ts";
@@ -27,6 +28,8 @@ export interface InvokeOptions {
   readonly request: InvocationRequest;
   readonly tasks: Tasks;
   readonly monitor: Monitor;
+  /** Containers that were made before. */
+  readonly prepared: Prepared | undefined;
 }
 
 /** One invocation: a request becomes a container, and the container's output becomes the answer. */
@@ -48,6 +51,8 @@ export class InvocationRun implements Progress {
   startMs: number | undefined;
   durationMs: number | undefined;
   failure: Failure | undefined;
+  /** Whether its container is made for it. */
+  cold = true;
 
   readonly #head = Promise.withResolvers<Response>();
   readonly #outcome = Promise.withResolvers<void>();
@@ -85,23 +90,33 @@ export class InvocationRun implements Progress {
     const { id, record, recipe, request } = this.options;
     const env = requestEnvironment(request, id, this.span.context, recipe.env);
     this.#launching = true;
-    const { rootfs, release } = await recipe.rootfs(id);
-    undo.defer(release);
-    this.phases.mark("prepare");
-
-    const task = await this.options.tasks.create({
-      id,
-      namespace: record.namespace,
-      function: record.name,
-      image: record.image,
-      labels: record.labels,
-      runtime: recipe.runtime,
-      spec: recipe.spec(id, env),
-      rootfs,
-      lazy: true,
-      ...(recipe.checkpoint !== undefined && { checkpoint: recipe.checkpoint }),
-      stdio: { stdin: request.body !== null },
-    });
+    const ready = this.options.prepared?.take();
+    let task: Task;
+    if (ready === undefined) {
+      const { rootfs, release } = await recipe.rootfs(id);
+      undo.defer(release);
+      this.phases.mark("prepare");
+      task = await this.options.tasks.create({
+        id,
+        namespace: record.namespace,
+        function: record.name,
+        image: record.image,
+        labels: record.labels,
+        runtime: recipe.runtime,
+        spec: recipe.spec(id, env),
+        rootfs,
+        lazy: true,
+        ...(recipe.checkpoint !== undefined && { checkpoint: recipe.checkpoint }),
+        stdio: { stdin: request.body !== null },
+      });
+    } else {
+      this.cold = false;
+      task = ready.task;
+      undo.defer(() => ready.release());
+      // What was made for any request has a pipe for its body.
+      if (request.body === null) task.stdin?.close().catch(() => {});
+      this.phases.mark("prepare");
+    }
     const streams = this.#connect(task);
     undo.defer(() => task.delete().then(streams));
     this.phases.mark("create");
@@ -111,7 +126,7 @@ export class InvocationRun implements Progress {
     undo.defer(() => request.signal.removeEventListener("abort", onAbort));
     if (request.signal.aborted) onAbort();
     if (this.#stopped !== undefined) return;
-    await task.start();
+    await task.start(ready === undefined ? {} : { env: recipe.environment(ready.id, env) });
     this.#launching = false;
     this.phases.mark("start");
     this.startMs = this.phases.elapsedMs;
@@ -177,6 +192,7 @@ export class InvocationRun implements Progress {
     return {
       "content-type": this.options.record.contentType,
       "x-mayfly-invocation": this.options.id,
+      "x-mayfly-start": this.cold ? "cold" : "prepared",
       "server-timing": this.phases.serverTiming(),
     };
   }

@@ -69,6 +69,11 @@ export class Recipe {
     return withRequest(this.#parts.template, { id, env });
   }
 
+  /** The environment of one container's process. */
+  environment(id: string, env: Readonly<Record<string, string>>): readonly string[] {
+    return this.spec(id, env).process.env ?? [];
+  }
+
   /** The folder of the checkpoint that containers go on from, if they do. */
   get checkpoint(): string | undefined {
     return this.#parts.checkpoint?.folder;

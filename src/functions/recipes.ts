@@ -87,6 +87,7 @@ export class Recipes implements IngredientSource {
     traced: Traced = {},
   ): Promise<Recipe> {
     const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
+    if (settings.prepared > 0) checkPrepared(settings, parts.runtime);
     const { tasks } = this.#parts;
     const generated = generateSpec({
       image: config,
@@ -146,6 +147,25 @@ export class Recipes implements IngredientSource {
     const ids = settings.userns === "auto" ? await idRanges.take(namespace) : undefined;
     return { config, chain, runtime, snapshotter, network, ids, accounts: await tasks.accounts(snapshotter, chain) };
   }
+}
+
+/** @throws invalid_argument; unimplemented. */
+function checkPrepared({ restore }: FunctionSettings, runtime: Runtime): void {
+  const details = { field: "prepared" };
+  if (restore) {
+    throw new Failure("invalid_argument", "cannot prepare containers that go on from a checkpoint: choose one", {
+      details,
+    });
+  }
+  if (runtime.givesEnvironmentAtStart === true) return;
+  throw new Failure(
+    "unimplemented",
+    `cannot prepare containers: runtime ${
+      JSON.stringify(runtime.id)
+    } takes their environment before a request is there, ` +
+      "use native",
+    { details },
+  );
 }
 
 /** @throws invalid_argument; unimplemented. */

@@ -12,6 +12,7 @@ export interface Progress {
   readonly options: InvokeOptions;
   readonly phases: Phases;
   readonly span: Span;
+  readonly task: { readonly id: string } | undefined;
   readonly stderr: Tail;
   readonly input: { readonly bytes: number } | undefined;
   readonly output: { readonly bytes: number } | undefined;
@@ -20,6 +21,8 @@ export interface Progress {
   /** Undefined until the outcome is known. */
   readonly durationMs: number | undefined;
   readonly failure: Failure | undefined;
+  /** Whether its container was made for it. */
+  readonly cold: boolean;
 }
 
 /**
@@ -36,10 +39,8 @@ export function describeSpan({ id, record, recipe, request }: InvokeOptions): Sp
     "faas.version": String(record.revision),
     "faas.trigger": "http",
     "faas.invocation.id": id,
-    "faas.coldstart": true,
     "faas.max_memory": record.memoryBytes,
     "mayfly.namespace": record.namespace,
-    "container.id": id,
     "container.image.name": record.image,
     "container.runtime.name": recipe.runtime.id,
     "oci.manifest.digest": record.digest,
@@ -98,7 +99,11 @@ export function measure(run: Progress): void {
       const begin = phases.startedMs + startMs;
       monitor.span(name, { parent: span, startMs: begin }).end(undefined, begin + durationMs);
     }
-    span.set({ "process.exit.code": exit?.code });
+    span.set({
+      "process.exit.code": exit?.code,
+      "faas.coldstart": run.cold,
+      "container.id": run.task?.id ?? run.options.id,
+    });
   }
   span.end(failure);
   monitor.invocation({
@@ -107,7 +112,7 @@ export function measure(run: Progress): void {
     outcome: outcomes[statusOf(failure)],
     durationMs: run.durationMs ?? phases.elapsedMs,
     startMs: run.startMs,
-    cold: true,
+    cold: run.cold,
     cpuMicros: exit?.usage.cpuMicros,
     memoryPeakBytes: exit?.usage.memoryPeakBytes,
     ioReadBytes: exit?.usage.ioReadBytes,

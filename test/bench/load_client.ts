@@ -1,12 +1,12 @@
 /**
  * A client in a process of its own, so that it does not share the server's event loop; on sockets alone, so that it takes
  * little of the machine that the server and its containers share with it.
- * `node load_client.ts <url> <concurrency> <count> [body]` prints `{ "latencies": [ms…], "seconds": s, "failed": n }`.
+ * `node load_client.ts <url> <concurrency> <count> [body] [restMs]` prints `{ "latencies": [ms…], "seconds": s, "failed": n }`.
  */
 import { connect } from "node:net";
 import process from "node:process";
 
-const [url = "", concurrency = "1", count = "100", body = ""] = process.argv.slice(2);
+const [url = "", concurrency = "1", count = "100", body = "", restMs = "0"] = process.argv.slice(2);
 const { hostname, port, pathname, search, host } = new URL(url);
 const request = body === ""
   ? `GET ${pathname}${search} HTTP/1.1\r\nhost: ${host}\r\n\r\n`
@@ -43,7 +43,8 @@ function work(): Promise<void> {
       if (!isWhole(answer)) return;
       latencies.push(performance.now() - began);
       if (!answer.startsWith("HTTP/1.1 200 ")) failed++;
-      send();
+      if (restMs === "0") send();
+      else setTimeout(send, Number(restMs));
     });
   });
 }

@@ -12,6 +12,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["lifecycle.ts", "300"],
   ["containers.ts", "10"],
   ["http.ts", "500"],
+  ["prepared.ts", "500"],
   ["userns.ts", "500"],
   ["layers.ts", "300"],
   ["stream.ts", "1024"],

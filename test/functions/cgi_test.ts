@@ -24,8 +24,8 @@ function request(change: Partial<InvocationRequest> & { readonly fields?: Record
 }
 
 describe("requestEnvironment()", () => {
-  it("names the request as RFC 3875 does", () => {
-    assert.deepEqual(requestEnvironment(request(), "01id", undefined, none), {
+  it("names the request as RFC 3875 and the classic watchdog do", () => {
+    assert.deepEqual(requestEnvironment(request({ fields: { "x-my-name": "Ada" } }), "01id", undefined, none), {
       GATEWAY_INTERFACE: "CGI/1.1",
       SERVER_SOFTWARE: "mayfly/0.1.0",
       SERVER_PROTOCOL: "HTTP/1.1",
@@ -41,6 +41,12 @@ describe("requestEnvironment()", () => {
       QUERY_STRING: "x=1&y=%2F",
       MAYFLY_INVOCATION_ID: "01id",
       HTTP_HOST: "example.org:8080",
+      HTTP_X_MY_NAME: "Ada",
+      Http_Host: "example.org:8080",
+      Http_Method: "POST",
+      Http_Path: "/a b/c",
+      Http_Query: "x=1&y=%2F",
+      Http_X_My_Name: "Ada",
     });
   });
 
@@ -50,6 +56,9 @@ describe("requestEnvironment()", () => {
     const env = requestEnvironment(request({ body, fields }), "id", undefined, none);
     assert.equal(env["CONTENT_TYPE"], "text/plain");
     assert.equal(env["CONTENT_LENGTH"], "5");
+    assert.equal(env["Http_Content_Type"], "text/plain");
+    assert.equal(env["Http_Content_Length"], "5");
+    assert.equal(env["Http_ContentLength"], "5");
     assert.equal(env["HTTP_CONTENT_TYPE"], undefined);
     assert.equal(env["HTTP_CONTENT_LENGTH"], undefined);
   });
