@@ -27,6 +27,12 @@ export interface OrdinaryUserOptions {
   readonly subordinate?: { readonly first: number; readonly size: number };
 }
 
+interface StartOptions {
+  readonly stdin?: "pipe" | "ignore";
+  readonly cgroup?: string | undefined;
+  readonly through?: readonly string[];
+}
+
 /**
  * A user of this machine who is not root, with a home of its own, for the time of a test. Its account stands in files that
  * its processes alone see. They find the project at another place too: where it lies may be closed to others than root.
@@ -73,29 +79,31 @@ export class OrdinaryUser implements Disposable {
     chmodSync(folder, 0o755);
   }
 
+  /** A path of the project, where this user finds it. */
+  path(name: string): string {
+    return join(this.folder, "project", name);
+  }
+
   /**
    * Starts a command of the command line, as its user would who knows nothing of options.
    * @param options.cgroup the folder of the cgroup that it begins in. @param options.through words before the command.
    */
-  async start(
-    args: readonly string[],
-    { stdin = "ignore", cgroup, through = [] }: {
-      readonly stdin?: "pipe" | "ignore";
-      readonly cgroup?: string | undefined;
-      readonly through?: readonly string[];
-    } = {},
-  ): Promise<ChildProcess> {
+  async start(args: readonly string[], { through = [], ...how }: StartOptions = {}): Promise<ChildProcess> {
     const words = await sameHost(join(project, "src/main.ts"));
-    const own = words.map((word) => word.replace(project, join(this.folder, "project/")));
+    const own = words.map((word) => word.replace(project, this.path("/")));
+    return this.#spawn([...through, ...own, ...args], how);
+  }
+
+  #spawn(words: readonly string[], { stdin = "ignore", cgroup }: Omit<StartOptions, "through">): ChildProcess {
     const enter = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup ?? ""];
-    const launcher = cgroup === undefined ? this.#launcher : [...enter, ...this.#launcher];
-    const [program = "", ...rest] = [...launcher, ...through, ...own, ...args];
+    const [program = "", ...rest] = [...cgroup === undefined ? [] : enter, ...this.#launcher, ...words];
     return spawn(program, rest, {
       cwd: "/",
       stdio: [stdin, "pipe", "pipe"],
       env: {
         // By which the suite's audit knows whose process it is.
         MAYFLY_TEST_MARK: process.env["MAYFLY_TEST_MARK"],
+        MAYFLY_HOST: process.env["MAYFLY_HOST"],
         PATH: process.env.PATH,
         HOME: join(this.folder, "home"),
         XDG_RUNTIME_DIR: join(this.folder, "run"),
@@ -105,11 +113,12 @@ export class OrdinaryUser implements Disposable {
   }
 
   async run(args: readonly string[], input = "", through: readonly string[] = []): Promise<Finished> {
-    const child = await this.start(args, { stdin: "pipe", through });
-    const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
-    child.stdin?.end(input);
-    const [code] = await once(child, "close");
-    return { code, stdout: await stdout, stderr: await stderr };
+    return await finished(await this.start(args, { stdin: "pipe", through }), input);
+  }
+
+  /** Runs any program to its end. */
+  async program(...words: readonly string[]): Promise<Finished> {
+    return await finished(this.#spawn(words, { stdin: "pipe" }));
   }
 
   /** The processes that it has, by their ids. */
@@ -128,6 +137,13 @@ export class OrdinaryUser implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+async function finished(child: ChildProcess, input = ""): Promise<Finished> {
+  const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
+  child.stdin?.end(input);
+  const [code] = await once(child, "close");
+  return { code, stdout: await stdout, stderr: await stderr };
 }
 
 async function text(stream: NodeJS.ReadableStream | null): Promise<string> {
