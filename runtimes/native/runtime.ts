@@ -229,6 +229,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
       processes,
       ooms: this.#ooms,
       initIsLast: namespaces.made.has("pid"),
+      devices: spec.linux.resources?.devices,
       ownNetwork: namespaces.made.has("network") || namespaces.joined.has("network"),
       launch,
       hooks,

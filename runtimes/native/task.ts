@@ -39,6 +39,8 @@ export interface TaskParts {
   readonly children: Children;
   readonly cgroups: Cgroups;
   readonly cgroup: Cgroup;
+  /** The spec's rules about devices. */
+  readonly devices: SpecResources["devices"];
   readonly streams: Streams;
   readonly processes: Processes;
   readonly ooms: OomWatch;
@@ -79,6 +81,8 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
   #reaped: Promise<void> | undefined;
   /** For verbs that wait for one another. */
   readonly #turns = new InTurn();
+  /** The rules about devices that hold for it, those of updates too. */
+  #devices: NonNullable<SpecResources["devices"]>;
   /** Whether its cgroup is not as it was created. */
   #altered = false;
   /** Whether init is as good as dead. */
@@ -91,6 +95,7 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
   constructor(parts: TaskParts) {
     this.id = parts.id;
     this.#parts = parts;
+    this.#devices = parts.devices ?? [];
     // Nobody has to wait for a task.
     this.#exit.promise.catch(() => {});
     if (parts.launch.init !== undefined) this.#watch(parts.launch.init);
@@ -239,7 +244,8 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     return this.#turns.hold(async () => {
       if (this.status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
       this.#altered = true;
-      this.#parts.cgroups.update(this.#parts.cgroup, resources);
+      this.#parts.cgroups.update(this.#parts.cgroup, resources, this.#devices);
+      this.#devices = [...this.#devices, ...resources.devices ?? []];
     });
   }
 

@@ -148,15 +148,40 @@ export class Cgroups implements Disposable {
 
   /**
    * Changes the limits that are named. Where the kernel refuses one, those before it are as they were.
+   * @param devices the device rules that it has: version 2 takes them as a whole, so that those of `resources` follow them.
    * @throws as `hierarchies`; invalid_argument for a value that the kernel refuses.
    */
-  update(cgroup: Cgroup, resources: SpecResources): void {
+  update(cgroup: Cgroup, resources: SpecResources, devices: SpecResources["devices"] = []): void {
     const parent = cgroup.path.slice(0, cgroup.path.lastIndexOf("/"));
-    update(resources, this.layout, cgroup, (limits) => {
-      this.#enter(cgroup, [...new Set(limits.map(({ hierarchy }) => hierarchy))], () => {});
-      const realtime = realtimeOf(limits);
-      if (realtime !== undefined) allowRealtime(this.#kernel, realtime.hierarchy, parent, realtime);
-    });
+    using filter = this.#changeDevices(cgroup, resources, devices);
+    try {
+      update(resources, this.layout, cgroup, (limits) => {
+        this.#enter(cgroup, [...new Set(limits.map(({ hierarchy }) => hierarchy))], () => {});
+        const realtime = realtimeOf(limits);
+        if (realtime !== undefined) allowRealtime(this.#kernel, realtime.hierarchy, parent, realtime);
+      });
+    } catch (error) {
+      filter?.undo();
+      throw error;
+    }
+  }
+
+  /** Version 1 has the rules in a file, among the other limits. */
+  #changeDevices(cgroup: Cgroup, { devices: more = [] }: SpecResources, devices: SpecResources["devices"] = []) {
+    if (more.length === 0 || this.layout.find("devices") !== undefined) return undefined;
+    if (this.layout.delegated === true) {
+      throw new Failure(
+        "permission_denied",
+        "cannot change linux.resources.devices: the daemon is an ordinary user's",
+        {
+          details: { field: "linux.resources.devices" },
+        },
+      );
+    }
+    const filter = this.#deviceFilter({ devices: [...devices, ...more] });
+    if (filter === undefined) return undefined;
+    this.#enter(cgroup, [filter.hierarchy], () => {});
+    return this.#filters.replace(cgroup.folders.get(filter.hierarchy) ?? "", filter.rules);
   }
 
   /** Brings a cgroup and its processes into more hierarchies. @param prepare is called when the folders are made. */

@@ -88,9 +88,16 @@ function encode(program: readonly Instruction[]): Uint8Array<ArrayBuffer> {
 
 const BPF_PROG_LOAD = 5;
 const BPF_PROG_ATTACH = 8;
+const BPF_PROG_DETACH = 9;
+const BPF_PROG_GET_FD_BY_ID = 13;
+const BPF_PROG_QUERY = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE = 15n;
 const BPF_CGROUP_DEVICE = 6n;
 const BPF_F_ALLOW_MULTI = 2n;
+const BPF_F_REPLACE = 4n;
+
+/** How many programs of one cgroup are looked at: the kernel takes 64. */
+const mostPrograms = 64;
 
 /** Loads a program. @returns its descriptor, for `attachDeviceFilter`. @throws failed_precondition where it is refused. */
 export function loadDeviceFilter(kernel: Kernel, rules: readonly DeviceRule[]): number {
@@ -101,13 +108,52 @@ export function loadDeviceFilter(kernel: Kernel, rules: readonly DeviceRule[]): 
   return fd;
 }
 
-/** Puts a program on a cgroup of version 2, beside those of the cgroups above it: all have to allow a device. */
-export function attachDeviceFilter(kernel: Kernel, folder: string, program: number): void {
-  const cgroup = kernel.call("openat", f.AT_FDCWD, folder, f.O_RDONLY | f.O_DIRECTORY | f.O_CLOEXEC, 0);
-  const attributes = [BigInt(cgroup) | BigInt(program) << 32n, BPF_CGROUP_DEVICE | BPF_F_ALLOW_MULTI << 32n];
+/**
+ * Puts a program on a cgroup of version 2, beside those of the cgroups above it: all have to allow a device.
+ * @param replaced the program whose place it takes, at once: none where the cgroup has none.
+ */
+export function attachDeviceFilter(kernel: Kernel, folder: string, program: number, replaced?: number): void {
+  using cgroup = open(kernel, folder);
+  const flags = BPF_F_ALLOW_MULTI | (replaced === undefined ? 0n : BPF_F_REPLACE);
+  const attributes = [BigInt(cgroup.fd) | BigInt(program) << 32n, BPF_CGROUP_DEVICE | flags << 32n, replaced ?? 0];
   const attached = kernel.attempt("bpf", BPF_PROG_ATTACH, attributes, attributes.length * 8);
-  kernel.attempt("close", cgroup);
   if (attached < 0) throw refused("attach", attached);
+}
+
+/** Takes a program off a cgroup, whose devices are those of the cgroups above it then. */
+export function detachDeviceFilter(kernel: Kernel, folder: string, program: number): void {
+  using cgroup = open(kernel, folder);
+  const attributes = [BigInt(cgroup.fd) | BigInt(program) << 32n, BPF_CGROUP_DEVICE];
+  const detached = kernel.attempt("bpf", BPF_PROG_DETACH, attributes, attributes.length * 8);
+  if (detached < 0) throw refused("take off", detached);
+}
+
+/** The programs on a cgroup itself, as descriptors: the caller's to close. */
+export function attachedDeviceFilters(kernel: Kernel, folder: string): readonly number[] {
+  using cgroup = open(kernel, folder);
+  const ids = { out: "ids", size: mostPrograms * 4, initial: new Uint8Array(mostPrograms * 4) };
+  // The target and the kind, no flags, where the ids go, and how many.
+  const attributes = [BigInt(cgroup.fd) | BPF_CGROUP_DEVICE << 32n, 0, ids, mostPrograms];
+  const args = [BPF_PROG_QUERY, attributes, attributes.length * 8];
+  const why = "look for the device rules of a cgroup";
+  const results = kernel.run([{ syscall: "bpf", args, store: "result", why, onError: "ignore" }]);
+  if (results.get("result") < 0) throw refused("look for", results.get("result"));
+  const programs: number[] = [];
+  for (const id of new Uint32Array(results.bytes("ids").buffer)) {
+    if (id === 0) continue;
+    const fd = kernel.attempt("bpf", BPF_PROG_GET_FD_BY_ID, [id, 0], 16);
+    if (fd >= 0) programs.push(fd);
+    else {
+      for (const each of programs) kernel.attempt("close", each);
+      throw refused("look for", fd);
+    }
+  }
+  return programs;
+}
+
+function open(kernel: Kernel, folder: string): Disposable & { readonly fd: number } {
+  const fd = kernel.call("openat", f.AT_FDCWD, folder, f.O_RDONLY | f.O_DIRECTORY | f.O_CLOEXEC, 0);
+  return { fd, [Symbol.dispose]: () => void kernel.attempt("close", fd) };
 }
 
 function refused(action: string, code: number): Failure {

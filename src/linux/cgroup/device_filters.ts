@@ -1,5 +1,6 @@
 import type { Kernel } from "../kernel.ts";
-import { attachDeviceFilter, loadDeviceFilter } from "./device_filter.ts";
+import { Failure } from "../../core/errors.ts";
+import { attachDeviceFilter, attachedDeviceFilters, detachDeviceFilter, loadDeviceFilter } from "./device_filter.ts";
 import type { DeviceRule } from "./devices.ts";
 
 /** How many programs are kept open: containers of one machine have few different rules. */
@@ -37,6 +38,40 @@ export class DeviceFilters implements Disposable {
   /** Puts the program for some rules on a cgroup. @throws as `load`. */
   attach(folder: string, rules: readonly DeviceRule[]): void {
     attachDeviceFilter(this.#kernel, folder, this.load(rules));
+  }
+
+  /**
+   * Puts the program for some rules in the place of the one that a cgroup has. At no moment there is none.
+   * @returns what puts the one before back, and is to be disposed of in any case.
+   * @throws as `load`; failed_precondition where there are programs of others beside it.
+   */
+  replace(folder: string, rules: readonly DeviceRule[]): Disposable & { undo(): void } {
+    const program = this.load(rules);
+    const held = new DisposableStack();
+    const before = attachedDeviceFilters(this.#kernel, folder);
+    for (const fd of before) held.defer(() => void this.#kernel.attempt("close", fd));
+    try {
+      if (before.length > 1) {
+        throw new Failure(
+          "failed_precondition",
+          `cannot change linux.resources.devices: cgroup ${
+            JSON.stringify(folder)
+          } has ${before.length} programs about ` +
+            "devices, and one of them is this runtime's: take the others away",
+          { details: { field: "linux.resources.devices" } },
+        );
+      }
+      const [own] = before;
+      attachDeviceFilter(this.#kernel, folder, program, own);
+      const undo = () => {
+        if (own === undefined) detachDeviceFilter(this.#kernel, folder, program);
+        else attachDeviceFilter(this.#kernel, folder, own, program);
+      };
+      return { undo, [Symbol.dispose]: () => held.dispose() };
+    } catch (error) {
+      held.dispose();
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {

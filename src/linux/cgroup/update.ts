@@ -17,13 +17,6 @@ export function update(
   cgroup: Cgroup,
   enter: (limits: readonly Limit[]) => void,
 ): void {
-  if ((resources.devices ?? []).length > 0 && layout.find("devices") === undefined) {
-    throw new Failure(
-      "unimplemented",
-      "cannot change linux.resources.devices: cgroup v2 keeps the device rules that a container was created with",
-      { details: { field: "linux.resources.devices" } },
-    );
-  }
   checkUsage(resources, cgroup);
   const limits = inOrder(limitsOf(withCurrent(resources, layout, cgroup), layout), cgroup);
   enter(limits);

@@ -32,7 +32,16 @@ export const update: OciCommand = {
     const record = store.load(id);
     wantStatus(record, "update", "created", "running", "paused");
     const { cgroups } = await context.machine();
-    cgroups.update(cgroups.open(record.cgroupPath), resourcesOf(context));
+    const resources = resourcesOf(context);
+    const { spec, spec: { linux } } = record;
+    const devices = linux.resources?.devices ?? [];
+    cgroups.update(cgroups.open(record.cgroupPath), resources, devices);
+    const more = resources.devices ?? [];
+    if (more.length > 0) {
+      // The next update goes on from these.
+      const changed = { ...linux.resources, devices: [...devices, ...more] };
+      store.save({ ...record, spec: { ...spec, linux: { ...linux, resources: changed } } });
+    }
     return 0;
   },
 };

@@ -64,6 +64,11 @@ const differences: readonly Difference[] = [
     reason: "executes with the score of init",
   },
   {
+    kinds: ["runc"],
+    tests: ["updating: lets it have a device more, and no other"],
+    reason: "passes over device rules in an update",
+  },
+  {
     kinds: references,
     tests: ["hooks: are told of a state that is true"],
     reason: "crun (1.8) tells createContainer of no process, runc (1.1) tells poststart of a created container",

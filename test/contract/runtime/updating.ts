@@ -28,6 +28,29 @@ export function updating(f: Fixture): void {
     await reader.cancel();
   }, needs);
 
+  it("lets it have a device more, and no other", async () => {
+    // Drivers that are not there: the kernel says so to who may ask for them.
+    const [first, second] = [1, 2].map((
+      minor,
+    ) => ({ path: `/dev/own${minor}`, type: "c", major: 240, minor } as const));
+    assert.ok(first !== undefined && second !== undefined);
+    const look = "while read x; do for d in 1 2; do dd if=/dev/own$d count=0 2>&1 | sed 's/.*: //'; done; done";
+    const resources = { devices: [{ allow: false, access: "rwm" }] };
+    const task = await startWith("update", sh(look, { linux: { devices: [first, second], resources } }));
+    const reader = new Reader(task.stdout);
+    const answers = async () => {
+      await write(task.stdin, "\n");
+      return [await reader.line(), await reader.line()];
+    };
+    const [denied, allowed] = ["Operation not permitted", "No such device or address"];
+    assert.deepEqual(await answers(), [denied, denied]);
+    await task.update({ devices: [{ allow: true, type: "c", major: 240, minor: 1, access: "r" }] });
+    assert.deepEqual(await answers(), [allowed, denied]);
+    await task.update({ devices: [{ allow: true, type: "c", major: 240, minor: 2, access: "r" }] });
+    assert.deepEqual(await answers(), [allowed, allowed]);
+    await reader.cancel();
+  }, needs);
+
   it("holds a task to it", async () => {
     const task = await startWith("update", sh("read x; for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait"));
     await task.update({ pids: { limit: 4 } });
