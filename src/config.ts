@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
 import { NameSchema } from "./core/function.ts";
+import { ImageRuleSchema } from "./core/image_policy.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
 type Form = "text" | "number" | "boolean" | "list" | "json" | "secret" | "secrets";
@@ -139,6 +140,17 @@ export const options = {
     "boolean",
     v.optional(v.boolean(), false),
     "also restore checkpoints that were not written here: CRIU does as root whatever they say",
+  ),
+  verify: option(
+    "json",
+    v.optional(v.pipe(v.array(ImageRuleSchema), v.maxLength(1000)), []),
+    'which images may be pulled, the first rule that fits: [{"images": "ghcr.io/acme", "policy": "require", "keys": ["/…"]}]; ' +
+      "policies: accept, reject, require; default: all may",
+  ),
+  verifierPrograms: option(
+    "text",
+    v.optional(path),
+    "folder of programs that each have to accept an image before it is pulled, as containerd runs them",
   ),
   keepDays: option(
     "number",

@@ -13,6 +13,7 @@ import { socketPath } from "./cli/connection.ts";
 import type { Config } from "./config.ts";
 import type { ContentStore } from "./core/content.ts";
 import type { Distribution } from "./core/distribution.ts";
+import type { ImageVerifier } from "./core/image_verifier.ts";
 import { Failure } from "./core/errors.ts";
 import type { Host, Listener } from "./core/host.ts";
 import type { Metadata } from "./core/metadata.ts";
@@ -30,6 +31,8 @@ import { Recipes } from "./functions/recipes.ts";
 import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
+import { SignaturePolicy } from "./images/verify/signature_policy.ts";
+import { VerifierPrograms } from "./images/verify/verifier_programs.ts";
 import { Storage } from "./images/storage.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
 import { FilesystemSync } from "./linux/filesystem_sync.ts";
@@ -85,11 +88,16 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   // Where the kernel is to choose a port, the registry has no name before it listens.
   if (config.registryListen !== "off") own.serveAs(registryNames(config));
   const filesystems = undo.use(new FilesystemSync(kernel));
+  const distribution = registry.get<Distribution>("distribution");
+  const verifiers: ImageVerifier[] = [];
+  if (config.verify.length > 0) verifiers.push(await SignaturePolicy.open(distribution, config.verify));
+  if (config.verifierPrograms !== undefined) verifiers.push(new VerifierPrograms(host, config.verifierPrograms));
   const images = new Images({
     content,
     lock,
     own,
-    distribution: registry.get<Distribution>("distribution"),
+    distribution,
+    verifiers,
     metadata,
     snapshotters,
     host,

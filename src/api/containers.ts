@@ -37,7 +37,7 @@ export function containerRoutes({ containers }: ApiParts) {
     .post(
       "/",
       documented("Creates a container; an image that is not here is pulled.", { 201: ContainerAnswer }, {
-        problems: ["not_found", "already_exists", "failed_precondition", "unavailable"],
+        problems: ["not_found", "already_exists", "permission_denied", "failed_precondition", "unavailable"],
       }),
       scope,
       json(ContainerInputSchema),

@@ -22,7 +22,7 @@ export function functionRoutes({ functions }: ApiParts) {
       documented("Creates or replaces a function; an image that is not here is pulled.", {
         200: FunctionAnswer,
         201: FunctionAnswer,
-      }, { problems: ["failed_precondition", "unavailable"] }),
+      }, { problems: ["permission_denied", "failed_precondition", "unavailable"] }),
       scope,
       json(v.looseObject({ image: v.string() })),
       async (c) => {

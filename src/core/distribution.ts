@@ -1,4 +1,5 @@
 import type { Descriptor } from "./descriptor.ts";
+import type { Digest } from "./digest.ts";
 import type { ImageReference } from "./reference.ts";
 
 /** Moves content between this machine and registries. */
@@ -20,6 +21,18 @@ export interface Distribution {
     descriptor: Descriptor,
     options?: DistributionOptions & { readonly offset?: number },
   ): Promise<{ readonly offset: number; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }>;
+  /**
+   * Asks which manifests are about another one: its signatures, for example. Where a registry does not know that, the tag
+   * that stands in for it is read.
+   * @param reference with the digest of the one that they are about.
+   * @returns none where nobody knows of any.
+   * @throws as `fetch`.
+   * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#listing-referrers
+   */
+  referrers(
+    reference: ImageReference & { readonly digest: Digest },
+    options?: DistributionOptions,
+  ): Promise<readonly Descriptor[]>;
   /**
    * Brings a blob to the repository of a reference, unless it is there. Where sending breaks off, it goes on at the byte that
    * the registry has.

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { type Descriptor, mediaTypes } from "../core/descriptor.ts";
+import { type Descriptor, IndexSchema, mediaTypes } from "../core/descriptor.ts";
 import { type Digest, isDigest, splitDigest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
 import type { Answer } from "./answer.ts";
@@ -62,17 +62,21 @@ export async function describeBody(action: string, answer: Answer, wanted: Diges
   return { mediaType, digest, size: bytes.length };
 }
 
+/** Reads the list of what refers to a manifest. @throws invalid_argument for what is none; resource_exhausted over 4 MiB. */
+export async function describeReferrers(action: string, answer: Answer): Promise<readonly Descriptor[]> {
+  const bytes = await answer.bytes(maxManifestBytes);
+  const parsed = v.safeParse(IndexSchema, jsonOf(bytes));
+  if (parsed.success) return parsed.output.manifests;
+  throw new Failure("invalid_argument", `${action}: ${answer.url.host} answers with what is no index`);
+}
+
 function digestOf(algorithm: "sha256" | "sha512", bytes: Uint8Array): Digest {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}`;
 }
 
 function typeOfBody(action: string, bytes: Uint8Array, stated: string): string {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    throw noManifest(action, stated, "it is no JSON");
-  }
+  const value = jsonOf(bytes);
+  if (value === undefined) throw noManifest(action, stated, "it is no JSON");
   const parsed = v.safeParse(Shape, value);
   if (!parsed.success) throw noManifest(action, stated, "it has no schemaVersion");
   const { schemaVersion, mediaType, manifests, layers } = parsed.output;
@@ -85,6 +89,14 @@ function typeOfBody(action: string, bytes: Uint8Array, stated: string): string {
   if (manifests !== undefined) return mediaTypes.index;
   if (layers !== undefined) return mediaTypes.manifest;
   throw noManifest(action, stated, "it has neither manifests nor layers");
+}
+
+function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
 }
 
 function refuseSchema1(action: string, mediaType: string, schemaVersion = 2): void {

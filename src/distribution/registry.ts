@@ -1,5 +1,6 @@
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Arrival, Distribution, DistributionOptions, PushOptions } from "../core/distribution.ts";
+import type { Digest } from "../core/digest.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
 import { Authorizer } from "./authorizer.ts";
@@ -54,6 +55,13 @@ export class Registry implements Distribution {
   ): Promise<Fetched> {
     const { offset = 0 } = options;
     return await this.#anywhere("pull", reference, options, (repository) => repository.fetch(descriptor, offset));
+  }
+
+  async referrers(
+    reference: ImageReference & { readonly digest: Digest },
+    options: DistributionOptions = {},
+  ): Promise<readonly Descriptor[]> {
+    return await this.#anywhere("resolve", reference, options, (repository) => repository.referrers(reference.digest));
   }
 
   async pushBlob(

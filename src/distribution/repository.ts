@@ -1,4 +1,5 @@
-import type { Descriptor } from "../core/descriptor.ts";
+import { type Descriptor, mediaTypes } from "../core/descriptor.ts";
+import { type Digest, splitDigest } from "../core/digest.ts";
 import type { Arrival, PushOptions } from "../core/distribution.ts";
 import { Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
@@ -9,7 +10,13 @@ import { BlobUpload } from "./blob_upload.ts";
 import { pause, untilAborted } from "./cancel.ts";
 import { inContext } from "./connection_failure.ts";
 import type { RegistryHost } from "./hosts.ts";
-import { describeBody, describeHeaders, manifestTypes, maxManifestBytes } from "./manifest_answer.ts";
+import {
+  describeBody,
+  describeHeaders,
+  describeReferrers,
+  manifestTypes,
+  maxManifestBytes,
+} from "./manifest_answer.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
 import type { Slots } from "./slots.ts";
@@ -43,6 +50,9 @@ interface Ask extends Pick<Exchange, "method" | "body" | "repeatable"> {
   readonly to: string | URL;
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** How registries that keep no list of referrers answer who asks for it: as they should, and as some do. */
+const unlisted: readonly number[] = [404, 400, 405, 406];
 
 /** One repository at one of the hosts that serve it. */
 export class Repository {
@@ -86,6 +96,20 @@ export class Repository {
     const answer = await this.#ask({ action, method: "GET", to, headers });
     if (!answer.ok) throw await this.#refusal(action, answer);
     return await named(action, () => describeBody(action, answer, wanted));
+  }
+
+  async referrers(digest: Digest): Promise<readonly Descriptor[]> {
+    const action = `cannot list what refers to ${digest} of ${this.#name}`;
+    const { algorithm, hex } = splitDigest(digest);
+    const headers = { accept: mediaTypes.index };
+    // A registry without the list has it under a tag, if anybody made one. Its name is cut as the specification says.
+    for (const to of [`referrers/${digest}`, `manifests/${algorithm}-${hex.slice(0, 64)}`]) {
+      const answer = await this.#ask({ action, method: "GET", to, headers });
+      if (answer.ok) return await named(action, () => describeReferrers(action, answer));
+      if (!unlisted.includes(answer.status)) throw await this.#refusal(action, answer);
+      await answer.discard();
+    }
+    return [];
   }
 
   async fetch(descriptor: Descriptor, start: number): Promise<Fetched> {

@@ -6,6 +6,7 @@ import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Image } from "../core/image.ts";
+import type { ImageToVerify, ImageVerifier } from "../core/image_verifier.ts";
 import type { Labels } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { Monitor, Span, Traced } from "../core/monitor.ts";
@@ -55,6 +56,8 @@ export interface ImagesParts {
   readonly foreignCheckpoints?: boolean;
   /** The registry that this daemon is itself. Default: it is none. */
   readonly own?: OwnRegistry;
+  /** Who has to accept an image before it comes from a registry. Default: nobody. */
+  readonly verifiers?: readonly ImageVerifier[];
 }
 
 export interface PullOptions extends DistributionOptions, Traced {
@@ -124,7 +127,8 @@ export class Images {
    * Brings an image from its registry: manifest, configuration and layers for one platform, then the name.
    * @param name for example `alpine:3.20`, `ghcr.io/owner/name@sha256:…`.
    * @throws what the registry answers; invalid_argument for what is no image; not_found for a platform that it has not;
-   * data_loss where bytes do not match their digest; as `unpack` with a snapshotter.
+   * data_loss where bytes do not match their digest; permission_denied where a verifier refuses it; as `unpack` with a
+   * snapshotter.
    */
   async pull(namespace: string, name: string, { parent, ...options }: PullOptions = {}): Promise<Image> {
     const reference = this.#own.parse(name);
@@ -148,6 +152,7 @@ export class Images {
     const document = fetchHeld(this.#fetcher, hold, reference, distribution);
     const { target, image } = await step(monitor, "resolve", { parent }, async () => {
       const target = await this.#parts.distribution.resolve(reference, distribution);
+      await this.#verify({ namespace, reference, target }, distribution, parent);
       return { target, image: await resolveImage(target, { content: this.#parts.content, platform, fetch: document }) };
     });
     parent?.set({ "oci.manifest.digest": image.manifestDigest });
@@ -170,6 +175,16 @@ export class Images {
     }
     await downloads.done;
     return await this.#put(namespace, reference, target);
+  }
+
+  /** @throws what a verifier does that does not accept an image. */
+  async #verify(image: ImageToVerify, options: DistributionOptions, parent: Span | undefined): Promise<void> {
+    const { verifiers = [], monitor } = this.#parts;
+    if (verifiers.length === 0) return;
+    const attributes = { "oci.manifest.digest": image.target.digest };
+    await step(monitor, "verify", { parent, attributes }, async () => {
+      for (const verifier of verifiers) await verifier.verify(image, options);
+    });
   }
 
   /** What was pushed here comes from nowhere else. A digest becomes a name of its own. @throws not_found. */
