@@ -18,12 +18,13 @@ export function userFolders(
   env: Environment,
 ): { readonly root: string; readonly run: string; readonly config: string } {
   const home = env["HOME"] || homedir();
-  const folder = (name: string, otherwise: string) => env[name]?.startsWith("/") ? env[name] : otherwise;
-  const root = join(folder("XDG_DATA_HOME", join(home, ".local/share")), "mayfly");
+  const folder = (name: string) => env[name]?.startsWith("/") ? env[name] : undefined;
+  const root = join(folder("XDG_DATA_HOME") ?? join(home, ".local/share"), "mayfly");
+  const runtime = folder("XDG_RUNTIME_DIR");
   return {
     root,
     // Not in /tmp, where somebody else could have made it.
-    run: join(folder("XDG_RUNTIME_DIR", root), env["XDG_RUNTIME_DIR"] ? "mayfly" : "run"),
-    config: join(folder("XDG_CONFIG_HOME", join(home, ".config")), "mayfly"),
+    run: runtime === undefined ? join(root, "run") : join(runtime, "mayfly"),
+    config: join(folder("XDG_CONFIG_HOME") ?? join(home, ".config"), "mayfly"),
   };
 }

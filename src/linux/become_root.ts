@@ -34,23 +34,38 @@ export interface BecomeRoot {
   readonly env: readonly string[];
 }
 
+const namespaces = f.CLONE_NEWUSER | f.CLONE_NEWNS;
+
+/** What every container has, and what the kernel allows while nothing of the /proc that is seen is hidden. */
+const mountProc: Operation = { syscall: "mount", args: ["proc", "/proc", "proc", 0, 0], why: "mount /proc" };
+
+const trial: Program = [
+  // A security module may let everybody make a namespace, and nobody use it.
+  { syscall: "mount", args: [0, "/", 0, f.MS_REC | f.MS_SLAVE, 0], why: "use a user namespace" },
+  mountProc,
+  { syscall: "exit_group", args: [0], why: "end" },
+];
+
 /**
- * Tries what `becomeRoot` needs.
+ * Tries what `becomeRoot` and its containers need.
  * @returns why it cannot be had, with the cure; undefined where it can.
  */
 export function whyNoRoot(kernel: Kernel): { readonly reason: string; readonly cure: string } | undefined {
   try {
-    const { pidfd } = kernel.spawn([
-      // A security module may let everybody make a namespace, and nobody use it.
-      { syscall: "mount", args: [0, "/", 0, f.MS_REC | f.MS_SLAVE, 0], why: "use a user namespace" },
-      { syscall: "exit_group", args: [0], why: "end" },
-    ], { flags: f.CLONE_NEWUSER | f.CLONE_NEWNS });
+    const { pidfd } = kernel.spawn(trial, { flags: namespaces | f.CLONE_NEWPID });
     kernel.attempt("waitid", f.P_PIDFD, pidfd, 0, f.WEXITED, 0);
     kernel.attempt("close", pidfd);
     return undefined;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    const { syscall, errno: name = "" } = error;
+    const { syscall, errno: name = "", details } = error;
+    if (details?.["step"] === trial.indexOf(mountProc)) {
+      const reason = `no /proc can be mounted in a user namespace (${name})`;
+      return {
+        reason,
+        cure: "parts of the machine's are hidden: in a container, run that with --security-opt unmask=ALL",
+      };
+    }
     const reason = `no user namespace can be had (${syscall}: ${name})`;
     return { reason, cure: cures[name] ?? "use a kernel with CONFIG_USER_NS" };
   }
@@ -157,7 +172,6 @@ function* join(pid: number): Generator<Operation> {
   yield { syscall: "setresuid", args: [0, 0, 0], why };
 }
 
-const namespaces = f.CLONE_NEWUSER | f.CLONE_NEWNS;
 const makeNamespaces: Operation = { syscall: "unshare", args: [namespaces], why: "make a user and a mount namespace" };
 
 /** Maps root to the user itself, which everybody may do who lets go of setgroups(2). */

@@ -525,6 +525,13 @@ describe("a user who is not root", () => {
     for (const lost of ["ids", "cgroups", "runtimes", "rights"]) {
       assert.match(stdout, new RegExp(`^warn {2}${lost} .*\n +→ `, "m"));
     }
+    const hide = ["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /proc/version && exec "$@"', "sh"];
+    const masked = await through([...hide, ...nobody], home, ["doctor", ...stateFlags(folder)]);
+    assert.equal(masked.code, 1);
+    assert.match(
+      masked.stdout,
+      /^BAD {3}user .* no \/proc can be mounted in a user namespace \(EPERM\)\n.*unmask=ALL/m,
+    );
     const lacking = await through(without, folder, ["doctor", ...stateFlags(folder)]);
     assert.equal(lacking.code, 1);
     assert.match(lacking.stdout, /^BAD {3}user .*uid 65534, and no user namespace can be had.*\n.*sudo$/m);
