@@ -143,7 +143,8 @@ export class Recipes implements IngredientSource {
           `this machine is ${formatPlatform(platform)}`,
       );
     }
-    const chain = await images.unpack(manifestDigest, snapshotter.id, traced);
+    const image = { namespace, name: settings.image };
+    const chain = await images.unpack(manifestDigest, snapshotter.id, { ...traced, image });
     const ids = settings.userns === "auto" ? await idRanges.take(namespace) : undefined;
     return { config, chain, runtime, snapshotter, network, ids, accounts: await tasks.accounts(snapshotter, chain) };
   }

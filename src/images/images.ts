@@ -29,7 +29,7 @@ import { Fetcher } from "./fetch.ts";
 import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
-import type { OnProgress } from "./progress.ts";
+import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
@@ -79,6 +79,8 @@ export interface PushImageOptions extends DistributionOptions, Traced {
 }
 
 export interface UnpackImageOptions extends Traced {
+  /** Whose image it is and what it is called, for its events. Default: nobody is told. */
+  readonly image?: { readonly namespace: string; readonly name: string } | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -142,8 +144,10 @@ export class Images {
     options: Omit<PullOptions, "parent">,
     parent: Span | undefined,
   ): Promise<Image> {
-    const { platform = this.#platform, allPlatforms = false, snapshotter: id, onProgress, ...distribution } = options;
+    const { platform = this.#platform, allPlatforms = false, snapshotter: id, ...asked } = options;
     if (this.#own.has(reference)) return await this.#pushed(namespace, reference, { ...options, parent });
+    const { onProgress: caller, ...distribution } = asked;
+    const onProgress = this.#told(namespace, "pull", formatReference(reference), caller);
     const { signal } = distribution;
     const { monitor } = this.#parts;
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
@@ -200,7 +204,8 @@ export class Images {
       : await this.#put(namespace, reference, descriptorOf(manifest));
     if (snapshotter !== undefined) {
       const { manifestDigest } = await this.config(image.target, platform);
-      await this.unpack(manifestDigest, snapshotter, { onProgress, signal, parent });
+      const told = { namespace, name: image.name };
+      await this.unpack(manifestDigest, snapshotter, { image: told, onProgress, signal, parent });
     }
     return image;
   }
@@ -289,7 +294,7 @@ export class Images {
   async push(
     namespace: string,
     name: string,
-    { to: destination, platform, parent, onProgress, ...options }: PushImageOptions = {},
+    { to: destination, platform, parent, onProgress: caller, ...options }: PushImageOptions = {},
   ): Promise<Pick<Image, "name" | "target">> {
     const image = await this.get(namespace, name);
     const to = this.#own.parse(destination ?? image.name);
@@ -309,6 +314,7 @@ export class Images {
         return await this.#put(namespace, to, image.target);
       }
       const others = await metadata.images.list(namespace);
+      const onProgress = this.#told(namespace, "push", formatReference(to), caller);
       const target = await pushImage({ content, distribution, hold, image, to, platform, others, onProgress, options });
       return { name: formatReference(to), target };
     });
@@ -393,10 +399,12 @@ export class Images {
     const image = await this.config(manifest);
     const attributes = { "oci.manifest.digest": manifest, "mayfly.snapshotter": snapshotter };
     const observe = { operation: "unpack", parent: options.parent, attributes } as const;
+    const { image: told, onProgress: caller, signal } = options;
+    const onProgress = told === undefined ? caller : this.#told(told.namespace, "unpack", told.name, caller);
     return await observed(this.#parts.monitor, observe, async (parent) => {
       await using hold = await Hold.take(this.#holds, "default", "unpack");
       for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
-      return await this.#unpacker.unpack(image, into, { ...options, parent, hold });
+      return await this.#unpacker.unpack(image, into, { onProgress, signal, parent, hold });
     });
   }
 
@@ -539,6 +547,22 @@ export class Images {
     const topic = before === undefined ? "/images/create" : "/images/update";
     this.#parts.events?.publish(topic, namespace, { name, digest: target.digest });
     return image;
+  }
+
+  /** Tells the progress of an image's layers to a caller, and sparsely as events. */
+  #told(
+    namespace: string,
+    operation: "pull" | "push" | "unpack",
+    name: string,
+    caller: OnProgress | undefined,
+  ): OnProgress | undefined {
+    const { events } = this.#parts;
+    if (events === undefined) return caller;
+    const publish = sparsely((step) => events.publish("/layers/progress", namespace, { name, operation, ...step }));
+    return (progress) => {
+      publish(progress);
+      caller?.(progress);
+    };
   }
 
   #snapshotter(id: string): Snapshotter {

@@ -33,3 +33,19 @@ export async function* counted(
     yield chunk;
   }
 }
+
+/** Events are kept, and told to everybody: a layer has one when its phase changes, and in between so often at most. */
+const eventEveryMs = 500;
+
+/** Passes on what is worth an event. */
+export function sparsely(onProgress: OnProgress): OnProgress {
+  const told = new Map<Digest, { readonly phase: Progress["phase"]; readonly at: number }>();
+  return (progress) => {
+    const { digest, phase } = progress;
+    const last = told.get(digest);
+    const at = performance.now();
+    if (last?.phase === phase && at - last.at < eventEveryMs) return;
+    told.set(digest, { phase, at });
+    onProgress(progress);
+  };
+}
