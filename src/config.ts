@@ -125,6 +125,19 @@ export const options = {
     v.optional(count(1, 100_000), 256),
     "invocations that may run at once over all functions; one more gets 429",
   ),
+  maxCalls: option("number", v.optional(count(0, 1e7), 10_000), "asynchronous calls that may wait; one more gets 429"),
+  maxCallBytes: option(
+    "number",
+    v.optional(count(0, 64 * 1024 * 1024), 256 * 1024),
+    "the most that an asynchronous call's body, or its answer, may have",
+  ),
+  callConcurrency: option("number", v.optional(count(1, 10_000), 16), "asynchronous calls that run at once"),
+  callRetryMs: option(
+    "number",
+    v.optional(count(1, 3600_000), 1000),
+    "milliseconds before an asynchronous call's second attempt, doubled for each after it",
+  ),
+  keepCalls: option("number", v.optional(count(0, 1e8), 10_000), "asynchronous calls that have ended and are kept"),
   maxPrepared: option(
     "number",
     v.optional(count(0, 100_000), 1000),

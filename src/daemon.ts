@@ -24,6 +24,7 @@ import { defaultPlatform } from "./core/platform.ts";
 import { PluginRegistry } from "./core/plugin_registry.ts";
 import type { Runtime } from "./core/runtime.ts";
 import type { Snapshotter } from "./core/snapshotter.ts";
+import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
@@ -188,6 +189,16 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     maxPrepared: config.maxPrepared,
     onError,
   });
+  const calls = new Calls({
+    store: metadata.calls,
+    functions,
+    monitor,
+    concurrency: config.callConcurrency,
+    maxWaiting: config.maxCalls,
+    maxBytes: config.maxCallBytes,
+    retryBaseMs: config.callRetryMs,
+    onError,
+  });
   const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
   monitor.gauge({
     name: "mayfly_running_invocations",
@@ -196,6 +207,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   });
   const pruning = setInterval(() => {
     metadata.invocations.prune(config.keepInvocations).catch((error) => onError(error, "cannot prune invocations"));
+    metadata.calls.prune(config.keepCalls).catch((error) => onError(error, "cannot prune calls"));
   }, pruneEveryMs);
   undo.defer(() => clearInterval(pruning));
 
@@ -216,6 +228,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
   const closing = new AbortController();
   const api: ApiParts = {
     functions,
+    calls,
     images,
     tasks,
     containers,
@@ -288,6 +301,7 @@ class Daemon implements DaemonHandle {
     rmSync(path, { force: true });
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
+    void this.#parts.api.calls.start().catch((error) => this.#parts.api.onError(error, "cannot take up the calls"));
     void this.#parts.functions.warm().catch((error) => this.#parts.api.onError(error, "cannot prepare containers"));
     return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
   }
@@ -328,6 +342,7 @@ class Daemon implements DaemonHandle {
   async drain(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
     const { functions, followers, api } = this.#parts;
+    api.calls.stop();
     await Promise.all([functions.drain(deadline), api.containers.drain(deadline), followers[Symbol.asyncDispose]()]);
     this.#parts.closing.abort();
     // The last answers are on their way still.
@@ -342,8 +357,10 @@ class Daemon implements DaemonHandle {
 
   async #close(): Promise<void> {
     // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
-    const { functions, followers } = this.#parts;
+    const { functions, followers, api } = this.#parts;
+    api.calls.stop();
     await Promise.all([functions.drain(AbortSignal.abort()), followers[Symbol.asyncDispose]()]);
+    await api.calls[Symbol.asyncDispose]();
     this.#parts.closing.abort();
     await Promise.all(this.#listeners.map((listener) => listener.close({ force: true })));
     if (this.#listeners.length > 0) rmSync(socketPath(this.#parts.config), { force: true });

@@ -9,6 +9,7 @@ import { DescriptorSchema } from "../core/descriptor.ts";
 import { errorCodes } from "../core/errors.ts";
 import { FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
 import type { Image } from "../core/image.ts";
+import { type Call, callStatuses } from "../core/call.ts";
 import { type Invocation, invocationStatuses } from "../core/invocation.ts";
 import type { Namespace } from "../core/metadata.ts";
 import type { PluginInfo } from "../core/plugin.ts";
@@ -175,6 +176,27 @@ export const InvocationAnswer = jsonOf<Invocation>()(v.object({
   phases: v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() })),
 }));
 
+export const CallAnswer = jsonOf<Call>()(v.object({
+  id: v.string(),
+  namespace: v.string(),
+  function: v.string(),
+  status: v.picklist(callStatuses),
+  attempts: count,
+  createdAt: time,
+  dueAt: time,
+  finishedAt: v.optional(time),
+  error: optionalText,
+  invocation: optionalText,
+}));
+
+/** Where a call that was accepted may be asked for. */
+export const AcceptedAnswer = v.object({
+  id: v.string(),
+  status: v.literal("queued"),
+  url: v.string(),
+  answer: v.string(),
+});
+
 export const PluginAnswer = jsonOf<PluginInfo>()(v.object({
   kind: v.string(),
   id: v.string(),
@@ -223,6 +245,7 @@ export const namedAnswers = {
   Image: ImageAnswer,
   Function: FunctionAnswer,
   Invocation: InvocationAnswer,
+  Call: CallAnswer,
   Plugin: PluginAnswer,
   Info: InfoAnswer,
   Problem: ProblemAnswer,

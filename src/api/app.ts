@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { codeOf, Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
-import { HealthAnswer } from "./answers.ts";
+import { AcceptedAnswer, HealthAnswer } from "./answers.ts";
 import { documented, withDescription } from "./documented.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { attachRoutes } from "./attach.ts";
@@ -16,7 +16,8 @@ import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
-import { invokeRoute } from "./fn.ts";
+import { callRoutes, ownCallRoutes } from "./calls.ts";
+import { acceptRoute, invokeRoute } from "./fn.ts";
 import type { ApiParts } from "./parts.ts";
 import { runRoutes } from "./run.ts";
 import { snapshotRoutes } from "./snapshots.ts";
@@ -47,6 +48,7 @@ export function createApp(parts: ApiParts, access: Access) {
   });
   const observe = observeRequests(parts.monitor, access.trustedProxies ?? []);
   app.use("/fn/*", observe);
+  app.use("/async/*", observe);
   app.use("/v1/*", observe);
   if (access.listener === "tcp") app.use(checkHost(access));
   const admin = requireAdmin(access);
@@ -66,6 +68,14 @@ export function createApp(parts: ApiParts, access: Access) {
   });
   app.all("/fn/:target", invoke);
   app.all("/fn/:target/*", invoke);
+  const accept = withDescription(acceptRoute(parts), {
+    summary: "Accepts a request to a function, to be run later.",
+    answers: { 202: AcceptedAnswer },
+    body: "application/octet-stream",
+    problems: ["not_found", "resource_exhausted", "unavailable", "invalid_argument"],
+  });
+  app.all("/async/fn/:target", accept);
+  app.all("/async/fn/:target/*", accept);
   return app
     .get(
       "/healthz",
@@ -82,6 +92,8 @@ export function createApp(parts: ApiParts, access: Access) {
         "content-type": "text/plain; version=0.0.4; charset=utf-8",
       });
     })
+    .route("/async/calls", ownCallRoutes(parts))
+    .route("/v1/calls", callRoutes(parts))
     .route("/v1/containers", containerRoutes(parts))
     .route("/v1/containers", containerChangesRoutes(parts))
     .route("/v1/containers", attachRoutes(parts))

@@ -8,22 +8,41 @@ import type { ApiParts } from "./parts.ts";
 /**
  * `/fn/{name}`, `/fn/{name}.{namespace}` and what is below: any method is one invocation.
  */
-export function invokeRoute({ functions }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
-  return (c) => {
-    const request = c.req.raw;
-    const { name, namespace, ...parts } = splitTarget(request.url);
-    const { method, headers, signal } = request;
-    const { client, span } = c.var;
-    return functions.invoke(namespace, name, {
-      ...parts,
-      method,
-      headers,
-      client,
-      span,
-      signal,
-      body: bodyOf(request),
-    });
+export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
+  return async (c) => {
+    const { name, namespace, request } = requestOf(c, c.req.raw.url);
+    const prefer = c.req.raw.headers.get("prefer");
+    if (prefer === null || !respondAsync.test(prefer)) return await functions.invoke(namespace, name, request);
+    return accepted(await calls.accept(namespace, name, request), { "preference-applied": "respond-async" });
   };
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc7240#section-4.1 */
+const respondAsync = /(?:^|,)\s*respond-async\s*(?:[;,]|$)/i;
+
+/** `/async/fn/{name}` and what is below: as `/fn/{name}`, accepted for later. */
+export function acceptRoute({ calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
+  return async (c) => {
+    const { name, namespace, request } = requestOf(c, c.req.raw.url.replace("/async/fn/", "/fn/"));
+    return accepted(await calls.accept(namespace, name, request));
+  };
+}
+
+/** Where the caller may ask how it goes: whoever knows the id. */
+function accepted({ id }: { readonly id: string }, headers: Readonly<Record<string, string>> = {}): Response {
+  const location = `/async/calls/${id}`;
+  return Response.json({ id, status: "queued", url: location, answer: `${location}/answer` }, {
+    status: 202,
+    headers: { ...headers, location, "x-call-id": id },
+  });
+}
+
+function requestOf(c: Context<ApiEnv>, url: string) {
+  const { name, namespace, ...parts } = splitTarget(url);
+  const { method, headers, signal } = c.req.raw;
+  const { client, span } = c.var;
+  const request: InvocationRequest = { ...parts, method, headers, client, span, signal, body: bodyOf(c.req.raw) };
+  return { name, namespace, request };
 }
 
 /** A body of no bytes is none: the container's stdin is /dev/null then, and no pipe has to be made. */

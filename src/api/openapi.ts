@@ -17,7 +17,7 @@ const conversion = {
 } as const satisfies ConversionConfig;
 
 const problem = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
-/** `/fn/…` takes them all. */
+/** `/fn/…` and `/async/fn/…` take them all. */
 const anyMethod = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 type Operation = Readonly<Record<string, unknown>>;
@@ -29,7 +29,9 @@ type Operation = Readonly<Record<string, unknown>>;
  */
 export function openApiDocument(routes: Hono["routes"]) {
   const operations = Map.groupBy(
-    routes.filter(({ method, path, handler }) => method !== "ALL" || path.startsWith("/fn/") && isDescribed(handler)),
+    routes.filter(({ method, path, handler }) =>
+      method !== "ALL" || /^(\/async)?\/fn\//.test(path) && isDescribed(handler)
+    ),
     ({ method, path }) => `${method} ${path}`,
   );
   const paths: Record<string, Record<string, Operation>> = {};

@@ -4,6 +4,7 @@ import type { NamespaceStore } from "../core/metadata.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { PluginInfo } from "../core/plugin.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
+import type { Calls } from "../functions/calls.ts";
 import type { Functions } from "../functions/functions.ts";
 import type { Images } from "../images/images.ts";
 import type { Storage } from "../images/storage.ts";
@@ -13,6 +14,7 @@ import type { Tasks } from "../tasks/tasks.ts";
 /** What the API gives access to. */
 export interface ApiParts {
   readonly functions: Functions;
+  readonly calls: Calls;
   readonly images: Images;
   readonly tasks: Tasks;
   readonly containers: Containers;

@@ -1,5 +1,6 @@
 import type { Command } from "./command.ts";
 import { attach } from "./attach.ts";
+import { calls } from "./calls.ts";
 import { checkpoint } from "./checkpoint.ts";
 import { commit } from "./commit.ts";
 import { content } from "./content.ts";
@@ -76,6 +77,7 @@ export const commands: readonly Command[] = [
   checkpoint,
   deploy,
   invoke,
+  calls,
   functions,
   events,
   snapshots,

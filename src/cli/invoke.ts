@@ -20,6 +20,7 @@ export const invoke: Command = {
       value: "text|@file",
       help: "the body; default: standard input, where it is no terminal",
     },
+    async: { type: "boolean", help: "do not wait: print the id of the call, see `mayfly calls`" },
     method: { type: "string", short: "X", value: "method", help: "default POST" },
     header: { type: "string", short: "H", multiple: true, value: "name=value", help: "a header; may be given often" },
   },
@@ -35,9 +36,9 @@ export const invoke: Command = {
       : standardInput();
     const [name = "", ...rest] = target.split("/");
     const namespace = text(flags, "namespace");
-    const path = `/fn/${encodeURIComponent(name)}${namespace === undefined ? "" : `.${namespace}`}${
-      rest.map((part) => `/${part}`).join("")
-    }`;
+    const path = `${flags["async"] === true ? "/async" : ""}/fn/${encodeURIComponent(name)}${
+      namespace === undefined ? "" : `.${namespace}`
+    }${rest.map((part) => `/${part}`).join("")}`;
     await using connection = await connect();
     const request = new Request(new URL(path, "http://mayfly"), {
       method,
@@ -45,6 +46,10 @@ export const invoke: Command = {
       ...(body === undefined ? {} : { body, duplex: "half" }),
     } as RequestInit);
     const answer = await succeeded(connection.fetch(request));
+    if (flags["async"] === true) {
+      output.line(answer.headers.get("x-call-id") ?? "");
+      return 0;
+    }
     try {
       for await (const chunk of answer.body ?? []) await output.bytes(chunk);
     } catch (cause) {

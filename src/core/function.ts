@@ -60,6 +60,10 @@ export const FunctionInputSchema = v.strictObject({
   network: v.optional(v.picklist(["none", "host"]), "none"),
   /** `auto`: its users are ids of the host that no other namespace has, and root is nobody there. */
   userns: v.optional(v.picklist(["host", "auto"]), "host"),
+  /** How often an asynchronous call is tried. Default 3. */
+  asyncAttempts: v.optional(count(1, 100), 3),
+  /** How long after it was accepted an asynchronous call is tried again. Default 6 h. */
+  asyncMaxAgeMs: v.optional(count(0, 30 * 24 * 3600_000), 6 * 3600_000),
   /** How many containers of it wait for a request, each for one. Default 0: each request makes its own. */
   prepared: v.optional(count(0, 1000), 0),
   /** Whether it goes on from the checkpoint that the image is, instead of starting the image's command. Default false. */

@@ -1,3 +1,4 @@
+import type { CallStore } from "./call.ts";
 import type { ContainerStore } from "./container.ts";
 import type { FunctionStore } from "./function.ts";
 import type { IdRangeStore } from "./id_range.ts";
@@ -20,6 +21,7 @@ export interface Metadata {
   readonly containers: ContainerStore;
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
+  readonly calls: CallStore;
   readonly leases: LeaseStore;
   readonly idRanges: IdRangeStore;
   readonly repositories: RepositoryStore;

@@ -1,11 +1,8 @@
 import { and, asc, eq, type SQL, sql } from "drizzle-orm";
-import * as v from "valibot";
-import { FunctionInputSchema, type FunctionRecord, type FunctionStore } from "../core/function.ts";
+import type { FunctionRecord, FunctionStore } from "../core/function.ts";
 import type { Database } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
 import { functions, namespaces } from "./schema.ts";
-
-const SettingsSchema = v.object(FunctionInputSchema.entries);
 
 /** Deployed functions. What `core/function.ts` calls settings is one column of JSON, so a new setting needs no migration. */
 export class LibsqlFunctionStore implements FunctionStore {
@@ -62,8 +59,6 @@ export class LibsqlFunctionStore implements FunctionStore {
   }
 }
 
-/** Settings that are newer than the record have their defaults. */
 function toRecord({ settings, ...row }: typeof functions.$inferSelect): FunctionRecord {
-  const parsed = v.safeParse(SettingsSchema, settings);
-  return { ...parsed.success ? parsed.output : settings, ...row };
+  return { ...settings, ...row };
 }

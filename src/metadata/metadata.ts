@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Logger, silent } from "../core/logger.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { SnapshotStore } from "../core/snapshotter.ts";
+import { LibsqlCallStore } from "./calls.ts";
 import { LibsqlContainerStore } from "./containers.ts";
 import { Database } from "./database.ts";
 import { LibsqlFunctionStore } from "./functions.ts";
@@ -68,6 +69,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly containers: LibsqlContainerStore;
   readonly functions: LibsqlFunctionStore;
   readonly invocations: LibsqlInvocationStore;
+  readonly calls: LibsqlCallStore;
   readonly leases: LibsqlLeaseStore;
   readonly repositories: LibsqlRepositoryStore;
   readonly idRanges: LibsqlIdRangeStore;
@@ -94,6 +96,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.images = new LibsqlImageStore(definitions);
     this.functions = new LibsqlFunctionStore(definitions);
     this.containers = new LibsqlContainerStore(durable);
+    this.calls = new LibsqlCallStore({ durable, relaxed });
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
     this.idRanges = new LibsqlIdRangeStore(durable, idRanges);

@@ -122,4 +122,24 @@ export const migrations: readonly (readonly string[])[] = [
     `CREATE TABLE id_ranges (namespace text PRIMARY KEY NOT NULL, first integer NOT NULL)`,
     `CREATE UNIQUE INDEX id_ranges_first ON id_ranges (first)`,
   ],
+  [
+    `CREATE TABLE calls (
+      id text PRIMARY KEY NOT NULL,
+      namespace text NOT NULL,
+      function text NOT NULL,
+      status text NOT NULL,
+      attempts integer NOT NULL,
+      created_at integer NOT NULL,
+      due_at integer NOT NULL,
+      finished_at integer,
+      error text,
+      invocation text,
+      request text NOT NULL,
+      body blob,
+      content_type text,
+      answer blob
+    )`,
+    `CREATE INDEX calls_due ON calls (status, namespace, function, due_at)`,
+    `CREATE INDEX calls_function ON calls (namespace, function, id)`,
+  ],
 ];

@@ -4,6 +4,7 @@
  */
 import {
   type AnySQLiteColumn,
+  customType,
   index,
   integer,
   primaryKey,
@@ -14,6 +15,7 @@ import {
   uniqueIndex,
 } from "drizzle-orm/sqlite-core";
 import * as v from "valibot";
+import { callStatuses } from "../core/call.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { DigestSchema } from "../core/digest.ts";
@@ -21,6 +23,14 @@ import { FunctionInputSchema } from "../core/function.ts";
 import { invocationStatuses } from "../core/invocation.ts";
 import { json } from "./json_column.ts";
 
+const CallRequestSchema = v.object({
+  method: v.string(),
+  scriptName: v.string(),
+  path: v.string(),
+  query: v.string(),
+  headers: v.array(v.tuple([v.string(), v.string()])),
+  client: v.optional(v.string()),
+});
 const LabelsSchema = v.record(v.string(), v.string());
 const SpecSchema = v.record(v.string(), v.unknown());
 const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() }));
@@ -36,6 +46,12 @@ const StateSchema = v.object({
   error: v.optional(v.string()),
 });
 
+/** Bytes, as the driver gives and takes them. */
+const bytes = customType<{ data: Uint8Array<ArrayBuffer>; driverData: ArrayBuffer | Uint8Array<ArrayBuffer> }>({
+  dataType: () => "blob",
+  toDriver: (value) => value,
+  fromDriver: (value) => new Uint8Array(value),
+});
 const time = (name: string) => integer(name, { mode: "timestamp_ms" });
 
 /** Facts about the database itself: its schema's version and its root's id. */
@@ -160,6 +176,27 @@ export const invocations = sqliteTable("invocations", {
   traceId: text("trace_id"),
   phases: json("phases", PhasesSchema).notNull(),
 }, (table) => [index("invocations_function").on(table.namespace, table.function, table.id)]);
+
+/** Asynchronous calls: what was asked, how it stands, what was answered. */
+export const calls = sqliteTable("calls", {
+  id: text("id").primaryKey(),
+  namespace: text("namespace").notNull(),
+  function: text("function").notNull(),
+  status: text("status", { enum: callStatuses }).notNull(),
+  attempts: integer("attempts").notNull(),
+  createdAt: time("created_at").notNull(),
+  dueAt: time("due_at").notNull(),
+  finishedAt: time("finished_at"),
+  error: text("error"),
+  invocation: text("invocation"),
+  request: json("request", CallRequestSchema).notNull(),
+  body: bytes("body"),
+  contentType: text("content_type"),
+  answer: bytes("answer"),
+}, (table) => [
+  index("calls_due").on(table.status, table.namespace, table.function, table.dueAt),
+  index("calls_function").on(table.namespace, table.function, table.id),
+]);
 
 /** Which ids of the host are a namespace's. */
 export const idRanges = sqliteTable("id_ranges", {

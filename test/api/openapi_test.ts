@@ -6,6 +6,7 @@ import { createApp } from "../../src/api/app.ts";
 import type { ApiParts } from "../../src/api/parts.ts";
 import { frameType } from "../../src/core/stdio_frames.ts";
 import { workingCriu } from "../support/criu.ts";
+import { until } from "../support/until.ts";
 import { World } from "../support/world.ts";
 
 interface Media {
@@ -105,7 +106,7 @@ describe("/openapi.json", () => {
         `${method} ${path.replace(/:(\w+)/g, "{$1}").replace(/(.)\/$/, "$1")}`
       ),
     );
-    const described = operations().map(({ key }) => key).filter((key) => !key.includes(" /fn/"));
+    const described = operations().map(({ key }) => key).filter((key) => !/ (\/async)?\/fn\//.test(key));
     assert.deepEqual(described.sort(), [...served].sort());
     assert.deepEqual(Object.keys(api.paths).filter((path) => path.startsWith("/fn/")), [
       "/fn/{target}",
@@ -165,7 +166,21 @@ describe("/openapi.json", () => {
     for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
       await call(method, "/fn/one");
       await call(method, "/fn/one/below");
+      await call(method, "/async/fn/one");
+      await call(method, "/async/fn/one/below");
     }
+    await call("PUT", "/v1/functions/bad", { image: "box:1", command: ["false"], asyncAttempts: 1 });
+    const { id: failing } = await call<{ id: string }>("POST", "/async/fn/bad");
+    const status = async () => (await call<{ status: string }>("GET", `/async/calls/${failing}`)).status;
+    await until(async () => await status() === "failed");
+    await call("GET", "/v1/calls?function=bad&status=failed");
+    await call("PUT", "/v1/functions/bad", { image: "box:1", command: ["true"] });
+    await call("POST", `/v1/calls/${failing}/replay`);
+    await until(async () => await status() === "succeeded");
+    await call("GET", `/v1/calls/${failing}`);
+    await call("GET", `/async/calls/${failing}/answer`);
+    await call("DELETE", `/v1/calls/${failing}`);
+    await call("DELETE", "/v1/functions/bad");
     const { items: [invocation] } = await call<{ items: { id: string }[] }>("GET", "/v1/functions/one/logs?limit=1");
     await call("GET", "/v1/invocations?function=one");
     await call("GET", `/v1/invocations/${invocation?.id}`);

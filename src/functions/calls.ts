@@ -1,0 +1,340 @@
+import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
+import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
+import type { FunctionSettings } from "../core/function.ts";
+import { GrowingBytes } from "../core/growing_bytes.ts";
+import type { Monitor } from "../core/monitor.ts";
+import { Pace } from "../core/pace.ts";
+import { bodyTooLarge, bodyTooSlow, reasonOf } from "./failures.ts";
+import type { Functions } from "./functions.ts";
+import { InvocationIds } from "./invocation_ids.ts";
+import type { InvocationRequest } from "./request.ts";
+
+export interface CallsParts {
+  readonly store: CallStore;
+  readonly functions: Functions;
+  readonly monitor: Monitor;
+  /** How many run at once. */
+  readonly concurrency: number;
+  /** How many may wait. */
+  readonly maxWaiting: number;
+  /** The most that a request's body, or an answer's, may have. */
+  readonly maxBytes: number;
+  /** The wait before the second attempt, doubled for each after it, with as much again at random. */
+  readonly retryBaseMs: number;
+  readonly onError: (error: unknown, what: string) => void;
+}
+
+const longestWaitMs = 300_000;
+/** How soon what has found no room is tried again; that is no attempt. */
+const busyMs = 500;
+
+/** What will not go another way the next time. */
+const final: ReadonlySet<ErrorCode> = new Set(["not_found", "invalid_argument", "permission_denied", "unimplemented"]);
+/** Header fields that are not written to disk. */
+const secret: ReadonlySet<string> = new Set(["authorization", "proxy-authorization"]);
+
+/** The calls of one function that wait. */
+interface Line {
+  readonly namespace: string;
+  readonly name: string;
+  count: number;
+  /** None is due before, in epoch milliseconds. */
+  restUntil: number;
+}
+
+/**
+ * Asynchronous calls: accepted by one durable write, run when there is room, functions in turn, tried again where they fail,
+ * and kept with their answers. A crash repeats what it has interrupted.
+ */
+export class Calls implements AsyncDisposable {
+  readonly #parts: CallsParts;
+  readonly #ids = new InvocationIds();
+  /** In the order of their turns. */
+  readonly #lines = new Map<string, Line>();
+  readonly #running = new Set<Promise<void>>();
+  #pumping = false;
+  #again = false;
+  #started = false;
+  #stopped = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(parts: CallsParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes up what an earlier process has left, and begins. */
+  async start(): Promise<void> {
+    await this.#parts.store.recover();
+    for (const { namespace, function: name, count } of await this.#parts.store.waiting()) {
+      this.#line(namespace, name).count += count;
+    }
+    this.#started = true;
+    this.#pump();
+  }
+
+  /**
+   * Accepts a request, durably.
+   * @throws not_found for the function; resource_exhausted where too many wait; what a body does that is too large or slow.
+   */
+  async accept(namespace: string, name: string, request: InvocationRequest): Promise<Pick<Call, "id">> {
+    const { store, functions, maxWaiting, maxBytes } = this.#parts;
+    if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
+    const record = await functions.get(namespace, name);
+    let waiting = 0;
+    for (const { count } of this.#lines.values()) waiting += count;
+    if (waiting >= maxWaiting) {
+      throw new Failure("resource_exhausted", `${waiting} calls wait already, as many as maxCalls allows`, {
+        details: { retryAfterSeconds: 10 },
+      });
+    }
+    const limit = Math.min(maxBytes, record.maxBodyBytes || Infinity);
+    const body = request.body === null ? undefined : await readBody(request.body, limit, record);
+    const id = this.#ids.next();
+    await store.add({ id, namespace, function: name, request: toCallRequest(request), body });
+    this.#line(namespace, name).count++;
+    this.#pump();
+    return { id };
+  }
+
+  /** @throws not_found. */
+  async get(id: string, namespace?: string): Promise<Call> {
+    const call = await this.#parts.store.get(id, namespace);
+    if (call !== undefined) return call;
+    throw new Failure(
+      "not_found",
+      `no call ${JSON.stringify(id.slice(0, 64))} is known: it may be mistyped, or too old`,
+    );
+  }
+
+  list(namespace: string, options: Parameters<CallStore["list"]>[1]): Promise<readonly Call[]> {
+    return this.#parts.store.list(namespace, options);
+  }
+
+  /** The answer of a call that has succeeded. @throws not_found; failed_precondition for one that has failed. */
+  async answer(id: string): Promise<CallAnswer | Call> {
+    const call = await this.get(id);
+    if (call.status === "failed") {
+      throw new Failure("failed_precondition", `call ${id} has failed: ${call.error}`, {
+        details: { reason: "exit_code", ...(call.invocation && { invocation: call.invocation }) },
+      });
+    }
+    return await this.#parts.store.answer(id) ?? call;
+  }
+
+  /** Queues a call that has failed again. @throws not_found; failed_precondition for one that has not failed. */
+  async replay(namespace: string, id: string): Promise<Call> {
+    const call = await this.get(id, namespace);
+    if (!await this.#parts.store.replay(namespace, id)) {
+      throw new Failure("failed_precondition", `cannot replay call ${id}: it is ${call.status}`);
+    }
+    this.#line(namespace, call.function).count++;
+    this.#pump();
+    return await this.get(id, namespace);
+  }
+
+  /** Forgets a call that does not run. @throws not_found; failed_precondition for one that runs. */
+  async delete(namespace: string, id: string): Promise<void> {
+    const call = await this.get(id, namespace);
+    if (!await this.#parts.store.delete(namespace, id)) {
+      throw new Failure("failed_precondition", `cannot delete call ${id}: it runs`);
+    }
+    if (call.status === "queued") this.#line(namespace, call.function).count--;
+  }
+
+  #line(namespace: string, name: string): Line {
+    const key = `${namespace}/${name}`;
+    const line = this.#lines.get(key) ?? { namespace, name, count: 0, restUntil: 0 };
+    this.#lines.set(key, line);
+    // Something has changed: it is looked at again.
+    line.restUntil = 0;
+    return line;
+  }
+
+  /** Begins what there is room for. */
+  #pump(): void {
+    this.#again = true;
+    if (this.#pumping || !this.#started || this.#stopped) return;
+    this.#pumping = true;
+    this.#begin().catch((error) => {
+      this.#parts.onError(error, "cannot read the queue of calls");
+      this.#wake(busyMs);
+    }).finally(() => {
+      this.#pumping = false;
+      if (this.#again) this.#pump();
+    });
+  }
+
+  async #begin(): Promise<void> {
+    this.#again = false;
+    while (!this.#stopped && this.#running.size < this.#parts.concurrency) {
+      const line = this.#next();
+      if (line === undefined) break;
+      const now = new Date();
+      const [call] = await this.#parts.store.due(line.namespace, line.name, now, 1);
+      if (call === undefined) {
+        const next = await this.#parts.store.nextDue(line.namespace, line.name);
+        if (next === undefined) line.count = 0;
+        else line.restUntil = next.getTime();
+        continue;
+      }
+      const asked = await this.#parts.store.begin(call.id, now);
+      line.count--;
+      if (asked === undefined) continue;
+      const run = this.#run({ ...call, attempts: call.attempts + 1 }, asked.request, asked.body)
+        .catch((error) => this.#parts.onError(error, `cannot record how call ${call.id} went`))
+        .finally(() => {
+          this.#running.delete(run);
+          this.#pump();
+        });
+      this.#running.add(run);
+    }
+    this.#wake();
+  }
+
+  /** The line whose turn it is: it goes behind all others then. */
+  #next(): Line | undefined {
+    const now = Date.now();
+    for (const [key, line] of this.#lines) {
+      if (line.count <= 0) this.#lines.delete(key);
+      else if (line.restUntil <= now) {
+        this.#lines.delete(key);
+        this.#lines.set(key, line);
+        return line;
+      }
+    }
+    return undefined;
+  }
+
+  /** Comes back when the next one is due. */
+  #wake(afterMs = Infinity): void {
+    clearTimeout(this.#timer);
+    let soonest = Date.now() + afterMs;
+    for (const { restUntil } of this.#lines.values()) soonest = Math.min(soonest, restUntil || Infinity);
+    if (soonest === Infinity || this.#stopped) return;
+    this.#timer = setTimeout(() => this.#pump(), Math.min(Math.max(soonest - Date.now(), 1), longestWaitMs));
+  }
+
+  async #run(call: Call, asked: CallRequest, body: Uint8Array<ArrayBuffer> | undefined): Promise<void> {
+    const { store, functions, maxBytes } = this.#parts;
+    let outcome: CallOutcome;
+    try {
+      const answer = await functions.invoke(call.namespace, call.function, this.#request(call, asked, body));
+      const invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
+      const bytes = await collect(answer.body, maxBytes);
+      const contentType = answer.headers.get("content-type") ?? "application/octet-stream";
+      outcome = bytes === undefined
+        ? { status: "failed", invocation, error: `its answer has more than ${maxBytes} bytes` }
+        : { status: "succeeded", invocation, answer: { contentType, body: bytes } };
+    } catch (error) {
+      outcome = await this.#after(call, error);
+    }
+    await store.finish(call.id, outcome);
+    if (outcome.status === "queued") {
+      this.#line(call.namespace, call.function).count++;
+    }
+  }
+
+  /** What becomes of a call whose attempt has failed. */
+  async #after(call: Call, error: unknown): Promise<CallOutcome> {
+    const { functions, retryBaseMs } = this.#parts;
+    const told = error instanceof Failure ? error.details?.["invocation"] : undefined;
+    const invocation = typeof told === "string" ? told : undefined;
+    const why = messageOf(error);
+    const [code, reason] = [codeOf(error), reasonOf(error)];
+    const later = (ms: number, counts = true): CallOutcome => ({
+      status: "queued",
+      invocation,
+      error: why,
+      dueAt: new Date(Date.now() + Math.min(ms, longestWaitMs)),
+      counts,
+    });
+    const busy = (code === "resource_exhausted" || code === "unavailable") &&
+      (reason === undefined || reason === "no_capacity");
+    if (busy) return later(busyMs * (1 + Math.random()), false);
+    const settings = await functions.get(call.namespace, call.function).catch(() => undefined);
+    const past = settings !== undefined && Date.now() - call.createdAt.getTime() >= settings.asyncMaxAgeMs;
+    if (settings === undefined || final.has(code) || call.attempts >= settings.asyncAttempts || past) {
+      return { status: "failed", invocation, error: why };
+    }
+    return later(retryBaseMs * 2 ** (call.attempts - 1) * (1 + Math.random()));
+  }
+
+  #request(call: Call, asked: CallRequest, body: Uint8Array<ArrayBuffer> | undefined): InvocationRequest {
+    const headers = new Headers(asked.headers);
+    if (body !== undefined) headers.set("content-length", String(body.length));
+    headers.set("x-call-id", call.id);
+    const traceparent = headers.get("traceparent");
+    const parent = traceparent === null ? undefined : { traceparent };
+    return {
+      method: asked.method,
+      scriptName: asked.scriptName,
+      path: asked.path,
+      query: asked.query,
+      headers,
+      client: asked.client === undefined ? undefined : { address: asked.client },
+      body: body === undefined ? null : new Blob([body]).stream(),
+      span: this.#parts.monitor.span(call.function, { kind: "server", parent }),
+      signal: this.#gone.signal,
+    };
+  }
+
+  readonly #gone = new AbortController();
+
+  /** Begins nothing more. */
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Waits until it is written how all that runs went: `Functions.drain` ends it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
+    await Promise.all(this.#running);
+  }
+}
+
+function toCallRequest({ method, scriptName, path, query, headers, client, span }: InvocationRequest): CallRequest {
+  const kept = [...headers].filter(([name]) => !secret.has(name) && name !== "traceparent" && name !== "prefer");
+  const trace = span.context === undefined ? [] : [["traceparent", span.context.traceparent] as [string, string]];
+  const own = client === undefined ? {} : { client: client.address };
+  return { method, scriptName, path, query, headers: [...kept, ...trace], ...own };
+}
+
+/** Reads a request's whole body. @throws as its function's limits are passed. */
+async function readBody(
+  body: ReadableStream<Uint8Array>,
+  limit: number,
+  { bodyTimeoutMs }: Pick<FunctionSettings, "bodyTimeoutMs">,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = body.getReader();
+  const pace = new Pace(bodyTimeoutMs);
+  const all = new GrowingBytes();
+  let late = false;
+  for (;;) {
+    const part = await pace.wait(reader.read(), () => {
+      late = true;
+      reader.cancel().catch(() => {});
+    });
+    if (late) throw bodyTooSlow(bodyTimeoutMs, pace.bytes);
+    if (part.done) return all.bytes().slice();
+    pace.bytes += part.value.length;
+    if (pace.bytes > limit) {
+      reader.cancel().catch(() => {});
+      throw bodyTooLarge(limit);
+    }
+    all.push(part.value);
+  }
+}
+
+/** @returns undefined where there is more. */
+async function collect(
+  body: ReadableStream<Uint8Array> | null,
+  limit: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const all = new GrowingBytes();
+  for await (const chunk of body ?? []) {
+    if (all.length + chunk.length > limit) return undefined;
+    all.push(chunk);
+  }
+  return all.bytes().slice();
+}

@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+
+interface Call {
+  readonly id: string;
+  readonly status: string;
+  readonly attempts: number;
+  readonly error?: string;
+  readonly invocation?: string;
+  readonly function: string;
+}
+
+describe("asynchronous calls", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mayfly-async-"));
+  const seen = join(folder, "seen");
+  let daemon: MayflyProcess;
+  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const deploy = (name: string, script: string, ...flags: readonly string[]) =>
+    out("deploy", name, "--image", "box:1", "-v", `${seen}:/seen`, ...flags, "--", "sh", "-c", script);
+  const start = async () => {
+    const flags = ["--log-level", "warn", "--call-retry-ms", "20", "--max-calls", "200", "--call-concurrency", "4"];
+    daemon = await MayflyProcess.start(folder, flags);
+  };
+  const accept = async (name: string, body = "", headers: Record<string, string> = {}): Promise<string> => {
+    const answer = await fetch(`${daemon.url}/async/fn/${name}`, { method: "POST", body, headers });
+    assert.equal(answer.status, 202);
+    const { id, status, url } = await answer.json() as { id: string; status: string; url: string };
+    assert.equal(status, "queued");
+    assert.equal(answer.headers.get("location"), url);
+    assert.equal(answer.headers.get("x-call-id"), id);
+    return id;
+  };
+  const get = async (id: string): Promise<Call> =>
+    await (await fetch(`${daemon.url}/async/calls/${id}`)).json() as Call;
+  const ended = async (id: string): Promise<Call> => {
+    const end = Date.now() + 30_000;
+    for (;;) {
+      const call = await get(id);
+      if (call.status === "succeeded" || call.status === "failed") return call;
+      assert.ok(Date.now() < end, JSON.stringify(call));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  const answerOf = (id: string) => fetch(`${daemon.url}/async/calls/${id}/answer`);
+  const times = (what: string) => readdirSync(seen).filter((name) => name.startsWith(`${what}-`)).length;
+
+  before(async () => {
+    mkdirSync(seen, { mode: 0o777 });
+    await start();
+    await out("import", makeBusyboxImage(folder, "box:1"));
+    await deploy("upper", "tr a-z A-Z; echo $Http_Path $Http_Query $HTTP_X_NAME $HTTP_X_CALL_ID");
+    await deploy("never", "touch /seen/never-$HTTP_X_CALL_ID-$MAYFLY_INVOCATION_ID; echo why >&2; exit 3");
+    await deploy("third", 'n=$(ls /seen | grep -c third-); touch /seen/third-$n; [ "$n" -ge 2 ] && cat');
+    await deploy("wait", "touch /seen/begun-$MAYFLY_INVOCATION_ID; until [ -e /seen/go ]; do sleep 0.05; done; cat");
+  });
+  after(async () => {
+    writeFileSync(join(seen, "go"), "");
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("are accepted, run, and answered by their id", async () => {
+    const answer = await fetch(`${daemon.url}/fn/upper/a/b?c=d`, {
+      method: "POST",
+      body: "hello ",
+      headers: { prefer: "wait=10, respond-async", "x-name": "Ada", authorization: "Bearer secret" },
+    });
+    assert.equal(answer.status, 202);
+    assert.equal(answer.headers.get("preference-applied"), "respond-async");
+    const { id } = await answer.json() as Call;
+    const call = await ended(id);
+    assert.equal(call.status, "succeeded", call.error);
+    assert.equal(call.attempts, 1);
+    assert.equal(await (await answerOf(id)).text(), `HELLO /a/b c=d Ada ${id}\n`);
+    assert.equal((await daemon.admin("GET", `/v1/invocations/${call.invocation}`)).status, 200);
+    const other = (await out("invoke", "upper", "--async", "--data", "by hand")).trim();
+    assert.equal((await ended(other)).status, "succeeded");
+    assert.match(await out("calls", "--function", "upper"), new RegExp(`^${other} +upper +succeeded +1 `, "m"));
+  });
+
+  it("are tried again where they fail, and kept as dead letters, to be replayed", async () => {
+    const third = await ended(await accept("third", "at last"));
+    assert.deepEqual([third.status, third.attempts], ["succeeded", 3]);
+    assert.equal(await (await answerOf(third.id)).text(), "at last");
+    const dead = await ended(await accept("never"));
+    assert.deepEqual([dead.status, dead.attempts], ["failed", 3]);
+    assert.match(dead.error ?? "", /exit code 3/);
+    const problem = await answerOf(dead.id);
+    assert.equal(problem.status, 500);
+    assert.match(await problem.text(), /exit code 3/);
+    assert.equal(times("never"), 3);
+    const { items } = await (await daemon.admin("GET", "/v1/calls?status=failed")).json() as { items: Call[] };
+    assert.deepEqual(items.map(({ id }) => id), [dead.id]);
+    await deploy("never", "echo mended");
+    assert.equal((await daemon.admin("POST", `/v1/calls/${dead.id}/replay`)).status, 200);
+    assert.equal((await ended(dead.id)).status, "succeeded");
+    assert.equal((await daemon.admin("POST", `/v1/calls/${dead.id}/replay`)).status, 409);
+    assert.equal((await daemon.admin("DELETE", `/v1/calls/${dead.id}`)).status, 204);
+    assert.equal((await fetch(`${daemon.url}/async/calls/${dead.id}`)).status, 404);
+  });
+
+  it("are refused before they are accepted where they never could run", async () => {
+    const post = (path: string, body = "") => fetch(`${daemon.url}${path}`, { method: "POST", body });
+    assert.equal((await post("/async/fn/nothing")).status, 404);
+    assert.equal((await post("/async/fn/upper", "x".repeat(300_000))).status, 413);
+    assert.equal((await fetch(`${daemon.url}/async/calls/nothing`)).status, 404);
+    assert.equal((await fetch(`${daemon.url}/v1/calls`)).status, 403);
+  });
+
+  it("of one function do not hold up those of another, and survive a crash, none lost or run twice at once", async () => {
+    const waiting: string[] = [];
+    for (let i = 0; i < 40; i++) waiting.push(await accept("wait", `${i}`));
+    const first = await get(waiting[0] ?? "");
+    assert.ok(first.status === "running" || first.status === "queued");
+    assert.equal((await answerOf(waiting[0] ?? "")).status, 202);
+    const end = Date.now() + 20_000;
+    while (times("begun") < 4 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(times("begun"), 4);
+    await daemon.end("SIGKILL");
+    await start();
+    writeFileSync(join(seen, "go"), "");
+    const calls = await Promise.all(waiting.map(ended));
+    assert.ok(calls.every(({ status }) => status === "succeeded"), JSON.stringify(calls));
+    const texts = await Promise.all(waiting.map(async (id) => (await answerOf(id)).text()));
+    assert.deepEqual(texts, waiting.map((_, i) => `${i}`));
+    // Those that the crash has interrupted, once more.
+    assert.equal(times("begun"), 44);
+    const upper = await ended(await accept("upper", "last"));
+    assert.equal(upper.status, "succeeded");
+  });
+
+  it("are as many as may wait", async () => {
+    rmSync(join(seen, "go"));
+    const statuses: number[] = [];
+    for (let i = 0; i < 210; i++) {
+      statuses.push((await fetch(`${daemon.url}/async/fn/wait`, { method: "POST", body: "x" })).status);
+    }
+    assert.equal(statuses.filter((status) => status === 202).length, 204);
+    assert.equal(statuses.at(-1), 429);
+    writeFileSync(join(seen, "go"), "");
+  });
+});
