@@ -22,7 +22,7 @@ export async function oci(args: readonly string[]): Promise<number> {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       return new NativeDetached({ kernel, children, cgroups, folder });
     },
-    capabilities: async () => (await import("../runtimes/native/capabilities.ts")).capabilityNames,
+    features: async (arch) => (await import("../runtimes/native/features.ts")).nativeFeatures(arch),
   });
 }
 

@@ -9,6 +9,11 @@ const fields: readonly (readonly [field: string, read: (spec: Spec) => unknown])
   ["linux.memoryPolicy", ({ linux }) => Reflect.get(linux, "memoryPolicy")],
 ];
 
+/** Whether a field is one of those, by its name as the specification has it. */
+export function isUnsupported(name: string): boolean {
+  return fields.some(([field]) => field === name);
+}
+
 /** @throws unimplemented, naming the field. */
 export function refuseUnsupported(spec: Spec): void {
   for (const [field, read] of fields) {

@@ -125,7 +125,7 @@ const DeviceSchema = v.looseObject({
   gid: v.nullish(uint32),
 });
 
-const seccompActions = [
+export const seccompActions = [
   "SCMP_ACT_KILL",
   "SCMP_ACT_KILL_PROCESS",
   "SCMP_ACT_KILL_THREAD",
@@ -137,7 +137,7 @@ const seccompActions = [
   "SCMP_ACT_NOTIFY",
 ] as const;
 
-const seccompOperators = [
+export const seccompOperators = [
   "SCMP_CMP_NE",
   "SCMP_CMP_LT",
   "SCMP_CMP_LE",

@@ -1,6 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
-import type { Seccomp } from "../core/spec.ts";
+import { type Seccomp, seccompActions, seccompOperators } from "../core/spec.ts";
 import { bpf, BpfAssembler, type Label } from "./bpf.ts";
 import { type SyscallName, type SyscallTable, syscallTable } from "./syscalls.ts";
 
@@ -108,6 +108,18 @@ export function seccompFlags(seccomp: Seccomp): number {
     bits |= bit;
   }
   return bits;
+}
+
+/** What profiles may name, as an OCI runtime's features have it. */
+export function seccompFeatures(arch: Host["arch"]) {
+  const flags = Object.keys(flagBits).sort();
+  return {
+    actions: seccompActions.filter((action) => !refusedActions.has(action)).sort(),
+    operators: seccompOperators.toSorted(),
+    archs: [{ x64: "SCMP_ARCH_X86_64", arm64: "SCMP_ARCH_AARCH64" }[arch]],
+    knownFlags: flags,
+    supportedFlags: flags,
+  };
 }
 
 /** Collects what the rules say of each system call that this processor has. */
@@ -227,6 +239,9 @@ function test(assembler: BpfAssembler, condition: Condition, yes: Label, no: Lab
   }
 }
 
+/** Those that need somebody who listens. */
+const refusedActions: ReadonlySet<string> = new Set<Seccomp["defaultAction"]>(["SCMP_ACT_NOTIFY"]);
+
 function returnValue(action: Seccomp["defaultAction"], errnoRet: number | undefined): number {
   switch (action) {
     case "SCMP_ACT_ALLOW":
@@ -245,7 +260,7 @@ function returnValue(action: Seccomp["defaultAction"], errnoRet: number | undefi
     case "SCMP_ACT_TRACE":
       return ret.trace | bounded("errnoRet", errnoRet ?? EPERM, 0xffff);
     case "SCMP_ACT_NOTIFY":
-      throw new Failure("unimplemented", "cannot compile seccomp profile: SCMP_ACT_NOTIFY is not supported");
+      throw new Failure("unimplemented", `cannot compile seccomp profile: ${action} is not supported`);
     default:
       return action satisfies never;
   }

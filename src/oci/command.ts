@@ -1,5 +1,6 @@
 import { readFileSync, writeSync } from "node:fs";
 import type { DetachedRuntime } from "../core/detached.ts";
+import type { Features } from "../core/features.ts";
 import type { Host } from "../core/host.ts";
 import type { Flags, Given } from "./arguments.ts";
 import type { CommandLog } from "./log.ts";
@@ -34,8 +35,8 @@ export interface OciParts {
   becomeRoot(beside: number | undefined): Promise<void>;
   /** Makes the runtime. */
   runtime(machine: Machine): Promise<DetachedRuntime>;
-  /** The names of the capabilities that it knows. */
-  capabilities(): Promise<readonly string[]>;
+  /** What it can do on such a processor. */
+  features(arch: Host["arch"]): Promise<Features>;
 }
 
 /** What a command works with. */

@@ -9,7 +9,8 @@ export const features: OciCommand = {
   flags: {},
   words: { min: 0, max: 0 },
   async run({ parts }) {
-    say(JSON.stringify(featuresDocument(await parts.capabilities(), version), undefined, 2));
+    const { arch } = await parts.host();
+    say(JSON.stringify(featuresDocument(await parts.features(arch), version), undefined, 2));
     return 0;
   },
 };
