@@ -6,6 +6,9 @@ import { join } from "node:path";
 /** What the inside says first. */
 export const greeting = "the virtual machine is up";
 
+/** A word of the kernel's command line, for an inside that minds. */
+export const emulated = "mayfly.emulated";
+
 export interface MachineOptions {
   /** Holds sockets and logs, and is the caller's to remove. */
   readonly folder: string;
@@ -15,6 +18,8 @@ export interface MachineOptions {
   readonly processors: number;
   /** How long it may run, from its start to its end. */
   readonly limitMs: number;
+  /** Ends it, and `runMachine` with its reason. */
+  readonly signal: AbortSignal;
   /** Takes what the inside writes to /dev/hvc0. */
   readonly onOutput: (text: string) => void;
 }
@@ -38,7 +43,7 @@ export async function runMachine(options: MachineOptions): Promise<Accelerator> 
 
 /** @returns whether it came up. */
 async function attempt(options: MachineOptions, accelerator: Accelerator): Promise<boolean> {
-  const { folder, kernel, memoryMb, processors, limitMs, onOutput } = options;
+  const { folder, kernel, memoryMb, processors, limitMs, signal, onOutput } = options;
   const path = (name: string) => join(folder, name);
   writeFileSync(path("initramfs"), options.initramfs);
   const log = openSync(path(`${accelerator}.log`), "w");
@@ -59,7 +64,8 @@ async function attempt(options: MachineOptions, accelerator: Accelerator): Promi
     ...["-chardev", "stdio,id=output,signal=off", "-device", "virtio-serial", "-device", "virtconsole,chardev=output"],
     ...["-kernel", kernel, "-initrd", path("initramfs"), "-no-reboot"],
     "-append",
-    "console=ttyS0 panic=-1 loglevel=5 cgroup_no_v1=all random.trust_cpu=on mitigations=off",
+    "console=ttyS0 panic=-1 loglevel=5 cgroup_no_v1=all random.trust_cpu=on mitigations=off" +
+    (accelerator === "tcg" ? ` ${emulated}` : ""),
   ], { stdio: ["ignore", "pipe", "pipe"] });
   const ends = [ended(files), ended(machine)];
 
@@ -69,6 +75,9 @@ async function attempt(options: MachineOptions, accelerator: Accelerator): Promi
     late ??= why;
     machine.kill("SIGKILL");
   };
+  const interrupt = () => stop("it was interrupted");
+  signal.addEventListener("abort", interrupt);
+  if (signal.aborted) interrupt();
   const boot = setTimeout(() => stop("it did not come up in time"), bootLimitMs);
   const limit = setTimeout(() => stop(`it took longer than ${limitMs / 1000} s`), limitMs);
   machine.stderr?.on("data", (chunk) => {
@@ -85,11 +94,13 @@ async function attempt(options: MachineOptions, accelerator: Accelerator): Promi
   });
   try {
     await ends[1];
+    signal.throwIfAborted();
     if (up && late !== undefined) throw new Error(`the virtual machine was stopped: ${late}`);
     return up;
   } finally {
     clearTimeout(boot);
     clearTimeout(limit);
+    signal.removeEventListener("abort", interrupt);
     machine.kill("SIGKILL");
     files.kill("SIGKILL");
     await Promise.all(ends);

@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { lacking } from "../support/requirements.ts";
 import { initramfs } from "./initramfs.ts";
 import { fetchKernel, readModules } from "./kernel.ts";
-import { greeting, runMachine } from "./machine.ts";
+import { emulated, greeting, runMachine } from "./machine.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -43,6 +43,12 @@ mount -t tmpfs -o mode=1777,size=50% tmp /vm-tmp
 ip link set lo up 2>/dev/null || /bin/busybox ip link set lo up
 echo '${greeting}': $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)
 cd '${root}'
+case $(cat /proc/cmdline) in
+*${emulated}*)
+  export NODE_OPTIONS='--import=${join(root, "test/vm/interpreted.ts")}'
+  export DENO_V8_FLAGS=--no-opt,--no-maglev,--no-sparkplug
+  ;;
+esac
 MAYFLY_TEST_PATIENCE=${patience} node_modules/.bin/node test/support/run.ts ${quoted}
 sync
 /bin/busybox reboot -f
@@ -63,6 +69,10 @@ const cache = join(root, "node_modules/.cache/mayfly-vm");
 mkdirSync(cache, { recursive: true });
 const folder = mkdtempSync(join(tmpdir(), "mayfly-vm-"));
 const started = Date.now();
+const interrupted = new AbortController();
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+  process.once(signal, () => interrupted.abort(new Error(`the virtual machine was stopped by ${signal}`)));
+}
 let last = "";
 try {
   const kernel = fetchKernel(cache);
@@ -76,6 +86,7 @@ try {
     memoryMb: 3072,
     processors: 2,
     limitMs: Number(process.env["MAYFLY_VM_LIMIT_S"] ?? 1200) * 1000,
+    signal: interrupted.signal,
     onOutput(text) {
       const clean = text.replaceAll("\r", "");
       last = (last + clean).slice(-200);
