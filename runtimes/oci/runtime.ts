@@ -19,6 +19,7 @@ import type { Operation } from "../../src/linux/program.ts";
 import { Bundle } from "./bundle.ts";
 import { CommandLine } from "./command_line.ts";
 import { ConsoleSocket } from "./console_socket.ts";
+import { ProgramFeatures } from "./features.ts";
 import { type Keeper, Keepers } from "./keeper.ts";
 import { hold } from "./process.ts";
 import { OciTask } from "./task.ts";
@@ -52,6 +53,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   readonly #keepers: Keepers;
   readonly #stages: Stages;
   readonly #commands: CommandLine;
+  #asked: Promise<ProgramFeatures> | undefined;
   /** Undefined for one that is being made. */
   readonly #tasks = new Map<string, OciTask | undefined>();
   readonly #events = new TaskEvents();
@@ -123,6 +125,8 @@ export class OciRuntime implements Runtime, AsyncDisposable {
 
   async #create({ id, spec, rootfs, stdio }: CreateTask): Promise<OciTask> {
     const { kernel, cgroups, cgroupParent } = this.#parts;
+    const features = await this.#features();
+    features.check(spec);
     const cgroupsPath = containerCgroupPath(cgroupParent, id, spec);
     const prepare: Operation[] = [];
     const mounting = mountRootfs(rootfs, this.#mountPoint);
@@ -160,6 +164,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
         kernel,
         stages: this.#stages,
         commands: this.#commands,
+        features,
         bundle,
         keeper,
         init,
@@ -186,6 +191,11 @@ export class OciRuntime implements Runtime, AsyncDisposable {
       this.#folders.delete(name);
       throw error;
     }
+  }
+
+  /** What the program can do: asked once. */
+  #features(): Promise<ProgramFeatures> {
+    return this.#asked ??= ProgramFeatures.ask(this.id, this.#commands, this.#bundles);
   }
 
   /** Removes what a creation that failed may have left. */

@@ -27,6 +27,7 @@ import type { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import type { Bundle } from "./bundle.ts";
 import type { CommandLine } from "./command_line.ts";
+import type { ProgramFeatures } from "./features.ts";
 import { json } from "./config_json.ts";
 import { OciProcess } from "./exec_process.ts";
 import type { Keeper } from "./keeper.ts";
@@ -41,6 +42,7 @@ export interface OciTaskParts {
   readonly kernel: Kernel;
   readonly stages: Stages;
   readonly commands: CommandLine;
+  readonly features: ProgramFeatures;
   readonly bundle: Bundle;
   readonly keeper: Keeper;
   readonly init: Held;
@@ -192,6 +194,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   update(resources: SpecResources): Promise<void> {
     return this.#turns.hold(async () => {
       if (this.#status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
+      this.#parts.features.checkUpdate(resources);
       const file = this.#parts.bundle.write("resources", json(resources));
       try {
         await this.#command("update", ["update", "--resources", file, this.id]);
