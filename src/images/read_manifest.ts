@@ -30,7 +30,7 @@ export function readJson(bytes: Uint8Array, action: string): unknown {
 
 /**
  * Parses a manifest or an index of manifests, of OCI or of Docker's schema 2.
- * @param mediaType what the descriptor said; the document itself, where it says so, has to agree.
+ * @param mediaType what the descriptor said; the document itself, where it says so, has to agree on which of both it is.
  * @throws invalid_argument for anything else; unimplemented for Docker's schema 1.
  */
 export function readManifest(bytes: Uint8Array, digest: Digest, mediaType?: string): ManifestDocument {
@@ -49,8 +49,11 @@ export function readManifest(bytes: Uint8Array, digest: Digest, mediaType?: stri
       `${action}: it is of Docker's schema 1, which registries gave up: push the image again with a current tool`,
     );
   }
-  const index = stated === mediaTypes.index || stated === mediaTypes.dockerList;
-  const manifest = stated === mediaTypes.manifest || stated === mediaTypes.dockerManifest;
+  const index = isIndex(stated);
+  const manifest = isManifest(stated);
+  if ((index && isManifest(mediaType)) || (manifest && isIndex(mediaType))) {
+    throw new Failure("invalid_argument", `${action}: it says that it is ${stated}, who names it says ${mediaType}`);
+  }
   // A document that could be read as both would be two images under one digest.
   if ("manifests" in fields && ("layers" in fields || "config" in fields)) {
     throw new Failure("invalid_argument", `${action}: it has the fields of a manifest and of an index`);
@@ -60,6 +63,14 @@ export function readManifest(bytes: Uint8Array, digest: Digest, mediaType?: stri
   }
   if (manifest || "layers" in fields) return { kind: "manifest", manifest: parse(ManifestSchema, document, action) };
   throw new Failure("invalid_argument", `${action}: it is no manifest of an image (media type ${stated ?? "unknown"})`);
+}
+
+function isIndex(mediaType: string | undefined): boolean {
+  return mediaType === mediaTypes.index || mediaType === mediaTypes.dockerList;
+}
+
+function isManifest(mediaType: string | undefined): boolean {
+  return mediaType === mediaTypes.manifest || mediaType === mediaTypes.dockerManifest;
 }
 
 const layerTypes =
