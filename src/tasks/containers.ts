@@ -3,11 +3,10 @@ import {
   type Container,
   ContainerInputSchema,
   type ContainerResources,
-  type ContainerRunState,
   type ContainerStore,
   type ListedContainer,
 } from "../core/container.ts";
-import { codeOf, Failure, messageOf } from "../core/errors.ts";
+import { codeOf, Failure } from "../core/errors.ts";
 import type { IdRange } from "../core/id_range.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
@@ -22,7 +21,6 @@ import { unlessAborted } from "../core/unless_aborted.ts";
 import { SIGKILL } from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { prepareRootfs } from "./container_rootfs.ts";
-import { ContainerLog } from "./container_log.ts";
 import {
   type ContainerExit,
   type ContainerInfo,
@@ -32,19 +30,17 @@ import {
   type Kept,
   keyOf,
   told,
-  unknownExitCode,
   wrongState,
 } from "./container_info.ts";
 import { type ContainerRoot, openContainerRoot } from "./container_root.ts";
 import { containerSnapshotPrefix, newContainerId } from "./container_run.ts";
 import type { IngredientSource } from "./ingredients.ts";
 import { KeptContainers } from "./kept_containers.ts";
-import { killSoon } from "./kill_soon.ts";
 import { hasLabels } from "./labels.ts";
-import { LiveContainer } from "./live_container.ts";
+import type { LiveContainer } from "./live_container.ts";
+import { defaultStopSignal, LiveContainers } from "./live_containers.ts";
 import type { LogRecord } from "./log_records.ts";
 import { removeLog } from "./log_segments.ts";
-import { NextExits } from "./next_exits.ts";
 import { listProcesses, type ProcessInfo } from "./processes.ts";
 import { readLog, type ReadLogOptions } from "./read_log.ts";
 import { recoverContainers } from "./recover_containers.ts";
@@ -75,8 +71,6 @@ export interface ContainerFilter {
   readonly labels?: readonly string[];
 }
 
-const defaultStopSignal = "SIGTERM";
-
 /**
  * Containers that live on, in Docker's sense: made once, started and stopped often. The container is metadata, an active
  * snapshot and a log, which outlive the daemon; its task runs in this process and ends with it.
@@ -87,19 +81,20 @@ export class Containers implements AsyncDisposable {
   readonly #kept: KeptContainers;
   readonly #locks = new KeyedLock();
   readonly #pauses = new KeyedLock();
-  /** By `<namespace>/<id>`. */
-  readonly #live = new Map<string, LiveContainer>();
-  /** Starts that are not done, and the ends of what runs; none of them rejects. */
-  readonly #busy = new Set<Promise<void>>();
-  readonly #nextExits = new NextExits();
+  readonly #live: LiveContainers;
   /** Lets go of the files of containers that do not run. */
   readonly #releases = new Set<() => void>();
-  #closed = false;
 
   constructor(parts: ContainersParts) {
     this.#parts = parts;
     this.#kernel = new Kernel(parts.host);
     this.#kept = new KeptContainers(parts);
+    this.#live = new LiveContainers({
+      ...parts,
+      kept: this.#kept,
+      logFolder: (container) => this.#logFolder(container),
+      remove: ({ namespace, id }) => this.remove(namespace, id),
+    });
   }
 
   /**
@@ -175,106 +170,8 @@ export class Containers implements AsyncDisposable {
       this.#requireOpen();
       const container = await this.#kept.need(namespace, id);
       if (this.#live.has(keyOf(namespace, id))) throw wrongState("start", container, "running");
-      const launch = this.#launch(container, options.attach);
-      this.#own(launch.then(() => {}, () => {}));
-      return this.#describe(await launch);
+      return this.#describe(await this.#live.launch(container, options.attach));
     });
-  }
-
-  #own(work: Promise<void>): void {
-    const owned = work.finally(() => this.#busy.delete(owned));
-    this.#busy.add(owned);
-  }
-
-  async #launch(container: Kept, attach: ((live: LiveContainer) => void) | undefined): Promise<Kept> {
-    const { namespace, id, settings } = container;
-    const runtime = this.#kept.runtime(container);
-    const spec = parse(SpecSchema, container.spec, `cannot start container ${JSON.stringify(id)}: its spec`);
-    const mounts = await this.#kept.snapshotter(container).mounts(container.snapshotKey);
-    // What it wrote since is not what the checkpoint has open.
-    const restores = settings.restore && container.state === undefined;
-    using checkpoint = restores ? await this.#parts.source.checkpoint(container.imageDigest ?? "") : undefined;
-    const task = await this.#parts.tasks.create({
-      id,
-      namespace,
-      image: container.image,
-      labels: container.labels,
-      runtime,
-      spec,
-      rootfs: { mounts },
-      ...(checkpoint && { checkpoint: checkpoint.folder }),
-      stdio: { stdin: settings.stdinOpen },
-    });
-    const startedAt = new Date();
-    let live: LiveContainer | undefined;
-    try {
-      const log = new ContainerLog({
-        folder: this.#logFolder(container),
-        maxBytes: settings.logBytes,
-        onTrouble: (error) => this.#parts.onError(error, `cannot write the log of container ${id}`),
-      });
-      live = new LiveContainer(task, log);
-      attach?.(live);
-      // Before it runs: a daemon that is killed knows then that it had been running.
-      const started = await this.#kept.record(container, { state: { startedAt } });
-      await task.start();
-      this.#live.set(keyOf(namespace, id), live);
-      this.#own(this.#end(started, live, startedAt));
-      if (this.#closed) killSoon(task);
-      return started;
-    } catch (error) {
-      await task.delete();
-      await live?.captured();
-      const { exitCode } = error instanceof Failure ? error.details ?? {} : {};
-      const state = {
-        startedAt,
-        finishedAt: new Date(),
-        exitCode: typeof exitCode === "number" ? exitCode : 128,
-        error: messageOf(error),
-      };
-      await this.#kept.record(container, { state });
-      this.#settle(container, live, state);
-      if (settings.autoRemove) this.#own(this.#forget(container));
-      throw error;
-    }
-  }
-
-  /** Sees a container's task to its end. Never rejects. */
-  async #end(container: Kept, live: LiveContainer, startedAt: Date): Promise<void> {
-    const { namespace, id } = container;
-    const key = keyOf(namespace, id);
-    let state: ContainerRunState;
-    try {
-      const { code, oomKilled, exitedAt } = await live.task.wait();
-      state = { startedAt, finishedAt: exitedAt, exitCode: code, oomKilled };
-    } catch (error) {
-      state = { startedAt, finishedAt: new Date(), exitCode: unknownExitCode, error: messageOf(error) };
-    }
-    const failed = (what: string) => (error: unknown) =>
-      this.#parts.onError(error, `cannot ${what} container ${id} behind its end`);
-    await live.captured().catch(failed("close the log of"));
-    await live.task.delete().catch(failed("delete the task of"));
-    await this.#kept.record(container, { state }).catch(failed("record the exit of"));
-    this.#live.delete(key);
-    this.#settle(container, live, state);
-    if (container.settings.autoRemove) await this.#forget(container);
-  }
-
-  /** Removes a container that was to be removed when it has ended. Never rejects; the next start tries again. */
-  async #forget({ namespace, id }: Container): Promise<void> {
-    try {
-      await this.remove(namespace, id);
-    } catch (error) {
-      // Somebody else has removed it, or has started it again.
-      if (codeOf(error) === "not_found" || codeOf(error) === "failed_precondition") return;
-      this.#parts.onError(error, `cannot remove container ${id} behind its end`);
-    }
-  }
-
-  #settle({ namespace, id }: Container, live: LiveContainer | undefined, state: ContainerRunState): void {
-    const key = keyOf(namespace, id);
-    live?.settle(state);
-    this.#nextExits.settle(key, state);
   }
 
   /**
@@ -317,7 +214,7 @@ export class Containers implements AsyncDisposable {
     const key = keyOf(namespace, container.id);
     const live = this.#live.get(key);
     if (live !== undefined) return exitOf(await unlessAborted(live.ended, options.signal));
-    if (options.next === true) return exitOf(await unlessAborted(this.#nextExits.of(key), options.signal));
+    if (options.next === true) return exitOf(await unlessAborted(this.#live.nextExit(key), options.signal));
     if (container.state === undefined) throw wrongState("wait for", container, "created, and was never started");
     return exitOf(container.state);
   }
@@ -392,7 +289,7 @@ export class Containers implements AsyncDisposable {
     const opened = Promise.withResolvers<ContainerRoot>();
     const released = Promise.withResolvers<void>();
     this.#releases.add(released.resolve);
-    this.#own(this.#locks.hold(key, async () => {
+    this.#live.own(this.#locks.hold(key, async () => {
       try {
         using root = await open();
         opened.resolve({ fd: root.fd, live: root.live, [Symbol.dispose]: () => released.resolve() });
@@ -445,7 +342,7 @@ export class Containers implements AsyncDisposable {
       removeLog(this.#logFolder(container));
       // Last, since it is what a second attempt would find.
       await this.#parts.store.delete(namespace, id);
-      this.#nextExits.removed(key, id);
+      this.#live.removed(key, id);
       this.#parts.events.publish("/containers/delete", namespace, told(container));
     });
   }
@@ -484,22 +381,7 @@ export class Containers implements AsyncDisposable {
 
   /** Stops what runs, each as `stop` does, and takes nothing new. @param signal kills what has not ended by then. */
   async drain(signal: AbortSignal): Promise<void> {
-    this.#closed = true;
-    const kill = () => {
-      for (const live of this.#live.values()) killSoon(live.task);
-    };
-    signal.addEventListener("abort", kill);
-    try {
-      await Promise.all(Array.from(this.#live.entries(), async ([key, live]) => {
-        if (signal.aborted) return await stopLive(live, SIGKILL, Infinity);
-        const slash = key.indexOf("/");
-        const container = await this.#parts.store.get(key.slice(0, slash), key.slice(slash + 1));
-        const { stopSignal = defaultStopSignal, stopGraceMs = 0 } = container?.settings ?? {};
-        await stopLive(live, parseSignal(stopSignal), stopGraceMs);
-      }));
-    } finally {
-      signal.removeEventListener("abort", kill);
-    }
+    await this.#live.drain(signal);
   }
 
   /** Kills what runs, and waits until its end is recorded. */
@@ -507,8 +389,7 @@ export class Containers implements AsyncDisposable {
     await this.drain(AbortSignal.abort());
     // Who still copies is cut off.
     for (const release of this.#releases) release();
-    while (this.#busy.size > 0) await Promise.all(this.#busy);
-    this.#nextExits.close();
+    await this.#live.close();
   }
 
   #describe(kept: Kept<ListedContainer>): ContainerInfo {
@@ -520,7 +401,7 @@ export class Containers implements AsyncDisposable {
   }
 
   #requireOpen(): void {
-    if (this.#closed) throw new Failure("unavailable", "no container is started: the daemon is shutting down");
+    if (this.#live.closed) throw new Failure("unavailable", "no container is started: the daemon is shutting down");
   }
 }
 
