@@ -5,4 +5,4 @@
  */
 import { setFlagsFromString } from "node:v8";
 
-for (const flag of ["--no-opt", "--no-maglev", "--no-sparkplug"]) setFlagsFromString(flag);
+for (const flag of ["--no-opt", "--no-maglev", "--no-sparkplug", "--regexp-interpret-all"]) setFlagsFromString(flag);

@@ -46,7 +46,7 @@ cd '${root}'
 case $(cat /proc/cmdline) in
 *${emulated}*)
   export NODE_OPTIONS='--import=${join(root, "test/vm/interpreted.ts")}'
-  export DENO_V8_FLAGS=--no-opt,--no-maglev,--no-sparkplug
+  export DENO_V8_FLAGS=--no-opt,--no-maglev,--no-sparkplug,--regexp-interpret-all
   ;;
 esac
 MAYFLY_TEST_PATIENCE=${patience} node_modules/.bin/node test/support/run.ts ${quoted}
