@@ -28,6 +28,7 @@ import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
+import { Schedules } from "./functions/schedules.ts";
 import { Recipes } from "./functions/recipes.ts";
 import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
@@ -199,6 +200,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     retryBaseMs: config.callRetryMs,
     onError,
   });
+  const schedules = undo.use(new Schedules({ store: metadata.functions, calls, events, monitor, onError }));
   const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
   monitor.gauge({
     name: "mayfly_running_invocations",
@@ -257,6 +259,7 @@ export async function openDaemon(host: Host, config: Config): Promise<DaemonHand
     api,
     functions,
     followers,
+    schedules,
     registry: served,
     own,
     closing,
@@ -270,6 +273,7 @@ interface DaemonParts {
   readonly api: ApiParts;
   readonly functions: Functions;
   readonly followers: Followers;
+  readonly schedules: Schedules;
   /** Undefined where it is not served. */
   readonly registry: Registry | undefined;
   readonly own: OwnRegistry;
@@ -302,6 +306,7 @@ class Daemon implements DaemonHandle {
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
     void this.#parts.api.calls.start().catch((error) => this.#parts.api.onError(error, "cannot take up the calls"));
+    void this.#parts.schedules.start().catch((error) => this.#parts.api.onError(error, "cannot take up the schedules"));
     void this.#parts.functions.warm().catch((error) => this.#parts.api.onError(error, "cannot prepare containers"));
     return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
   }
@@ -341,7 +346,8 @@ class Daemon implements DaemonHandle {
 
   async drain(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#parts.config.drainMs);
-    const { functions, followers, api } = this.#parts;
+    const { functions, followers, schedules, api } = this.#parts;
+    schedules[Symbol.dispose]();
     api.calls.stop();
     await Promise.all([functions.drain(deadline), api.containers.drain(deadline), followers[Symbol.asyncDispose]()]);
     this.#parts.closing.abort();
@@ -357,7 +363,8 @@ class Daemon implements DaemonHandle {
 
   async #close(): Promise<void> {
     // What still runs is killed, and its answer says so, before the listeners that carry it are cut.
-    const { functions, followers, api } = this.#parts;
+    const { functions, followers, schedules, api } = this.#parts;
+    schedules[Symbol.dispose]();
     api.calls.stop();
     await Promise.all([functions.drain(AbortSignal.abort()), followers[Symbol.asyncDispose]()]);
     await api.calls[Symbol.asyncDispose]();

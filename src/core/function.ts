@@ -14,6 +14,17 @@ const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), 
 const noNul = v.check((text: string) => !text.includes("\0"), "text without NUL bytes");
 const MiB = 1024 * 1024;
 
+const ScheduleSchema = v.strictObject({
+  /** Five fields of cron, or six with seconds before them. */
+  cron: v.pipe(v.string(), v.minLength(1), v.maxLength(256)),
+  /** As `Europe/Berlin`. Default UTC. */
+  timeZone: v.optional(v.pipe(v.string(), v.maxLength(64)), "UTC"),
+  /** What it is sent. */
+  body: v.optional(v.pipe(v.string(), v.maxLength(64 * 1024)), ""),
+  /** What becomes of a call while the one before it has not ended. Default `skip`. */
+  overlap: v.optional(v.picklist(["skip", "queue"]), "skip"),
+});
+
 /** What a caller says of a function (`PUT /v1/functions/{name}`). Every field but `image` has a default. */
 export const FunctionInputSchema = v.strictObject({
   /** An image that is there, or a reference that is pulled first. */
@@ -64,6 +75,8 @@ export const FunctionInputSchema = v.strictObject({
   asyncAttempts: v.optional(count(1, 100), 3),
   /** How long after it was accepted an asynchronous call is tried again. Default 6 h. */
   asyncMaxAgeMs: v.optional(count(0, 30 * 24 * 3600_000), 6 * 3600_000),
+  /** When it is called by the clock, as an asynchronous call. */
+  schedules: v.optional(v.pipe(v.array(ScheduleSchema), v.maxLength(16)), []),
   /** How many containers of it wait for a request, each for one. Default 0: each request makes its own. */
   prepared: v.optional(count(0, 1000), 0),
   /** Whether it goes on from the checkpoint that the image is, instead of starting the image's command. Default false. */

@@ -18,6 +18,7 @@ import { KeyedLock } from "../core/keyed_lock.ts";
 import { Prepared } from "./prepared.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
+import { checkSchedules } from "./schedules.ts";
 import { Refill } from "./refill.ts";
 import type { InvocationRequest } from "./request.ts";
 
@@ -73,6 +74,7 @@ export class Functions {
     parse(NameSchema, namespace, `${action}: namespace`);
     parse(NameSchema, name, action);
     const settings = parse(FunctionInputSchema, input, action);
+    checkSchedules(settings.schedules);
     const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": settings.image };
     const observe = { operation: "deploy", parent, attributes } as const;
     return await observed(this.#parts.monitor, observe, (span) => this.#deploy(namespace, name, settings, span));

@@ -138,6 +138,38 @@ describe("asynchronous calls", () => {
     assert.equal(upper.status, "succeeded");
   });
 
+  it("come by the clock, and one after the other where they take longer", async () => {
+    rmSync(join(seen, "go"));
+    const of = async (name: string) => {
+      const { items } = await (await daemon.admin("GET", `/v1/calls?function=${name}`)).json() as { items: Call[] };
+      return items;
+    };
+    const schedule = ["--schedule", "* * * * * *"];
+    await deploy("tick", 'cat; echo "$HTTP_X_MAYFLY_SCHEDULE"', ...schedule);
+    await deploy("slow", "until [ -e /seen/go ]; do sleep 0.05; done", ...schedule);
+    const end = Date.now() + 30_000;
+    while ((await of("tick")).length < 3 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
+    const [, , third] = await of("tick");
+    assert.equal(await (await answerOf((await ended(third?.id ?? "")).id)).text(), "* * * * * *\n");
+    assert.equal((await of("slow")).length, 1);
+    writeFileSync(join(seen, "go"), "");
+    await out("rm", "tick");
+    await deploy("slow", "true");
+    const { length } = await of("tick");
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assert.equal((await of("tick")).length, length);
+    const wrong = await mayfly([
+      "deploy",
+      ...stateFlags(folder),
+      "tick",
+      "--image",
+      "box:1",
+      "--schedule",
+      "61 * * * *",
+    ]);
+    assert.match(wrong.stderr, /cannot schedule "61 \* \* \* \*".*five or six fields/);
+  });
+
   it("are as many as may wait", async () => {
     rmSync(join(seen, "go"));
     const statuses: number[] = [];
