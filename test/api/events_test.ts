@@ -59,7 +59,7 @@ describe("/v1/events", () => {
   };
 
   it("tells a container's whole life in order, and again to who comes back", async () => {
-    const events = blocks(await world.ask("GET", "/v1/events"));
+    const events = blocks(await world.ask("GET", "/v1/events?topic=/containers/&topic=/tasks/"));
     const begin = (await events.next()).value.id as string;
     const id = await run({ labels: { app: "x" }, name: "told" });
     const life = [
