@@ -2,7 +2,10 @@
  * What each verb of a container costs, on the native runtime in this process and by the command lines of crun and runc with
  * the same config.json, in turns; what many of them take.
  *
- *     node test/bench/containers.ts [turns] [many]      (or deno run -A, bun)
+ *     node test/bench/containers.ts [turns] [many] [repeats]      (or deno run -A, bun)
+ *
+ * Of the others the start of their process is taken off in pairs: each turn less the starts right before it; in brackets
+ * are the quartiles. Memory is what /proc/meminfo says when it has settled, before and with all of them.
  */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,11 +19,12 @@ import { demand, type Task } from "../../src/core/task.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 import { specOf } from "./bare.ts";
-import { milliseconds as ms, quantile } from "./figures.ts";
+import { milliseconds as ms, quantile, quartiles } from "./figures.ts";
 import { makeTiny, Peer, peers } from "./peers.ts";
 
 const turns = Number(process.argv[2] ?? 10);
 const many = Number(process.argv[3] ?? 1000);
+const repeats = Number(process.argv[4] ?? 3);
 const rounds = 5;
 const host = await currentHost();
 const folder = mkdtempSync(join(tmpdir(), "mayfly-bench-"));
@@ -58,9 +62,8 @@ interface Verb {
   readonly name: string;
   /** Does it some times. @returns milliseconds each. */
   readonly own: (runtime: Runtime, times: number) => Promise<number[]>;
+  /** The same by a peer, without the starts of its processes. */
   readonly peer: (peer: Peer, times: number) => number[];
-  /** How many processes the peer starts for it. */
-  readonly commands: number;
   /** What the peer's containers run. */
   readonly args: readonly string[];
 }
@@ -88,15 +91,11 @@ const sleeper = {
   after: "$rt delete -f bench-$i",
 };
 
-/** A peer's container that runs for as long as the commands in between. */
-function withSleeper(peer: Peer, script: (times: number) => string, times: number): number[] {
-  return peer.script(`$rt run -d --bundle $bundle bench </dev/null >/dev/null 2>&1 || exit 1
-    for i in $(seq ${times}); do a=$EPOCHREALTIME; ${script(times)}; echo $a $EPOCHREALTIME; done
-    $rt delete -f bench`).map((line) => {
-    const [from = "", to = ""] = line.split(" ");
-    return (Number(to) - Number(from)) * 1000;
-  });
-}
+/** Around commands on one container of a peer's that runs. */
+const withSleeper = {
+  first: "$rt run -d --bundle $bundle bench </dev/null >/dev/null 2>&1 || exit 1",
+  last: "$rt delete -f bench",
+};
 
 const verbs: readonly Verb[] = [
   {
@@ -116,8 +115,9 @@ const verbs: readonly Verb[] = [
       return all;
     },
     peer: (peer, times) =>
-      peer.time("$rt create --bundle $bundle bench-$i && $rt start bench-$i && $rt delete -f bench-$i", times),
-    commands: 3,
+      peer.time("eval '$rt create --bundle $bundle bench-$i && $rt start bench-$i && $rt delete -f bench-$i'", times, {
+        starts: 3,
+      }),
     args: ["/bin/tiny"],
   },
   {
@@ -130,8 +130,7 @@ const verbs: readonly Verb[] = [
         await child.wait();
         await child.delete();
       }),
-    peer: (peer, times) => withSleeper(peer, () => "$rt exec bench /bin/tiny </dev/null >/dev/null 2>&1", times),
-    commands: 1,
+    peer: (peer, times) => peer.time("$rt exec bench /bin/tiny", times, { ...withSleeper, starts: 1 }),
     args: ["/bin/sleep", "1000"],
   },
   {
@@ -141,8 +140,8 @@ const verbs: readonly Verb[] = [
         await demand(task, "pause").pause();
         await demand(task, "pause").resume();
       }),
-    peer: (peer, times) => withSleeper(peer, () => "$rt pause bench && $rt resume bench", times),
-    commands: 2,
+    peer: (peer, times) =>
+      peer.time("eval '$rt pause bench && $rt resume bench'", times, { ...withSleeper, starts: 2 }),
     args: ["/bin/sleep", "1000"],
   },
   {
@@ -168,8 +167,8 @@ const verbs: readonly Verb[] = [
           pid=$($rt state bench-$i | sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p')
           ended() { local stat; read -r stat 2>/dev/null </proc/$pid/stat || return 0; [[ $stat == *") Z "* ]]; }`,
         after: sleeper.after,
+        starts: 1,
       }),
-    commands: 1,
     args: ["/bin/sleep", "1000"],
   },
 ];
@@ -185,14 +184,14 @@ async function compare(runtime: Runtime, verb: Verb): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     own.push(...await verb.own(runtime, turns * 4));
     for (const { peer, times } of others) {
-      peer.measureStart(turns);
       times.push(...verb.peer(peer, turns));
     }
   }
   const median = quantile(own, 0.5);
   const ratios = others.map(({ peer, times }) => {
-    const theirs = peer.median(times, verb.commands);
-    return `${peer.name}${ms(theirs)} ${(theirs / median).toFixed(1).padStart(6)} times native`;
+    const [low, theirs, high] = quartiles(times);
+    const ratio = (theirs / median).toFixed(1).padStart(6);
+    return `${peer.name}${ms(theirs)} (${low.toFixed(2)} to ${high.toFixed(2)}) ${ratio} times native`;
   });
   console.log(`${verb.name.padEnd(24)}${ms(median)}${ms(quantile(own, 0.9))}   ${ratios.join("   ")}`);
 }
@@ -207,10 +206,40 @@ function usedKiB(): number {
   return counted.reduce((sum, name) => sum + value(name), 0);
 }
 
-/** Makes many and holds them: how fast, and what each takes. */
-async function hold(runtime: Runtime, title: string, start: boolean): Promise<void> {
-  using cleanup = new DisposableStack();
-  const before = usedKiB();
+/** The same when the kernel has freed what it frees some time after: when it grows and shrinks no more, the median of some looks. */
+async function settledKiB(): Promise<number> {
+  const looks: number[] = [];
+  for (let look = 0; look < 100; look++) {
+    looks.push(usedKiB());
+    const last = looks.slice(-10);
+    if (last.length === 10 && Math.max(...last) - Math.min(...last) < 512) break;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return quantile(looks.slice(-10), 0.5);
+}
+
+/** What the kernel has charged to a cgroup and all below it, in KiB: nobody else's memory is among it, and not all of the kernel's. */
+function chargedKiB(path: string): number {
+  for (const file of [`memory${path}/memory.usage_in_bytes`, `${path.slice(1)}/memory.current`]) {
+    const full = join("/sys/fs/cgroup", file);
+    if (existsSync(full)) return Number(readFileSync(full, "utf8")) / 1024;
+  }
+  return 0;
+}
+
+/** What it was to make many, hold them, and delete them. */
+interface Held {
+  /** A second. */
+  readonly made: number;
+  readonly deleted: number;
+  /** Of the machine. */
+  readonly kibEach: number;
+  /** Of that, what is charged to the containers' cgroups. */
+  readonly chargedEach: number;
+}
+
+async function holdOwn(runtime: Runtime, start: boolean): Promise<Held> {
+  const [before, charged] = [await settledKiB(), chargedKiB(cgroupParent)];
   const began = performance.now();
   const tasks: Task[] = [];
   for (let i = 0; i < many; i++) {
@@ -218,33 +247,54 @@ async function hold(runtime: Runtime, title: string, start: boolean): Promise<vo
     tasks.push(task);
     if (start) await task.start();
   }
-  const rate = many / ((performance.now() - began) / 1000);
-  const each = (usedKiB() - before) / many;
+  const made = many / ((performance.now() - began) / 1000);
+  const kibEach = (await settledKiB() - before) / many;
+  const chargedEach = (chargedKiB(cgroupParent) - charged) / many;
   const ending = performance.now();
   await Promise.all(tasks.map((task) => task.delete()));
-  const deleteRate = many / ((performance.now() - ending) / 1000);
-  const others = peers.filter((name) => name === "crun").map((name) => {
+  return { made, kibEach, chargedEach, deleted: many / ((performance.now() - ending) / 1000) };
+}
+
+async function holdPeers(peer: Peer, start: boolean): Promise<Held> {
+  const path = `${cgroupParent}-${peer.name}`;
+  const [before, charged] = [await settledKiB(), chargedKiB(path)];
+  const perSecond = (times: readonly number[]) => many / (times.reduce((sum, each) => sum + each, 0) / 1000);
+  const verb = start ? "run -d" : "create";
+  const made = perSecond(peer.time(`$rt ${verb} --bundle $bundle many-$i`, many, { starts: 1 }));
+  const kibEach = (await settledKiB() - before) / many;
+  const chargedEach = (chargedKiB(path) - charged) / many;
+  return { made, kibEach, chargedEach, deleted: perSecond(peer.time("$rt delete -f many-$i", many, { starts: 1 })) };
+}
+
+/** Holds many, in turns. */
+async function hold(runtime: Runtime, title: string, start: boolean): Promise<void> {
+  using cleanup = new DisposableStack();
+  const sides: { name: string; hold: () => Promise<Held>; all: Held[] }[] = [
+    { name: "native", hold: () => holdOwn(runtime, start), all: [] },
+  ];
+  for (const name of peers.filter((each) => each === "crun")) {
     const peer = cleanup.use(new Peer({ name, folder, root, cgroupParent, args: ["/bin/sleep", "1000"] }));
-    peer.measureStart(turns);
-    const less = Math.round(many / 10);
-    const verb = start ? "run -d" : "create";
-    const [from = "", to = "", kib = ""] =
-      peer.script(`used() { awk '/^(${counted.join("|")}):/ {n+=$2} END {print n}' /proc/meminfo; }
-      u=$(used); a=$EPOCHREALTIME
-      for i in $(seq ${less}); do $rt ${verb} --bundle $bundle many-$i </dev/null >/dev/null 2>&1 || exit 1; done
-      echo $a $EPOCHREALTIME $(( $(used) - u ))
-      for i in $(seq ${less}); do $rt delete -f many-$i; done`)[0]?.split(" ") ?? [];
-    const seconds = Number(to) - Number(from) - less * quantile(peer.starts, 0.5) / 1000;
-    const theirs = less / seconds;
-    return `${name} ${theirs.toFixed(0)} per second, native is ${(rate / theirs).toFixed(1)} times as fast, ${
-      (Number(kib) / less).toFixed(0)
-    } KiB each`;
-  });
-  console.log(
-    `${title.padEnd(24)}${rate.toFixed(0).padStart(7)} per second, ${each.toFixed(0)} KiB each, deleted ${
-      deleteRate.toFixed(0)
-    } per second   ${others.join("   ")}`,
-  );
+    sides.push({ name, hold: () => holdPeers(peer, start), all: [] });
+  }
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    for (const { hold, all } of sides) all.push(await hold());
+  }
+  const own = quantile(sides[0]?.all.map(({ made }) => made) ?? [], 0.5);
+  for (const { name, all } of sides) {
+    const figure = (read: (held: Held) => number) => {
+      const [low, middle, high] = quartiles(all.map(read));
+      return `${middle.toFixed(0).padStart(6)} (${low.toFixed(0)} to ${high.toFixed(0)})`;
+    };
+    const ratio = own / quantile(all.map(({ made }) => made), 0.5);
+    console.log(
+      `${`${name}, ${title}`.padEnd(24)}${figure(({ made }) => made)} per second, ${
+        figure(({ kibEach }) => kibEach)
+      } KiB each, ${figure(({ chargedEach }) => chargedEach)} of it charged, deleted ${
+        figure(({ deleted }) => deleted)
+      } per second` +
+        (name === "native" ? "" : `, native is ${ratio.toFixed(1)} times as fast`),
+    );
+  }
 }
 
 try {

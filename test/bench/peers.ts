@@ -67,19 +67,35 @@ export class Peer implements Disposable {
 
   /**
    * Times a command some times; `$i` is the number of the turn.
-   * @param around commands before and after it that are not timed.
+   * @param around commands that are not timed: `before` and `after` each turn, `first` and `last` around all of them.
+   * @param around.starts how often its process is started in each: as many starts are timed right before each turn, and
+   * taken off that turn. What slows the one down slows the other down too.
    * @returns milliseconds.
    */
-  time(command: string, times: number, around: { readonly before?: string; readonly after?: string } = {}): number[] {
-    const lines = this.script(`for i in $(seq ${times}); do
-      ${around.before ?? ":"}
+  time(
+    command: string,
+    times: number,
+    around: {
+      readonly first?: string;
+      readonly before?: string;
+      readonly after?: string;
+      readonly last?: string;
+      readonly starts?: number;
+    } = {},
+  ): number[] {
+    const { first = ":", before = ":", after = ":", last = ":", starts = 0 } = around;
+    const lines = this.script(`${first}
+    for i in $(seq ${times}); do
+      ${before}
+      s=$EPOCHREALTIME; for ((j = 0; j < ${starts}; j++)); do $rt --version </dev/null >/dev/null 2>&1; done
       a=$EPOCHREALTIME; ${command} </dev/null >/dev/null 2>&1 || exit 1; b=$EPOCHREALTIME
-      ${around.after ?? ":"}
-      echo $a $b
-    done`);
+      ${after}
+      echo $s $a $b
+    done
+    ${last}`);
     return lines.map((line) => {
-      const [from = "", to = ""] = line.split(" ");
-      return (Number(to) - Number(from)) * 1000;
+      const [begun = 0, from = 0, to = 0] = line.split(" ").map(Number);
+      return ((to - from) - (starts === 0 ? 0 : from - begun)) * 1000;
     });
   }
 
