@@ -2,7 +2,16 @@ import { asc, eq } from "drizzle-orm";
 import { Failure } from "../core/errors.ts";
 import type { Namespace, NamespaceStore } from "../core/metadata.ts";
 import type { Database } from "./database.ts";
-import { containers, idRanges, invocations, leases, namespaces, registryBlobs, registryManifests } from "./schema.ts";
+import {
+  calls,
+  containers,
+  idRanges,
+  invocations,
+  leases,
+  namespaces,
+  registryBlobs,
+  registryManifests,
+} from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
 /** The namespace that is always there. */
@@ -56,6 +65,7 @@ export class LibsqlNamespaceStore implements NamespaceStore {
         queries.delete(leases).where(eq(leases.namespace, name)),
         queries.delete(idRanges).where(eq(idRanges.namespace, name)),
         queries.delete(invocations).where(eq(invocations.namespace, name)),
+        queries.delete(calls).where(eq(calls.namespace, name)),
         // Another's namespace of this name is to have nothing of it.
         queries.delete(registryManifests).where(eq(registryManifests.namespace, name)),
         queries.delete(registryBlobs).where(eq(registryBlobs.namespace, name)),
