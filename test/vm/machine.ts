@@ -82,7 +82,8 @@ async function attempt(options: MachineOptions, accelerator: Accelerator): Promi
   const limit = setTimeout(() => stop(`it took longer than ${limitMs / 1000} s`), limitMs);
   machine.stderr?.on("data", (chunk) => {
     writeSync(log, chunk);
-    // Where the machine that this one runs on is a virtual one, KVM may be there and not work.
+    // Where this machine is a virtual one itself, KVM may be there and not work: `kvm_pvm` runs kernels that are built for
+    // it, and Debian's is none; QEMU fails at a register then (IA32_ARCH_CAPABILITIES), or the kernel never gets far.
     if (String(chunk).includes("KVM internal error")) stop("KVM does not work here");
   });
   machine.stdout?.setEncoding("utf8").on("data", (text: string) => {
