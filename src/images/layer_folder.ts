@@ -7,7 +7,7 @@ import { O_CREAT, O_EXCL, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } from "../linux/f
 import type { Kernel } from "../linux/kernel.ts";
 import { removeEntry } from "../linux/remove_tree.ts";
 import type { Slice } from "../linux/slice.ts";
-import { type FileStatus, isDirectory, isSymlink } from "../linux/statx.ts";
+import { type FileStatus, isDirectory, isSymlink, type Timestamp } from "../linux/statx.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 import type { SyscallName } from "../linux/syscalls.ts";
 import { Xattrs } from "../linux/xattr.ts";
@@ -61,6 +61,8 @@ export class LayerFolder implements LayerSink, Disposable {
   readonly #root: number;
   /** Attributes of directories, set when nothing is made in them any more. */
   readonly #deferred = new Map<ByteString, Attributes>();
+  /** When directories of a whole tree were changed last before this layer, which says nothing of them but what is in them. */
+  readonly #before = new Map<ByteString, Timestamp>();
   /** Names that this layer hides from those below (kept as whiteouts; not where the folder is whole). */
   readonly #hidden = new Set<ByteString>();
   /** What this layer made, where the folder is whole: whiteouts concern only what was there before. */
@@ -111,6 +113,7 @@ export class LayerFolder implements LayerSink, Disposable {
     if (whiteout?.hides === "name") return await this.#hide(parent, whiteout.name, entry.path);
     const directory = this.#directories.open(parent);
     const real = joinPath(directory.path, name);
+    this.#keepTime(directory);
     if (this.#whole) this.#mark(real);
     await this.#make(entry, directory, name, real);
   }
@@ -132,7 +135,13 @@ export class LayerFolder implements LayerSink, Disposable {
       if (directory === undefined || directory.path !== path) continue;
       this.#attributes(directory.fd, "", attributes);
     }
+    for (const [path, modified] of this.#before) {
+      if (slice.over) await slice.next();
+      const directory = this.#deferred.has(path) ? undefined : this.#directories.find(path);
+      if (directory?.path === path) this.#files.setTimes(directory.fd, "", modified, modified);
+    }
     this.#deferred.clear();
+    this.#before.clear();
   }
 
   async #make(entry: TarEntry, directory: OpenDirectory, name: ByteString, real: ByteString): Promise<void> {
@@ -194,6 +203,13 @@ export class LayerFolder implements LayerSink, Disposable {
       result = create();
     }
     return check(result, syscall, entry.path);
+  }
+
+  /** Where a layer is laid over others, the directory below keeps its time by itself. */
+  #keepTime({ fd, path }: OpenDirectory): void {
+    if (!this.#whole || this.#plain || this.#deferred.has(path) || this.#before.has(path)) return;
+    const status = this.#files.stat(fd, "");
+    if (status !== undefined) this.#before.set(path, status.modified);
   }
 
   #checkKind(entry: TarEntry, { fd }: OpenDirectory, name: ByteString): void {
@@ -261,6 +277,7 @@ export class LayerFolder implements LayerSink, Disposable {
       check(this.#files.tryUnlink(parent.fd, name), "unlinkat", real);
     }
     this.#budget.entry();
+    this.#keepTime(parent);
     check(this.#files.tryMakeDirectory(parent.fd, name, 0o700), "mkdirat", real);
     if (this.#whole) this.#mark(real);
     this.#madeDirectory(parent, name, real);
@@ -304,6 +321,7 @@ export class LayerFolder implements LayerSink, Disposable {
   /** Removes what the layers below put at a name, and keeps what this layer made there. */
   async #clear(parent: OpenDirectory, name: ByteString): Promise<void> {
     const real = joinPath(parent.path, name);
+    this.#keepTime(parent);
     if (!this.#made.has(real)) return await this.#remove(parent, name);
     const status = this.#files.stat(parent.fd, name);
     if (status === undefined || !isDirectory(status)) return;

@@ -287,6 +287,25 @@ os.utime(".", ns=(0, 77))
       });
 
       if (!image) {
+        it("leave the time of a folder that the layer does not name", async () => {
+          const folders = ["changed", "emptied", "hidden", "made"].map((path) => ({ path, type: "5", mtime: 1000 }));
+          const files = folders.map(({ path }) => ({ path: `${path}/file`, content: "1" }));
+          const path = await unpack([...folders, ...files, { path: "named", type: "5", mtime: 1000 }], { whole: true });
+          await unpack([
+            { path: "changed/file", content: "2" },
+            { path: "emptied/.wh.file" },
+            { path: "hidden/.wh..wh..opq" },
+            { path: "made/deep/file", content: "2" },
+            { path: "named/file" },
+            { path: "named", type: "5", mtime: 2000 },
+          ], { path, whole: true });
+          for (
+            const [name, seconds] of [...folders.map(({ path }) => [path, 1000] as const), ["named", 2000] as const]
+          ) {
+            assert.equal(lstatSync(join(path, name)).mtimeMs, seconds * 1000, name);
+          }
+        });
+
         it("remove from a whole tree what was there before, and only that", async () => {
           const path = fresh();
           for (const name of ["d/old", "d/sub/old", "o/old", "gone/deep/old", "mixed/old"]) {
