@@ -32,4 +32,16 @@ describe("SharedLock", () => {
     const [nextGot, shareGot] = [await settled(next), await settled(share)];
     assert.equal(Number(nextGot) + Number(shareGot), 1);
   });
+
+  it("shared() comes before who gives it back and wants it alone again at once", async () => {
+    const lock = new SharedLock();
+    const alone = await lock.exclusive();
+    const share = lock.shared();
+    alone[Symbol.dispose]();
+    const again = lock.exclusive();
+    assert.equal(await settled(share), true);
+    assert.equal(await settled(again), false);
+    (await share)[Symbol.dispose]();
+    assert.equal(await settled(again), true);
+  });
 });
