@@ -18,7 +18,9 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["stream.ts", "1024"],
   ["pull.ts", "5"],
   ["memory.ts", "10000"],
+  ["push.ts", "128"],
   ["registry.ts", "128"],
+  ["gc.ts", "1000", "100000"],
 ];
 
 const commands = {
