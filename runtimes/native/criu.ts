@@ -1,8 +1,10 @@
 import { Failure, messageOf } from "../../src/core/errors.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { findProgram } from "../../src/linux/find_program.ts";
+import { PR_SET_PDEATHSIG, SIGKILL } from "../../src/linux/flags.ts";
 import { type HelperProgram, runHelper } from "../../src/linux/helper_program.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import type { Operation } from "../../src/linux/program.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
 
 /** How long it may take to write or read a container's memory. */
@@ -13,6 +15,12 @@ const cure = "install Debian 13's package criu: those before 4.1 fail from Linux
 /** What it calls an error and gets over, on kernels that lack something. */
 const harmless =
   /rlimit: Can't setup RLIMIT_NOFILE|tun: Unable to create tun|sockets: Can't get \d|(Dumping|Restoring) FAILED/;
+
+const dieWithDaemon: Operation = {
+  syscall: "prctl",
+  args: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0],
+  why: "die when the daemon dies",
+};
 
 /** CRIU's command line, which writes processes to disk and brings them back. @see https://criu.org/CLI */
 export class Criu {
@@ -51,7 +59,8 @@ export class Criu {
     }
     const program = findProgram(this.#kernel, this.#name);
     if (program === undefined) throw new Failure("unavailable", `there is no program ${this.#name}: ${cure}`);
-    const helper = { args: [program, command, ...args], timeoutMs, ...how };
+    const prepare = [...how.prepare ?? [], dieWithDaemon];
+    const helper = { args: [program, command, ...args], timeoutMs, ...how, prepare };
     const { code, stdout, stderr } = await runHelper(this.#kernel, this.#children, helper);
     if (code === 0) return;
     const errors = `${stdout}\n${stderr}`.split("\n").filter((line) => /\bError\b/.test(line) && !harmless.test(line));

@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../../src/core/errors.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
+import type { Children } from "../../src/linux/children.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import { raiseLoopback } from "../../src/linux/loopback.ts";
@@ -36,6 +37,9 @@ export interface RestoreOptions {
   /** Target → source. */
   readonly outsideMounts: ReadonlyMap<string, string>;
   readonly ends: StdioEnds;
+  /** Kills all that is in the container's cgroup. */
+  readonly kill: () => Promise<void>;
+  readonly children: Children;
 }
 
 /** Where CRIU finds the container's streams, and its network namespace. */
@@ -84,10 +88,28 @@ async function restore(options: RestoreOptions): Promise<Spawned> {
     const pid = Number(readFileSync(pidFile, "utf8"));
     return { pid, pidfd: kernel.call("pidfd_open", pid, 0) };
   } catch (error) {
+    await clear(options, pidFile);
     if (!(error instanceof Failure)) throw error;
     throw new Failure(error.code, `cannot restore container ${JSON.stringify(id)}: ${error.message}`, { cause: error });
   } finally {
     rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** Ends what a restore that has failed may have left: its init is a child of the daemon. */
+async function clear({ kernel, children, kill }: RestoreOptions, pidFile: string): Promise<void> {
+  await kill();
+  const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, "utf8")) : 0;
+  const pidfd = pid > 0 ? kernel.attempt("pidfd_open", pid, 0) : -1;
+  if (pidfd < 0) return;
+  try {
+    // One that was no child of the daemon any more has been waited for.
+    if (kernel.attempt("waitid", f.P_PIDFD, pidfd, 0, f.WEXITED | f.WNOHANG | f.WNOWAIT, 0) === 0) {
+      kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
+      await children.wait(pidfd);
+    }
+  } finally {
+    kernel.attempt("close", pidfd);
   }
 }
 

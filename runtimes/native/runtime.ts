@@ -191,6 +191,8 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         places: mountPlaces(blueprint.settings, blueprint.kinds),
         outsideMounts: mounts,
         ends: streams.ends,
+        kill: () => cgroup.kill(),
+        children,
       });
     }
     if (way === "staged" || way === "parked") {

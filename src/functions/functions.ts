@@ -350,7 +350,7 @@ export class Functions {
   /** All containers that are to wait are ready before a request comes to them. */
   async #deployment(record: FunctionRecord, recipe: Recipe): Promise<Deployment> {
     if (record.prepared === 0) return { record, recipe, prepared: undefined, retire: () => recipe.leave() };
-    const prepared = new Prepared({ tasks: this.#parts.tasks, record, recipe });
+    const prepared = new Prepared({ tasks: this.#parts.tasks, record, recipe, onError: this.#parts.onError });
     try {
       while (prepared.missing > 0) await prepared.add();
     } catch (error) {

@@ -16,6 +16,7 @@ export interface PreparedParts {
   readonly tasks: Tasks;
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
+  readonly onError: (error: unknown, what: string) => void;
 }
 
 /**
@@ -43,7 +44,8 @@ export class Prepared implements AsyncDisposable {
     for (let instance = this.#ready.shift(); instance !== undefined; instance = this.#ready.shift()) {
       // Something of this machine may have killed it.
       if (instance.task.status === "created") return instance;
-      instance.release().catch(() => {});
+      const { id } = instance;
+      instance.release().catch((error) => this.#parts.onError(error, `cannot remove prepared container ${id}`));
     }
     return undefined;
   }
