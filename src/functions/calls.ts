@@ -40,6 +40,8 @@ interface Line {
   count: number;
   /** None is due before, in epoch milliseconds. */
   restUntil: number;
+  /** Counts what was added: what was read of the queue before that is old. */
+  version: number;
 }
 
 /**
@@ -134,19 +136,20 @@ export class Calls implements AsyncDisposable {
 
   /** Forgets a call that does not run. @throws not_found; failed_precondition for one that runs. */
   async delete(namespace: string, id: string): Promise<void> {
-    const call = await this.get(id, namespace);
+    await this.get(id, namespace);
+    // Its line counts one too many until it is looked at: it may have begun in between.
     if (!await this.#parts.store.delete(namespace, id)) {
       throw new Failure("failed_precondition", `cannot delete call ${id}: it runs`);
     }
-    if (call.status === "queued") this.#line(namespace, call.function).count--;
   }
 
   #line(namespace: string, name: string): Line {
     const key = `${namespace}/${name}`;
-    const line = this.#lines.get(key) ?? { namespace, name, count: 0, restUntil: 0 };
+    const line = this.#lines.get(key) ?? { namespace, name, count: 0, restUntil: 0, version: 0 };
     this.#lines.set(key, line);
     // Something has changed: it is looked at again.
     line.restUntil = 0;
+    line.version++;
     return line;
   }
 
@@ -170,9 +173,12 @@ export class Calls implements AsyncDisposable {
       const line = this.#next();
       if (line === undefined) break;
       const now = new Date();
+      const { version } = line;
       const [call] = await this.#parts.store.due(line.namespace, line.name, now, 1);
       if (call === undefined) {
         const next = await this.#parts.store.nextDue(line.namespace, line.name);
+        // A call that was added meanwhile is not in what was read.
+        if (line.version !== version) continue;
         if (next === undefined) line.count = 0;
         else line.restUntil = next.getTime();
         continue;
