@@ -265,6 +265,8 @@ function wrong(where: string, what: string): Failure {
 export interface ConfigSources {
   /** In place of options' own defaults. */
   readonly defaults?: { readonly root: string; readonly run: string } | undefined;
+  /** What a program says, by the options' names. */
+  readonly values?: Readonly<Record<string, unknown>> | undefined;
   /** The configuration file's name and text. */
   readonly file?: { readonly name: string; readonly text: string } | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -276,18 +278,22 @@ export interface ConfigSources {
 export function readConfig(sources: ConfigSources = {}): Config {
   const merged: Record<string, unknown> = { ...sources.defaults };
   const origin = new Map<string, string>();
+  const take = (values: object, source: string) => {
+    for (const [key, entry] of Object.entries(values)) {
+      if (!Object.hasOwn(options, key)) {
+        throw wrong(source, `has an unknown key ${JSON.stringify(key)}: known are ${names.join(", ")}`);
+      }
+      merged[key] = entry;
+      origin.set(key, `${JSON.stringify(key)} in ${source}`);
+    }
+  };
   if (sources.file !== undefined) {
     const { name, text } = sources.file;
     const value = parseText("json", text, name);
     if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong(name, "is no JSON object");
-    for (const [key, entry] of Object.entries(value)) {
-      if (!(key in options)) {
-        throw wrong(name, `has an unknown key ${JSON.stringify(key)}: known are ${names.join(", ")}`);
-      }
-      merged[key] = entry;
-      origin.set(key, `${JSON.stringify(key)} in ${name}`);
-    }
+    take(value, name);
   }
+  if (sources.values !== undefined) take(sources.values, "the program's options");
   for (const name of names) {
     const variable = environmentOf(name);
     const fromEnvironment = sources.env?.[variable];

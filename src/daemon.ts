@@ -5,7 +5,7 @@
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Access, checkHost } from "./api/access.ts";
-import { createApp } from "./api/app.ts";
+import { type Api, createApp } from "./api/app.ts";
 import { observeRequests } from "./api/observe_requests.ts";
 import type { ApiParts } from "./api/parts.ts";
 import type { DaemonHandle } from "./cli/command.ts";
@@ -60,7 +60,7 @@ const lastAnswersMs = 1000;
  * Opens a root folder and everything on it; removes first what an earlier daemon left there.
  * @throws failed_precondition when another process has the root open, the user is not root, or no runtime works here.
  */
-export async function openDaemon(host: Host, config: Config): Promise<DaemonHandle> {
+export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
   const log = new Log(config.logLevel);
   const onError = (error: unknown, what: string) => log.error(what, error);
@@ -283,15 +283,34 @@ interface DaemonParts {
   readonly resources: AsyncDisposableStack;
 }
 
-class Daemon implements DaemonHandle {
+/** The whole: what serves it, and who holds it in a program of their own, ends it. */
+export class Daemon implements DaemonHandle {
   readonly #parts: DaemonParts;
-  readonly #app: ReturnType<typeof createApp>;
+  readonly #app: Api;
   readonly #listeners: Listener[] = [];
   #closed: Promise<void> | undefined;
 
   constructor(parts: DaemonParts) {
     this.#parts = parts;
     this.#app = createApp(parts.api, { listener: "socket", trustedProxies: parts.config.trustedProxies });
+  }
+
+  /** What all of it gives access to. */
+  get api(): ApiParts {
+    return this.#parts.api;
+  }
+
+  /** The whole admin API and functions, with the rights of the admin socket. */
+  get app(): Api {
+    return this.#app;
+  }
+
+  /** Begins what goes on by itself: accepted calls, schedules, prepared containers. */
+  start(): void {
+    const { api, schedules, functions } = this.#parts;
+    void api.calls.start().catch((error) => api.onError(error, "cannot take up the calls"));
+    void schedules.start().catch((error) => api.onError(error, "cannot take up the schedules"));
+    void functions.warm().catch((error) => api.onError(error, "cannot prepare containers"));
   }
 
   async fetch(request: Request, upgrade?: Upgrade): Promise<Response> {
@@ -305,9 +324,7 @@ class Daemon implements DaemonHandle {
     rmSync(path, { force: true });
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
-    void this.#parts.api.calls.start().catch((error) => this.#parts.api.onError(error, "cannot take up the calls"));
-    void this.#parts.schedules.start().catch((error) => this.#parts.api.onError(error, "cannot take up the schedules"));
-    void this.#parts.functions.warm().catch((error) => this.#parts.api.onError(error, "cannot prepare containers"));
+    this.start();
     return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
   }
 

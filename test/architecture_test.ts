@@ -90,6 +90,7 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
 /** Files that tie everything together. */
 const unbound = new Set([
   "src/daemon.ts",
+  "src/mayfly.ts",
   "src/plugins.ts",
   "src/plugin_modules.ts",
   "src/main.ts",

@@ -1,23 +1,23 @@
 import { Hono } from "hono";
 import * as v from "valibot";
-import { codeOf, Failure } from "../core/errors.ts";
+import { Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
-import { AcceptedAnswer, HealthAnswer } from "./answers.ts";
-import { documented, withDescription } from "./documented.ts";
+import { HealthAnswer } from "./answers.ts";
+import { documented } from "./documented.ts";
 import { type Access, checkHost, requireAdmin } from "./access.ts";
 import { attachRoutes } from "./attach.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
 import { namespaceRoutes } from "./namespaces.ts";
 import { type ApiEnv, observeRequests } from "./observe_requests.ts";
-import { problemResponse } from "./errors.ts";
+import { answerError, problemResponse } from "./errors.ts";
 import { eventRoutes } from "./events.ts";
 import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
-import { acceptRoute, invokeRoute } from "./fn.ts";
+import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
 import { runRoutes } from "./run.ts";
 import { snapshotRoutes } from "./snapshots.ts";
@@ -30,10 +30,7 @@ import { taskRoutes } from "./tasks.ts";
  */
 export function createApp(parts: ApiParts, access: Access) {
   const app = new Hono<ApiEnv>();
-  app.onError((error) => {
-    if (codeOf(error) === "internal") parts.onError(error, "cannot answer a request");
-    return problemResponse(error);
-  });
+  app.onError(answerError(parts));
   app.notFound((c) => {
     const allow = methodsAt(app, c.req.path);
     const what = `${c.req.method} ${c.req.path}`;
@@ -60,22 +57,7 @@ export function createApp(parts: ApiParts, access: Access) {
     c.header("x-mayfly-version", version);
   });
 
-  const invoke = withDescription(invokeRoute(parts), {
-    summary: "Invokes a function: the request becomes a container, its output the answer.",
-    answers: { 200: "application/octet-stream" },
-    body: "application/octet-stream",
-    problems: ["resource_exhausted", "unavailable", "deadline_exceeded", "internal", "invalid_argument"],
-  });
-  app.all("/fn/:target", invoke);
-  app.all("/fn/:target/*", invoke);
-  const accept = withDescription(acceptRoute(parts), {
-    summary: "Accepts a request to a function, to be run later.",
-    answers: { 202: AcceptedAnswer },
-    body: "application/octet-stream",
-    problems: ["not_found", "resource_exhausted", "unavailable", "invalid_argument"],
-  });
-  app.all("/async/fn/:target", accept);
-  app.all("/async/fn/:target/*", accept);
+  addFunctionRoutes(app, parts);
   return app
     .get(
       "/healthz",

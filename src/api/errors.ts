@@ -99,3 +99,13 @@ export function problemResponse(error: unknown, options: { readonly status?: num
   if (problem.status === 401) headers.set("www-authenticate", 'Bearer realm="mayfly"');
   return new Response(body, { status: problem.status, headers });
 }
+
+/** Answers what a route throws; a defect is told to the log. */
+export function answerError(
+  { onError }: { readonly onError: (error: unknown, what: string) => void },
+): (error: unknown) => Response {
+  return (error) => {
+    if (codeOf(error) === "internal") onError(error, "cannot answer a request");
+    return problemResponse(error);
+  };
+}

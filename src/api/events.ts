@@ -130,7 +130,8 @@ export function eventStream(
   return new Response(body, { headers: { "content-type": "text/event-stream", "cache-control": "no-store" } });
 }
 
-function fits({ topic, namespace, data }: Event, filter: EventFilter): boolean {
+/** Whether somebody who asks for some events is told of one. */
+export function fits({ topic, namespace, data }: Event, filter: EventFilter): boolean {
   const { topics = [], containers = [], labels = [] } = filter;
   return (filter.namespace === undefined || filter.namespace === namespace) &&
     (topics.length === 0 || topics.some((prefix) => topic.startsWith(prefix))) &&

@@ -10,10 +10,10 @@ import type { ApiParts } from "./parts.ts";
  */
 export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return async (c) => {
-    const { name, namespace, request } = requestOf(c, c.req.raw.url);
+    const { name, namespace, mount, request } = requestOf(c, c.req.raw.url);
     const prefer = c.req.raw.headers.get("prefer");
     if (prefer === null || !respondAsync.test(prefer)) return await functions.invoke(namespace, name, request);
-    return accepted(await calls.accept(namespace, name, request), { "preference-applied": "respond-async" });
+    return accepted(await calls.accept(namespace, name, request), mount, { "preference-applied": "respond-async" });
   };
 }
 
@@ -23,14 +23,18 @@ const respondAsync = /(?:^|,)\s*respond-async\s*(?:[;,]|$)/i;
 /** `/async/fn/{name}` and what is below: as `/fn/{name}`, accepted for later. */
 export function acceptRoute({ calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return async (c) => {
-    const { name, namespace, request } = requestOf(c, c.req.raw.url.replace("/async/fn/", "/fn/"));
-    return accepted(await calls.accept(namespace, name, request));
+    const { name, namespace, mount, request } = requestOf(c, c.req.raw.url.replace("/async/fn/", "/fn/"));
+    return accepted(await calls.accept(namespace, name, request), mount);
   };
 }
 
 /** Where the caller may ask how it goes: whoever knows the id. */
-function accepted({ id }: { readonly id: string }, headers: Readonly<Record<string, string>> = {}): Response {
-  const location = `/async/calls/${id}`;
+function accepted(
+  { id }: { readonly id: string },
+  mount: string,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  const location = `${mount}/async/calls/${id}`;
   return Response.json({ id, status: "queued", url: location, answer: `${location}/answer` }, {
     status: 202,
     headers: { ...headers, location, "x-call-id": id },
@@ -38,11 +42,17 @@ function accepted({ id }: { readonly id: string }, headers: Readonly<Record<stri
 }
 
 function requestOf(c: Context<ApiEnv>, url: string) {
-  const { name, namespace, ...parts } = splitTarget(url);
+  const { name, namespace, mount, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
   const { method, headers, signal } = c.req.raw;
   const { client, span } = c.var;
   const request: InvocationRequest = { ...parts, method, headers, client, span, signal, body: bodyOf(c.req.raw) };
-  return { name, namespace, request };
+  return { name, namespace, mount, request };
+}
+
+/** How many segments of a path stand before those of the API: `/jobs/fn/:target` has one. */
+function segmentsAbove(routePath: string): number {
+  const at = routePath.search(/(?:\/async)?\/fn\/:target/);
+  return at <= 0 ? 0 : routePath.slice(0, at).split("/").length - 1;
 }
 
 /** A body of no bytes is none: the container's stdin is /dev/null then, and no pipe has to be made. */
@@ -53,23 +63,31 @@ function bodyOf(request: Request): InvocationRequest["body"] {
 type Target = Pick<InvocationRequest, "scriptName" | "path" | "query"> & {
   readonly name: string;
   readonly namespace: string;
+  /** What stands before `/fn`: empty, or `/jobs` in a server where the API is mounted there. */
+  readonly mount: string;
 };
 
-/** Takes a URL of a function apart, as it was sent: nothing is decoded that a function should see. */
-export function splitTarget(url: string): Target {
+/**
+ * Takes a URL of a function apart, as it was sent: nothing is decoded that a function should see.
+ * @param above how many segments stand before `/fn`. Default 0.
+ */
+export function splitTarget(url: string, above = 0): Target {
   const begin = url.indexOf("/", url.indexOf("://") + 3);
   const fragment = url.indexOf("#", begin);
   const whole = fragment < 0 ? url.slice(begin) : url.slice(begin, fragment);
   const mark = whole.indexOf("?");
   const pathname = mark < 0 ? whole : whole.slice(0, mark);
-  const end = pathname.indexOf("/", "/fn/".length);
+  let base = 0;
+  for (let i = 0; i < above; i++) base = pathname.indexOf("/", base + 1);
+  const end = pathname.indexOf("/", base + "/fn/".length);
   const scriptName = end < 0 ? pathname : pathname.slice(0, end);
-  const target = scriptName.slice("/fn/".length);
+  const target = scriptName.slice(base + "/fn/".length);
   const dot = target.indexOf(".");
   const action = `cannot invoke function ${JSON.stringify(target)}`;
   return {
     name: parse(NameSchema, dot < 0 ? target : target.slice(0, dot), action),
     namespace: dot < 0 ? "default" : parse(NameSchema, target.slice(dot + 1), `${action}: namespace`),
+    mount: pathname.slice(0, base),
     scriptName,
     path: end < 0 ? "" : pathname.slice(end),
     query: mark < 0 ? "" : whole.slice(mark + 1),

@@ -75,6 +75,5 @@ function traceContext(headers: Headers): TraceContext | undefined {
 function routeOf(c: Context): string | undefined {
   const path = c.req.routePath;
   if (path === "*" || path === "/*" || path === "/v1/*") return undefined;
-  if (path.startsWith("/fn/")) return "/fn/{name}";
-  return path.replace(/:(\w+)(?:\{[^}]*\})?/g, "{$1}");
+  return path.replace(/\/fn\/:target(?:\/\*)?$/, "/fn/{name}").replace(/:(\w+)(?:\{[^}]*\})?/g, "{$1}");
 }

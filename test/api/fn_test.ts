@@ -15,9 +15,27 @@ describe("splitTarget()", () => {
     ] as const
   ) {
     it(url, () => {
-      assert.deepEqual(splitTarget(`http://localhost:8080${url}`), { name, namespace, scriptName, path, query });
+      assert.deepEqual(splitTarget(`http://localhost:8080${url}`), {
+        mount: "",
+        name,
+        namespace,
+        scriptName,
+        path,
+        query,
+      });
     });
   }
+
+  it("leaves out what stands before the API in a server of somebody else's", () => {
+    assert.deepEqual(splitTarget("http://localhost/jobs/of%2Fme/fn/hello/x", 2), {
+      mount: "/jobs/of%2Fme",
+      name: "hello",
+      namespace: "default",
+      scriptName: "/jobs/of%2Fme/fn/hello",
+      path: "/x",
+      query: "",
+    });
+  });
 
   for (const url of ["/fn/", "/fn/Hello", "/fn/-a", "/fn/a.B", "/fn/a.b.c", "/fn/a%20b", `/fn/${"a".repeat(64)}`]) {
     it(`refuses ${url.slice(0, 20)}`, () => {
