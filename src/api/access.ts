@@ -95,7 +95,10 @@ export function requireAdmin(access: Access): MiddlewareHandler {
   }
   const isToken = secret(adminToken);
   return async (c, next) => {
-    const given = /^Bearer +(\S+) *$/i.exec(c.req.raw.headers.get("authorization") ?? "")?.[1];
+    const { headers } = c.req.raw;
+    const given = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1] ??
+      // Where AWS's clients put a token, beside a signature by a key that nobody here knows.
+      headers.get("x-amz-security-token") ?? undefined;
     if (given === undefined || !await isToken(given)) {
       throw new Failure("unauthenticated", "the admin API over TCP wants the daemon's token: Authorization: Bearer …");
     }

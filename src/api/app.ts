@@ -16,6 +16,7 @@ import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
+import { lambdaPath, lambdaRoutes } from "./lambda/mod.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
@@ -47,6 +48,7 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/fn/*", observe);
   app.use("/async/*", observe);
   app.use("/v1/*", observe);
+  app.use(`${lambdaPath}/*`, observe);
   if (access.listener === "tcp") app.use(checkHost(access));
   const admin = requireAdmin(access);
   app.use("/v1/*", admin);
@@ -58,6 +60,7 @@ export function createApp(parts: ApiParts, access: Access) {
   });
 
   addFunctionRoutes(app, parts);
+  app.route(lambdaPath, lambdaRoutes(parts, admin));
   return app
     .get(
       "/healthz",

@@ -72,8 +72,8 @@ export function json<Schema extends v.GenericSchema<object, object>>(
   }, { json: schema });
 }
 
-/** @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */
-async function readJson(c: Context): Promise<unknown> {
+/** Reads a JSON body. @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */
+export async function readJson(c: Context): Promise<unknown> {
   const body = new GrowingBytes();
   for await (const chunk of c.req.raw.body ?? []) {
     if (body.length + chunk.length > maxJsonBytes) {

@@ -29,7 +29,7 @@ type Operation = Readonly<Record<string, unknown>>;
  */
 export function openApiDocument(routes: Hono["routes"]) {
   const operations = Map.groupBy(
-    routes.filter(({ method, path, handler }) =>
+    routes.filter(({ path }) => !isForeign(path)).filter(({ method, path, handler }) =>
       method !== "ALL" || /^(\/async)?\/fn\//.test(path) && isDescribed(handler)
     ),
     ({ method, path }) => `${method} ${path}`,
@@ -58,6 +58,11 @@ export function openApiDocument(routes: Hono["routes"]) {
     },
     security: [{ token: [] }, {}],
   };
+}
+
+/** Paths of an API that is another's, and described there: AWS's begin with a date. */
+function isForeign(path: string): boolean {
+  return /^\/\d{4}-\d{2}-\d{2}\//.test(path);
 }
 
 function isDescribed(handler: object): boolean {

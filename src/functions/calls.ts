@@ -1,13 +1,11 @@
 import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
-import type { FunctionSettings } from "../core/function.ts";
-import { GrowingBytes } from "../core/growing_bytes.ts";
 import type { Monitor } from "../core/monitor.ts";
-import { Pace } from "../core/pace.ts";
-import { bodyTooLarge, bodyTooSlow, reasonOf } from "./failures.ts";
+import { reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import type { InvocationRequest } from "./request.ts";
+import { collect, readBody } from "./whole_body.ts";
 
 export interface CallsParts {
   readonly store: CallStore;
@@ -304,43 +302,4 @@ function toCallRequest({ method, scriptName, path, query, headers, client, span 
   const trace = span.context === undefined ? [] : [["traceparent", span.context.traceparent] as [string, string]];
   const own = client === undefined ? {} : { client: client.address };
   return { method, scriptName, path, query, headers: [...kept, ...trace], ...own };
-}
-
-/** Reads a request's whole body. @throws as its function's limits are passed. */
-async function readBody(
-  body: ReadableStream<Uint8Array>,
-  limit: number,
-  { bodyTimeoutMs }: Pick<FunctionSettings, "bodyTimeoutMs">,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const reader = body.getReader();
-  const pace = new Pace(bodyTimeoutMs);
-  const all = new GrowingBytes();
-  let late = false;
-  for (;;) {
-    const part = await pace.wait(reader.read(), () => {
-      late = true;
-      reader.cancel().catch(() => {});
-    });
-    if (late) throw bodyTooSlow(bodyTimeoutMs, pace.bytes);
-    if (part.done) return all.bytes().slice();
-    pace.bytes += part.value.length;
-    if (pace.bytes > limit) {
-      reader.cancel().catch(() => {});
-      throw bodyTooLarge(limit);
-    }
-    all.push(part.value);
-  }
-}
-
-/** @returns undefined where there is more. */
-async function collect(
-  body: ReadableStream<Uint8Array> | null,
-  limit: number,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const all = new GrowingBytes();
-  for await (const chunk of body ?? []) {
-    if (all.length + chunk.length > limit) return undefined;
-    all.push(chunk);
-  }
-  return all.bytes().slice();
 }

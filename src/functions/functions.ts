@@ -37,7 +37,7 @@ export interface FunctionsParts {
 }
 
 /** The settings of a record, without what else is in it. */
-const SettingsSchema = v.object(FunctionInputSchema.entries);
+export const SettingsSchema = v.object(FunctionInputSchema.entries);
 
 interface Deployment {
   readonly record: FunctionRecord;

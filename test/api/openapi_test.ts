@@ -99,12 +99,12 @@ describe("/openapi.json", () => {
     return value as T;
   }
 
-  it("describes every route, and no other", () => {
+  it("describes every route but those of other APIs, and no other", () => {
     const { routes } = createApp({} as ApiParts, { listener: "socket" });
     const served = new Set(
-      routes.filter(({ method }) => method !== "ALL").map(({ method, path }) =>
-        `${method} ${path.replace(/:(\w+)/g, "{$1}").replace(/(.)\/$/, "$1")}`
-      ),
+      routes.filter(({ method, path }) => method !== "ALL" && !path.startsWith("/2015-03-31/")).map((
+        { method, path },
+      ) => `${method} ${path.replace(/:(\w+)/g, "{$1}").replace(/(.)\/$/, "$1")}`),
     );
     const described = operations().map(({ key }) => key).filter((key) => !/ (\/async)?\/fn\//.test(key));
     assert.deepEqual(described.sort(), [...served].sort());

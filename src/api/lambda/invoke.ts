@@ -1,0 +1,131 @@
+import type { Context } from "hono";
+import * as v from "valibot";
+import { Failure, messageOf } from "../../core/errors.ts";
+import { parse } from "../../core/parse.ts";
+import type { InvocationRequest } from "../../functions/request.ts";
+import { collect, readBody } from "../../functions/whole_body.ts";
+import type { ApiEnv } from "../observe_requests.ts";
+import type { ApiParts } from "../parts.ts";
+import { invalidContent } from "./errors.ts";
+import { type FunctionError, functionErrorOf, maxPayloadBytes, responseTooLarge } from "./function_error.ts";
+import { logResult } from "./log_tail.ts";
+import { parseTarget, requireLatest } from "./target.ts";
+
+const AskedSchema = v.object({
+  "X-Amz-Invocation-Type": v.optional(v.picklist(["RequestResponse", "Event", "DryRun"]), "RequestResponse"),
+  "X-Amz-Log-Type": v.optional(v.picklist(["None", "Tail"]), "None"),
+});
+
+/** What a client has signed its request with: nothing for a function to see. */
+const signature = ["authorization", "x-amz-security-token", "x-amz-date", "x-amz-content-sha256"] as const;
+
+/**
+ * `POST /2015-03-31/functions/{name}/invocations`
+ * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+ */
+export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
+  return async (c) => {
+    const { headers, body } = c.req.raw;
+    const { type, log } = asked(headers);
+    const target = parseTarget(c.req.param("name") ?? "", c.req.query("Qualifier"));
+    requireLatest(target, headers);
+    const { namespace, name } = target;
+    const record = await functions.get(namespace, name);
+    const limit = Math.min(maxPayloadBytes, record.maxBodyBytes || Infinity);
+    const payload = body === null ? new Uint8Array() : await readBody(body, limit, record);
+    checkJson(payload);
+    const common = { "x-amz-executed-version": "$LATEST" };
+    if (type === "DryRun") return new Response(null, { status: 204, headers: common });
+    const request = requestOf(c, payload);
+    if (type === "Event") {
+      const { id } = await calls.accept(namespace, name, request);
+      return new Response(null, { status: 202, headers: { ...common, "x-amzn-requestid": id, "x-call-id": id } });
+    }
+    const outcome = await invoke(() => functions.invoke(namespace, name, request));
+    const answered = new Headers({ ...common, ...outcome.headers });
+    const { invocation } = outcome;
+    if (invocation !== undefined) {
+      answered.set("x-amzn-requestid", invocation);
+      answered.set("x-mayfly-invocation", invocation);
+      if (log === "Tail") {
+        answered.set("x-amz-log-result", logResult(record, await functions.invocation(namespace, invocation)));
+      }
+    }
+    return new Response(outcome.payload, { headers: answered });
+  };
+}
+
+function asked(headers: Headers) {
+  const given = Object.fromEntries(
+    Object.keys(AskedSchema.entries).map((name) => [name, headers.get(name) ?? undefined]),
+  );
+  const fields = parse(AskedSchema, given, "cannot invoke the function");
+  return { type: fields["X-Amz-Invocation-Type"], log: fields["X-Amz-Log-Type"] };
+}
+
+/** No payload is a payload: the function gets none. @throws invalid_argument as InvalidRequestContentException. */
+function checkJson(payload: Uint8Array): void {
+  if (payload.length === 0) return;
+  try {
+    JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+  } catch (error) {
+    throw invalidContent(`Could not parse request body into json: ${messageOf(error)}`);
+  }
+}
+
+function requestOf(c: Context<ApiEnv>, payload: Uint8Array<ArrayBuffer>): InvocationRequest {
+  const headers = new Headers(c.req.raw.headers);
+  for (const name of signature) headers.delete(name);
+  headers.set("content-length", String(payload.length));
+  headers.set("content-type", "application/json");
+  return {
+    method: "POST",
+    scriptName: c.req.path,
+    path: "",
+    query: "",
+    headers,
+    client: c.var.client,
+    span: c.var.span,
+    signal: c.req.raw.signal,
+    body: payload.length === 0 ? null : new Blob([payload]).stream(),
+  };
+}
+
+interface Outcome {
+  readonly invocation: string | undefined;
+  readonly payload: Uint8Array<ArrayBuffer> | string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Runs it to its end: only then is it known whether the head has to say that the function has failed. */
+async function invoke(run: () => Promise<Response>): Promise<Outcome> {
+  let invocation: string | undefined;
+  try {
+    const answer = await run();
+    invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
+    const payload = await collect(answer.body, maxPayloadBytes);
+    if (payload === undefined) return failed(invocation, responseTooLarge());
+    return {
+      invocation,
+      payload,
+      headers: { "content-type": answer.headers.get("content-type") ?? "application/json" },
+    };
+  } catch (error) {
+    const known = functionErrorOf(error);
+    if (known === undefined) throw error;
+    return failed(invocation ?? invocationOf(error), known);
+  }
+}
+
+function failed(invocation: string | undefined, error: FunctionError): Outcome {
+  return {
+    invocation,
+    payload: JSON.stringify(error),
+    headers: { "content-type": "application/json", "x-amz-function-error": "Unhandled" },
+  };
+}
+
+function invocationOf(error: unknown): string | undefined {
+  const invocation = error instanceof Failure ? error.details?.["invocation"] : undefined;
+  return typeof invocation === "string" ? invocation : undefined;
+}
