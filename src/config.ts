@@ -115,6 +115,11 @@ export const options = {
     "libSQL URL for definitions (images, functions); default: the file in root",
   ),
   databaseToken: option("secret", v.optional(v.string()), "auth token for the database"),
+  secretKey: option(
+    "secret",
+    v.optional(v.pipe(v.string(), v.regex(/^[0-9a-fA-F]{64}$/, "64 hexadecimal digits, as of: openssl rand -hex 32"))),
+    "key that secrets are sealed with; default: the file secret.key in root, made with the first one",
+  ),
   plainHttp: option(
     "list",
     v.optional(v.array(v.string()), []),

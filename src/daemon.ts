@@ -30,6 +30,7 @@ import { Functions } from "./functions/functions.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
 import { Schedules } from "./functions/schedules.ts";
 import { Recipes } from "./functions/recipes.ts";
+import { Secrets } from "./functions/secrets.ts";
 import { viewPrefix } from "./functions/views.ts";
 import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
@@ -49,6 +50,7 @@ import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
 import { openRegistry, type Registry } from "./registry/open.ts";
 import { Containers } from "./tasks/containers.ts";
+import { SecretFolders } from "./tasks/secret_folders.ts";
 import { Tasks } from "./tasks/tasks.ts";
 
 const pruneEveryMs = 60_000;
@@ -155,7 +157,13 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   // What a broken-off pull or import has left is nobody's.
   collector.request();
 
+  const secrets = new Secrets({
+    store: metadata.secrets,
+    functions: metadata.functions,
+    folders: undo.use(new SecretFolders(kernel, join(config.run, "secrets"))),
+  });
   const recipes = new Recipes({
+    secrets,
     images,
     tasks,
     runtimes,
@@ -182,6 +190,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   if (ended.length > 0) log.info("containers ended with an earlier process", { ended });
   const functions = new Functions({
     recipes,
+    secrets,
     tasks,
     metadata,
     monitor,
@@ -231,6 +240,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   const api: ApiParts = {
     functions,
     calls,
+    secrets,
     images,
     tasks,
     containers,
@@ -442,12 +452,13 @@ function makeOwnFolder(path: string): void {
 
 /** Options that have a name of their own belong to a plugin in the end. */
 function pluginSettings(config: Config): Record<string, unknown> {
-  const { database, databaseToken, plainHttp, plugins } = config;
+  const { database, databaseToken, secretKey, plainHttp, plugins } = config;
   return {
     ...plugins,
     "metadata/libsql": {
       ...(database && { url: database }),
       ...(databaseToken && { authToken: databaseToken }),
+      ...(secretKey && { secretKey }),
       ...plugins["metadata/libsql"],
     },
     "distribution/registry": { plainHttp, ...plugins["distribution/registry"] },

@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { errno } from "../../src/linux/errno.ts";
-import { MNT_DETACH, MS_RDONLY, UMOUNT_NOFOLLOW } from "../../src/linux/flags.ts";
+import { MS_RDONLY } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
+import { unmountAll } from "../../src/linux/mount/unmount.ts";
 import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 
 /**
@@ -91,14 +91,4 @@ export function removeEmpty(path: string): void {
 export function mountImage(kernel: Kernel, image: string, path: string): void {
   const result = kernel.attempt("mount", image, path, "erofs", MS_RDONLY, 0);
   if (result < 0) throw syscallFailure(`cannot mount the layer ${JSON.stringify(image)}`, "mount", result);
-}
-
-/** Unmounts whatever is mounted at a path. */
-export function unmountAll(kernel: Kernel, path: string): void {
-  for (;;) {
-    const result = kernel.attempt("umount2", path, MNT_DETACH | UMOUNT_NOFOLLOW);
-    // Nothing is mounted there.
-    if (result === -errno.EINVAL || result === -errno.ENOENT) return;
-    if (result < 0) throw syscallFailure(`cannot unmount the layer at ${JSON.stringify(path)}`, "umount2", result);
-  }
 }

@@ -10,7 +10,8 @@ import { tryOverlay } from "../../src/linux/overlay/trial.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
 import { Slice } from "../../src/linux/slice.ts";
-import { mountImage, removeEmpty, unmountAll } from "./layer_mounts.ts";
+import { unmountAll } from "../../src/linux/mount/unmount.ts";
+import { mountImage, removeEmpty } from "./layer_mounts.ts";
 
 const otherwise = "or use another snapshotter (--snapshotter overlay)";
 

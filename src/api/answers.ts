@@ -13,6 +13,7 @@ import { type Call, callStatuses } from "../core/call.ts";
 import { type Invocation, invocationStatuses } from "../core/invocation.ts";
 import type { Namespace } from "../core/metadata.ts";
 import type { PluginInfo } from "../core/plugin.ts";
+import type { SecretInfo } from "../core/secret_store.ts";
 import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
 import type { FileDescription } from "../images/copy_out.ts";
@@ -145,6 +146,14 @@ export const ImageAnswer = jsonOf<Image>()(v.object({
   updatedAt: time,
 }));
 
+/** Values do not come out. */
+export const SecretAnswer = jsonOf<SecretInfo>()(v.object({
+  namespace: v.string(),
+  name: v.string(),
+  createdAt: time,
+  updatedAt: time,
+}));
+
 export const NamespaceAnswer = jsonOf<Namespace>()(v.object({ name: v.string(), labels, createdAt: time }));
 
 export const FunctionAnswer = jsonOf<FunctionRecord>()(v.object({
@@ -246,6 +255,7 @@ export const namedAnswers = {
   Function: FunctionAnswer,
   Invocation: InvocationAnswer,
   Call: CallAnswer,
+  Secret: SecretAnswer,
   Plugin: PluginAnswer,
   Info: InfoAnswer,
   Problem: ProblemAnswer,

@@ -21,6 +21,7 @@ import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
 import { runRoutes } from "./run.ts";
+import { secretRoutes } from "./secrets.ts";
 import { snapshotRoutes } from "./snapshots.ts";
 import { systemRoutes } from "./system.ts";
 import { taskRoutes } from "./tasks.ts";
@@ -88,6 +89,7 @@ export function createApp(parts: ApiParts, access: Access) {
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))
     .route("/v1/namespaces", namespaceRoutes(parts))
+    .route("/v1/secrets", secretRoutes(parts))
     .route("/v1/snapshots", snapshotRoutes(parts))
     .route("/v1/tasks", taskRoutes(parts))
     .route("/v1/run", runRoutes(parts))

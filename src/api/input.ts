@@ -74,18 +74,24 @@ export function json<Schema extends v.GenericSchema<object, object>>(
 
 /** Reads a JSON body. @throws invalid_argument for no JSON; resource_exhausted (reason `body_too_large`) over 1 MiB. */
 export async function readJson(c: Context): Promise<unknown> {
+  const body = await readBytes(c, maxJsonBytes);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch (cause) {
+    throw new Failure("invalid_argument", `cannot read the body: it is no JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Reads a whole body. @throws resource_exhausted (reason `body_too_large`) over the limit. */
+export async function readBytes(c: Context, limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   const body = new GrowingBytes();
   for await (const chunk of c.req.raw.body ?? []) {
-    if (body.length + chunk.length > maxJsonBytes) {
-      throw new Failure("resource_exhausted", `cannot read the body: it has more than ${maxJsonBytes} bytes`, {
-        details: { reason: "body_too_large", limitBytes: maxJsonBytes },
+    if (body.length + chunk.length > limitBytes) {
+      throw new Failure("resource_exhausted", `cannot read the body: it has more than ${limitBytes} bytes`, {
+        details: { reason: "body_too_large", limitBytes },
       });
     }
     body.push(chunk);
   }
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body.bytes()));
-  } catch (cause) {
-    throw new Failure("invalid_argument", `cannot read the body: it is no JSON: ${messageOf(cause)}`, { cause });
-  }
+  return body.bytes();
 }

@@ -6,6 +6,7 @@ import type { PluginInfo } from "../core/plugin.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Calls } from "../functions/calls.ts";
 import type { Functions } from "../functions/functions.ts";
+import type { Secrets } from "../functions/secrets.ts";
 import type { Images } from "../images/images.ts";
 import type { Storage } from "../images/storage.ts";
 import type { Containers } from "../tasks/containers.ts";
@@ -15,6 +16,7 @@ import type { Tasks } from "../tasks/tasks.ts";
 export interface ApiParts {
   readonly functions: Functions;
   readonly calls: Calls;
+  readonly secrets: Secrets;
   readonly images: Images;
   readonly tasks: Tasks;
   readonly containers: Containers;

@@ -30,6 +30,7 @@ import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
 import { save } from "./save.ts";
+import { secret } from "./secret.ts";
 import { serve } from "./serve.ts";
 import { snapshots } from "./snapshots.ts";
 import { start } from "./start.ts";
@@ -79,6 +80,7 @@ export const commands: readonly Command[] = [
   invoke,
   calls,
   functions,
+  secret,
   events,
   snapshots,
   namespaces,

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ContainerMountsSchema } from "./container_mount.ts";
+import { SecretNamesSchema } from "./secret_store.ts";
 
 /** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
 export const NameSchema = v.pipe(
@@ -67,6 +68,8 @@ export const FunctionInputSchema = v.strictObject({
   readonlyRootfs: v.optional(v.boolean(), false),
   /** Files and folders of the daemon's machine, and filesystems in memory, beside what every container has. */
   mounts: v.optional(ContainerMountsSchema, []),
+  /** Secrets of its namespace, each a file of its name in `/run/secrets` and in `/var/openfaas/secrets`. */
+  secrets: v.optional(SecretNamesSchema, []),
   /** `none`: an own network namespace with loopback. `host`: the machine's network. */
   network: v.optional(v.picklist(["none", "host"]), "none"),
   /** `auto`: its users are ids of the host that no other namespace has, and root is nobody there. */

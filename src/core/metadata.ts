@@ -6,6 +6,7 @@ import type { ImageStore } from "./image.ts";
 import type { InvocationStore } from "./invocation.ts";
 import type { LeaseStore } from "./lease.ts";
 import type { RepositoryStore } from "./repository.ts";
+import type { SecretStore } from "./secret_store.ts";
 import type { SnapshotStore } from "./snapshotter.ts";
 
 /** The metadata of one root folder: a store for each noun. */
@@ -22,6 +23,7 @@ export interface Metadata {
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
   readonly calls: CallStore;
+  readonly secrets: SecretStore;
   readonly leases: LeaseStore;
   readonly idRanges: IdRangeStore;
   readonly repositories: RepositoryStore;

@@ -19,11 +19,13 @@ import { Prepared } from "./prepared.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
 import { checkSchedules } from "./schedules.ts";
+import type { Secrets } from "./secrets.ts";
 import { Refill } from "./refill.ts";
 import type { InvocationRequest } from "./request.ts";
 
 export interface FunctionsParts {
   readonly recipes: Recipes;
+  readonly secrets: Secrets;
   readonly tasks: Tasks;
   readonly metadata: Pick<Metadata, "functions" | "invocations">;
   readonly monitor: Monitor;
@@ -132,7 +134,12 @@ export class Functions {
         this.#parts.monitor,
         "record",
         { parent: span },
-        () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
+        () =>
+          this.#parts.secrets.keep(
+            namespace,
+            settings.secrets,
+            () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
+          ),
       );
     } catch (error) {
       await recipe.leave();
@@ -204,6 +211,11 @@ export class Functions {
   ): Promise<ContainerRun> {
     this.#admission.requireOpen();
     const settings = parse(FunctionInputSchema, input, "cannot run a container");
+    if (settings.secrets.length > 0) {
+      throw new Failure("invalid_argument", "cannot run a container with secrets: they are for functions, deploy one", {
+        details: { field: "secrets" },
+      });
+    }
     const digest = await this.#recipes.resolve(namespace, settings.image, { restore: settings.restore });
     using checkpoint = settings.restore ? await this.#recipes.checkpoint(digest) : undefined;
     const ingredients = await this.#recipes.gather(namespace, digest, settings);

@@ -22,6 +22,8 @@ export interface RecipeParts {
   readonly views: Views;
   /** What its containers go on from. */
   readonly checkpoint: ({ readonly folder: string } & Disposable) | undefined;
+  /** The files of its secrets. */
+  readonly secrets: Disposable | undefined;
 }
 
 /** Everything about a revision's containers that is the same for each of them, made once. */
@@ -60,6 +62,7 @@ export class Recipe {
   async leave(): Promise<void> {
     if (--this.#users > 0) return;
     this.#parts.checkpoint?.[Symbol.dispose]();
+    this.#parts.secrets?.[Symbol.dispose]();
     if (this.#rootfs === undefined) return;
     await this.#parts.views.release(this.#parts.snapshotter, this.#parts.chain);
   }

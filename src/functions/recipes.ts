@@ -8,14 +8,17 @@ import type { Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
-import type { IdRangeStore } from "../core/id_range.ts";
+import type { IdRange, IdRangeStore } from "../core/id_range.ts";
 import type { Image } from "../core/image.ts";
+import type { Spec, SpecMount, SpecUser } from "../core/spec.ts";
 import type { Images } from "../images/images.ts";
 import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks/ingredients.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { settingsWithin, specWithin } from "../tasks/means.ts";
+import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { Recipe } from "./recipe.ts";
+import type { Secrets } from "./secrets.ts";
 import { Views } from "./views.ts";
 
 export interface RecipesParts {
@@ -28,6 +31,7 @@ export interface RecipesParts {
   readonly platform: Platform;
   readonly tasks: Tasks;
   readonly idRanges: IdRangeStore;
+  readonly secrets: Secrets;
 }
 
 /** Makes recipes: everything that can be wrong with a deployment is found here, before a request comes. */
@@ -87,6 +91,7 @@ export class Recipes implements IngredientSource {
     traced: Traced = {},
   ): Promise<Recipe> {
     const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
+    checkSecrets(settings);
     if (settings.prepared > 0) checkPrepared(settings, parts.runtime);
     const { tasks } = this.#parts;
     const generated = generateSpec({
@@ -102,9 +107,15 @@ export class Recipes implements IngredientSource {
     const spec = specWithin(network.apply(generated), tasks.means);
     await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
     const checkpoint = settings.restore ? await this.checkpoint(digest) : undefined;
+    let secrets: SecretFolder | undefined;
     try {
-      return await Recipe.make({ ...parts, settings, template: specTemplate(spec), views: this.#views, checkpoint });
+      if (settings.secrets.length > 0) {
+        secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
+      }
+      const template = specTemplate(secrets === undefined ? spec : withMounts(spec, secrets.mounts));
+      return await Recipe.make({ ...parts, settings, template, views: this.#views, checkpoint, secrets });
     } catch (error) {
+      secrets?.[Symbol.dispose]();
       checkpoint?.[Symbol.dispose]();
       throw error;
     }
@@ -148,6 +159,39 @@ export class Recipes implements IngredientSource {
     const ids = settings.userns === "auto" ? await idRanges.take(namespace) : undefined;
     return { config, chain, runtime, snapshotter, network, ids, accounts: await tasks.accounts(snapshotter, chain) };
   }
+}
+
+/** @throws invalid_argument. */
+function checkSecrets({ secrets, restore, mounts }: FunctionSettings): void {
+  if (secrets.length === 0) return;
+  const details = { field: "secrets" };
+  if (restore) {
+    throw new Failure(
+      "invalid_argument",
+      "cannot show secrets to containers that go on from a checkpoint: choose one",
+      {
+        details,
+      },
+    );
+  }
+  const path = (text: string) => `/${text.split("/").filter((part) => part !== "" && part !== ".").join("/")}`;
+  const hidden = mounts.find(({ target }) => secretTargets.includes(path(target)));
+  if (hidden === undefined) return;
+  throw new Failure(
+    "invalid_argument",
+    `cannot mount on ${JSON.stringify(hidden.target)}: secrets are there, mount elsewhere`,
+    { details },
+  );
+}
+
+/** The ids of the host that a container's user has. */
+function hostUser({ uid, gid }: SpecUser = { uid: 0, gid: 0 }, ids: IdRange | undefined) {
+  const first = ids?.first ?? 0;
+  return { uid: first + uid, gid: first + gid };
+}
+
+function withMounts(spec: Spec, mounts: readonly SpecMount[]): Spec {
+  return { ...spec, mounts: [...spec.mounts ?? [], ...mounts] };
 }
 
 /** @throws invalid_argument; unimplemented. */

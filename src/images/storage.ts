@@ -117,7 +117,7 @@ export class Storage {
     const known = ["content", "snapshots", "containers"];
     for (const { name } of readdirSync(root, { withFileTypes: true })) {
       if (known.includes(name)) continue;
-      const own = name === "lock" || name === "id" || database.test(name);
+      const own = name === "lock" || name === "id" || name === "secret.key" || database.test(name);
       await add(own ? "metadata" : "unknown", name, 1);
     }
     return { root, totalBytes: await bytesOf("."), parts };

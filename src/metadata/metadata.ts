@@ -15,6 +15,8 @@ import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
 import { countOpening } from "./opening.ts";
 import { LibsqlRepositoryStore } from "./repositories.ts";
 import { identifyRoot, type RootIdentity } from "./root_id.ts";
+import { keyOf, readSecretKey } from "./secret_key.ts";
+import { LibsqlSecretStore } from "./secrets.ts";
 import { LibsqlSnapshotStore } from "./snapshots.ts";
 
 export interface OpenMetadataOptions {
@@ -25,6 +27,8 @@ export interface OpenMetadataOptions {
   readonly authToken?: string | undefined;
   /** Which ids of the host namespaces get. Default: `defaultIdRanges`. */
   readonly idRanges?: IdRangeOptions | undefined;
+  /** What secrets are sealed with, in hexadecimal digits. Default: the file `secret.key` of the root. */
+  readonly secretKey?: string | undefined;
   /** Told where the database at the URL does not answer. */
   readonly log?: Logger;
 }
@@ -55,8 +59,21 @@ export async function openMetadata(options: OpenMetadataOptions): Promise<Libsql
   } else await new LibsqlNamespaceStore({ definitions, local: durable }).ensure(defaultNamespace);
   const identity = await identifyRoot(durable, options.root);
   const opening = await countOpening(durable);
-  const { idRanges = defaultIdRanges } = options;
-  return new LibsqlMetadata({ durable, relaxed, definitions, identity, opening, idRanges, owned: opened.move() });
+  const { idRanges = defaultIdRanges, secretKey } = options;
+  const secrets = new LibsqlSecretStore(
+    definitions,
+    () => secretKey === undefined ? readSecretKey(join(options.root, "secret.key")) : keyOf(secretKey),
+  );
+  return new LibsqlMetadata({
+    durable,
+    relaxed,
+    definitions,
+    identity,
+    opening,
+    idRanges,
+    secrets,
+    owned: opened.move(),
+  });
 }
 
 /** Metadata in a libSQL file, its definitions there or behind a URL. */
@@ -71,19 +88,21 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly invocations: LibsqlInvocationStore;
   readonly calls: LibsqlCallStore;
   readonly leases: LibsqlLeaseStore;
+  readonly secrets: LibsqlSecretStore;
   readonly repositories: LibsqlRepositoryStore;
   readonly idRanges: LibsqlIdRangeStore;
   readonly #durable: Database;
   readonly #relaxed: Database;
   readonly #owned: AsyncDisposableStack;
 
-  constructor({ durable, relaxed, definitions, identity, opening, idRanges, owned }: {
+  constructor({ durable, relaxed, definitions, identity, opening, idRanges, secrets, owned }: {
     readonly durable: Database;
     readonly relaxed: Database;
     readonly definitions: Database;
     readonly identity: RootIdentity;
     readonly opening: number;
     readonly idRanges: IdRangeOptions;
+    readonly secrets: LibsqlSecretStore;
     readonly owned: AsyncDisposableStack;
   }) {
     this.#durable = durable;
@@ -97,6 +116,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.functions = new LibsqlFunctionStore(definitions);
     this.containers = new LibsqlContainerStore(durable);
     this.calls = new LibsqlCallStore({ durable, relaxed });
+    this.secrets = secrets;
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
     this.idRanges = new LibsqlIdRangeStore(durable, idRanges);

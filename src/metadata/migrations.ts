@@ -142,4 +142,14 @@ export const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX calls_due ON calls (status, namespace, function, due_at)`,
     `CREATE INDEX calls_function ON calls (namespace, function, id)`,
   ],
+  [
+    `CREATE TABLE secrets (
+      namespace text NOT NULL REFERENCES namespaces (name),
+      name text NOT NULL,
+      sealed blob NOT NULL,
+      created_at integer NOT NULL,
+      updated_at integer NOT NULL,
+      PRIMARY KEY (namespace, name)
+    )`,
+  ],
 ];

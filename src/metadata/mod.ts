@@ -3,11 +3,14 @@ import * as v from "valibot";
 import type { Metadata } from "../core/metadata.ts";
 import type { Plugin } from "../core/plugin.ts";
 import { openMetadata } from "./metadata.ts";
+import { secretKeyForm } from "./secret_key.ts";
 
 const ConfigSchema = v.strictObject({
   /** A libSQL URL for definitions (namespaces, images, functions). Default: the file `mayfly.db` in the root folder. */
   url: v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),
   authToken: v.optional(v.string()),
+  /** What secrets are sealed with. Default: the file `secret.key` in the root folder, made when the first one is. */
+  secretKey: v.optional(v.pipe(v.string(), v.regex(secretKeyForm, "64 hexadecimal digits"))),
   /** Which ids of this machine the containers of namespaces get that have users of their own: 65,536 each. */
   idRanges: v.optional(v.strictObject({
     first: v.pipe(v.number(), v.safeInteger(), v.minValue(65_536), v.maxValue(0xfffe_0000)),

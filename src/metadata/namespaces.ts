@@ -58,7 +58,7 @@ export class LibsqlNamespaceStore implements NamespaceStore {
       if (rows.length === 0) return false;
     } catch (error) {
       if (violatedConstraint(error) !== "foreign_key") throw error;
-      throw new Failure("failed_precondition", `${action}: it has images or functions, delete them first`);
+      throw new Failure("failed_precondition", `${action}: it has images, functions or secrets, delete them first`);
     }
     await this.#local.run((queries) =>
       queries.batch([

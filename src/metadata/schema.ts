@@ -85,6 +85,15 @@ export const functions = sqliteTable("functions", {
   updatedAt: time("updated_at").notNull(),
 }, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
 
+/** Values are sealed: see `secret_cipher.ts`. */
+export const secrets = sqliteTable("secrets", {
+  namespace: text("namespace").notNull().references(() => namespaces.name),
+  name: text("name").notNull(),
+  sealed: bytes("sealed").notNull(),
+  createdAt: time("created_at").notNull(),
+  updatedAt: time("updated_at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
+
 export const containers = sqliteTable("containers", {
   namespace: text("namespace").notNull(),
   id: text("id").notNull(),

@@ -147,6 +147,10 @@ describe("/openapi.json", () => {
     await call("POST", "/v1/gc", { dryRun: true });
     await call("GET", "/v1/system/df");
     await call("POST", "/v1/content/verify", {});
+    await call("POST", "/v1/secrets/described", "value");
+    await call("PUT", "/v1/secrets/described", "another");
+    await call("GET", "/v1/secrets");
+    await call("DELETE", "/v1/secrets/described");
     await call("POST", "/v1/namespaces", { name: "described" });
     await call("GET", "/v1/namespaces");
     await call("DELETE", "/v1/namespaces/described");
