@@ -40,7 +40,9 @@ const patience = Number(process.env["MAYFLY_TEST_PATIENCE"] ?? 1);
 /** How long one test may take on Bun, whose own limit is 5 s; the others have none. */
 const testLimitMs = 120_000 * patience;
 /** How long a file may take. */
-const fileLimitMs = 300_000 * patience;
+const fileLimitMs = Number(process.env["MAYFLY_TEST_FILE_LIMIT_S"] ?? 300 * patience) * 1000;
+/** How often a file is run until it passes: more than once where the processor itself is at fault now and then. */
+const attempts = Number(process.env["MAYFLY_TEST_ATTEMPTS"] ?? 1);
 const shownLines = 60;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -156,7 +158,13 @@ for (const host of hosts) {
   const started = Date.now();
   for (const file of files) {
     const begin = Date.now();
-    const { passed, skipped, failures } = await runFile(host, file);
+    let outcome = await runFile(host, file);
+    for (let attempt = 1; attempt < attempts && outcome.failures.length > 0; attempt++) {
+      const [{ name, text } = { name: "", text: "" }] = outcome.failures;
+      console.log(`${host.padEnd(4)}  ${file.padEnd(48)}  once more, since it failed: ${name}\n${text.slice(0, 2000)}`);
+      outcome = await runFile(host, file);
+    }
+    const { passed, skipped, failures } = outcome;
     sum.passed += passed;
     sum.skipped += skipped;
     sum.failed += failures.length;

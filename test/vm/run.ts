@@ -23,7 +23,10 @@ const usual = ["test/linux/cgroup", "test/runtimes/native_test.ts", "test/tasks/
 /** Modules that the machine is made of, and those that containers use. */
 const modules = ["virtio_pci", "virtio_console", "virtiofs", "overlay", "loop", "veth", "bridge", "btrfs"];
 
-/** Tests wait as long for an emulated processor. */
+/**
+ * Tests wait as long for an emulated processor. It ends or hangs a program that is not at fault now and then, so that a
+ * file that failed there is run again, and has four minutes for each attempt.
+ */
 const patience = 10;
 
 /** The first process, on this machine's files. Kept free of what needs another program than a shell and mount. */
@@ -47,6 +50,7 @@ case $(cat /proc/cmdline) in
 *${emulated}*)
   export NODE_OPTIONS='--import=${join(root, "test/vm/interpreted.ts")}'
   export DENO_V8_FLAGS=--no-opt,--no-maglev,--no-sparkplug,--regexp-interpret-all
+  export MAYFLY_TEST_ATTEMPTS=3 MAYFLY_TEST_FILE_LIMIT_S=240
   ;;
 esac
 MAYFLY_TEST_PATIENCE=${patience} node_modules/.bin/node test/support/run.ts ${quoted}
