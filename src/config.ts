@@ -59,11 +59,15 @@ export const options = {
     v.optional(v.union([address, v.literal("off")]), "127.0.0.1:8080"),
     "TCP address that serves /fn; off for none",
   ),
-  adminTcp: option("boolean", v.optional(v.boolean(), false), "also serve /v1 and /metrics over TCP; needs adminToken"),
+  adminTcp: option(
+    "boolean",
+    v.optional(v.boolean(), false),
+    "also serve /v1 and /metrics over TCP, to who has a token",
+  ),
   adminToken: option(
     "secret",
     v.optional(v.pipe(v.string(), v.minLength(16, "at least 16 characters"))),
-    "bearer token for /v1 over TCP",
+    "a bearer token that may do everything over TCP, beside those that mayfly token create makes",
   ),
   allowedHosts: option(
     "list",
@@ -81,7 +85,7 @@ export const options = {
   registryListen: option(
     "text",
     v.optional(v.union([address, v.literal("off")]), "off"),
-    "TCP address that serves images as a registry (/v2/); needs registryTokens; default: off",
+    "TCP address that serves images as a registry (/v2/), to who has a token; default: off",
   ),
   registryTokens: option(
     "secrets",
@@ -91,7 +95,7 @@ export const options = {
         v.check((tokens) => Object.keys(tokens).length > 0, "a token at least"),
       ),
     ),
-    'who may push and pull: the token of each namespace, as {"default": "…"}; to log in, the namespace is the user',
+    'who may push and pull, beside tokens that mayfly makes: one of each namespace, as {"default": "…"}; to log in, the namespace is the user',
   ),
   registryNames: option(
     "list",
@@ -323,20 +327,6 @@ export function readConfig(sources: ConfigSources = {}): Config {
     const secret = key in options && isSecret(key as OptionName);
     const is = secret ? "" : `is ${JSON.stringify(merged[key])}, `;
     throw wrong(origin.get(key) ?? key, `${is}wanted ${issue.message}`);
-  }
-  if (result.output.adminTcp && result.output.adminToken === undefined) {
-    throw wrong(
-      "adminTcp",
-      `wants a token: set ${environmentOf("adminToken")}, for example to the output of: openssl rand -hex 24`,
-    );
-  }
-  if (result.output.registryListen !== "off" && result.output.registryTokens === undefined) {
-    throw wrong(
-      "registryListen",
-      `wants tokens: set ${
-        environmentOf("registryTokens")
-      }, for example to {"default": "the output of openssl rand -hex 24"}`,
-    );
   }
   return result.output;
 }

@@ -4,6 +4,8 @@
  */
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { authenticator } from "./access/authenticate.ts";
+import { Tokens } from "./access/tokens.ts";
 import { type Access, checkHost } from "./api/access.ts";
 import { type Api, createApp } from "./api/app.ts";
 import { observeRequests } from "./api/observe_requests.ts";
@@ -222,6 +224,9 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   }, pruneEveryMs);
   undo.defer(() => clearInterval(pruning));
 
+  const tokens = await Tokens.open({ store: metadata.tokens, namespaces: metadata.namespaces });
+  const authenticate = authenticator({ tokens, adminToken: config.adminToken });
+
   const access = registryAccess(config);
   const served = access && undo.use(
     await openRegistry({
@@ -231,6 +236,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       events,
       lock,
       tokens: config.registryTokens ?? {},
+      authenticate,
       before: [observeRequests(monitor, config.trustedProxies), checkHost(access)],
       onError,
     }),
@@ -247,6 +253,8 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     events,
     snapshotters,
     namespaces: metadata.namespaces,
+    tokens,
+    authenticate,
     storage: new Storage({
       kernel,
       root: config.root,
@@ -347,7 +355,7 @@ export class Daemon implements DaemonHandle {
       address: hostname,
       allowedHosts: config.allowedHosts,
       trustedProxies: config.trustedProxies,
-      adminToken: config.adminTcp ? config.adminToken : undefined,
+      admin: config.adminTcp,
     };
     const tcp = createApp(api, access);
     const listener = await host.serve(

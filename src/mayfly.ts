@@ -93,7 +93,8 @@ export async function open(options: Options = {}): Promise<Mayfly> {
 /** Functions, images and containers of one root folder. Disposing of it kills what still runs and closes everything. */
 export class Mayfly implements AsyncDisposable {
   /**
-   * Answers `/fn/{name}`, `/async/fn/{name}` and `/async/calls/{id}` alone. Who may reach it is its server's matter.
+   * Answers `/fn/{name}`, `/async/fn/{name}` and `/async/calls/{id}` alone. Who may reach it is its server's matter, but for
+   * functions that were deployed with `auth`: who calls those needs a token.
    * @example `server.route("/jobs", mayfly.functions)`, or `Deno.serve(mayfly.functions.fetch)`.
    */
   readonly functions: Hono<ApiEnv>;
@@ -161,7 +162,7 @@ export class Mayfly implements AsyncDisposable {
     const url = new URL(request.url);
     const path = url.pathname === "/" ? "" : url.pathname;
     const target = `http://${url.host}/fn/${encodeURIComponent(name)}.${encodeURIComponent(namespace)}`;
-    return await this.functions.fetch(new Request(`${target}${path}${url.search}`, request));
+    return await this.#daemon.fetch(new Request(`${target}${path}${url.search}`, request));
   }
 
   /**

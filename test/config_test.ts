@@ -53,8 +53,6 @@ describe("readConfig()", () => {
       { flags: { "trusted-proxies": "::1,10.0.0.0/33" } },
       /wanted addresses, networks/,
     ],
-    ["the admin API over TCP without a token", { flags: { "admin-tcp": true } }, /adminTcp wants a token/],
-    ["a registry without tokens", { flags: { "registry-listen": "127.0.0.1:0" } }, /registryListen wants tokens/],
     ["tokens on the command line", { flags: { "registry-tokens": "{}" } }, /set MAYFLY_REGISTRY_TOKENS/],
     ["no token at all", { env: { MAYFLY_REGISTRY_TOKENS: "{}" } }, /wanted a token at least/],
     [

@@ -1,16 +1,20 @@
-import type { MiddlewareHandler } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
+import { matchedRoutes } from "hono/route";
+import { type Caller, requireScope, rootCaller } from "../core/access.ts";
 import { Failure } from "../core/errors.ts";
-import { secret } from "../core/secret.ts";
+import type { ApiEnv } from "./observe_requests.ts";
+import type { ApiParts } from "./parts.ts";
+import { needOf, placeOf } from "./scopes.ts";
 
 /** Who may ask what through a listener. */
 export interface Access {
   /**
-   * `socket`: who can open the Unix socket may do everything. `tcp`: functions only, unless `adminToken` is set; Host and
+   * `socket`: who can open the Unix socket may do everything. `tcp`: functions only, unless `admin` is set; Host and
    * Origin are checked.
    */
   readonly listener: "socket" | "tcp";
-  /** The bearer token that opens `/v1` and `/metrics` over TCP; without one, they are not served there. */
-  readonly adminToken?: string | undefined;
+  /** Whether `/v1`, `/metrics` and `/openapi.json` are served over TCP, each to whom it is for. */
+  readonly admin?: boolean;
   /** The address that the TCP listener is bound to. */
   readonly address?: string | undefined;
   /** Names that may stand in Host and Origin, beside loopback and the address. */
@@ -81,26 +85,55 @@ function isAddress(name: string): boolean {
   return /^\d{1,3}(?:\.\d{1,3}){3}$/.test(name) || /^\[[0-9a-f:.]+\]$/.test(name);
 }
 
-/** Guards the admin API. @throws permission_denied where it is not served; unauthenticated without the right token. */
-export function requireAdmin(access: Access): MiddlewareHandler {
-  if (access.listener === "socket") return (_c, next) => next();
-  const { adminToken } = access;
-  if (adminToken === undefined) {
-    return () => {
-      throw new Failure(
-        "permission_denied",
-        "the admin API is not served over TCP: use the Unix socket, or set adminTcp and adminToken",
-      );
-    };
-  }
-  const isToken = secret(adminToken);
-  return async (c, next) => {
+/** Lets routes ask who it is that asks. */
+export function identifyCaller(
+  { listener }: Pick<Access, "listener">,
+  { authenticate }: Pick<ApiParts, "authenticate">,
+): MiddlewareHandler<ApiEnv> {
+  const identify = async (c: Context<ApiEnv>): Promise<Caller> => {
     const { headers } = c.req.raw;
     const given = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1] ??
       // Where AWS's clients put a token, beside a signature by a key that nobody here knows.
       headers.get("x-amz-security-token") ?? undefined;
-    if (given === undefined || !await isToken(given)) {
-      throw new Failure("unauthenticated", "the admin API over TCP wants the daemon's token: Authorization: Bearer …");
+    if (given === undefined) {
+      throw new Failure(
+        "unauthenticated",
+        `cannot ${c.req.method} ${c.req.path} without a token: wanted Authorization: Bearer <token>, ` +
+          "mayfly token create makes one",
+      );
+    }
+    return await authenticate(given);
+  };
+  return (c, next) => {
+    let caller: Promise<Caller> | undefined;
+    c.set("identify", () => caller ??= listener === "socket" ? Promise.resolve(rootCaller) : identify(c));
+    return next();
+  };
+}
+
+/**
+ * Guards the admin API: over TCP, each route asks for what `scopes.ts` says.
+ * @throws permission_denied where it is not served, or without the right; unauthenticated without a token.
+ */
+export function requireRight(access: Access): MiddlewareHandler<ApiEnv> {
+  if (access.listener === "socket") return (_c, next) => next();
+  if (access.admin !== true) {
+    return () => {
+      throw new Failure(
+        "permission_denied",
+        "the admin API is not served over TCP: use the Unix socket, or set adminTcp",
+      );
+    };
+  }
+  return async (c, next) => {
+    const caller = await c.var.identify();
+    const route = matchedRoutes(c).find(({ method }) => method !== "ALL");
+    // What nothing is served at is told to whoever is known.
+    if (route !== undefined) {
+      const need = needOf(route.method, route.path);
+      const [namespace, ...more] = c.req.queries("namespace") ?? [];
+      if (more.length > 0) throw new Failure("invalid_argument", "cannot read the query: it has two namespaces");
+      requireScope(caller, need.scope, placeOf(need, namespace), `${c.req.method} ${c.req.path}`);
     }
     return await next();
   };

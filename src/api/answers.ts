@@ -4,6 +4,7 @@
  */
 import type { JSONParsed } from "hono/utils/types";
 import * as v from "valibot";
+import { scopes } from "../core/access.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { errorCodes } from "../core/errors.ts";
@@ -16,6 +17,7 @@ import type { PluginInfo } from "../core/plugin.ts";
 import type { SecretInfo } from "../core/secret_store.ts";
 import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
+import type { TokenInfo } from "../core/token.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
 import type { ContentReport, StorageReport } from "../images/storage.ts";
@@ -206,6 +208,18 @@ export const AcceptedAnswer = v.object({
   answer: v.string(),
 });
 
+const token = {
+  id: v.string(),
+  name: v.string(),
+  namespace: v.string(),
+  scopes: v.array(v.picklist(scopes)),
+  createdAt: time,
+  expiresAt: v.optional(time),
+};
+export const TokenAnswer = jsonOf<TokenInfo>()(v.object(token));
+/** With the token itself, which is told only now. */
+export const NewTokenAnswer = v.object({ ...token, token: v.string() });
+
 export const PluginAnswer = jsonOf<PluginInfo>()(v.object({
   kind: v.string(),
   id: v.string(),
@@ -256,6 +270,8 @@ export const namedAnswers = {
   Invocation: InvocationAnswer,
   Call: CallAnswer,
   Secret: SecretAnswer,
+  Token: TokenAnswer,
+  NewToken: NewTokenAnswer,
   Plugin: PluginAnswer,
   Info: InfoAnswer,
   Problem: ProblemAnswer,

@@ -4,7 +4,7 @@ import { Failure } from "../core/errors.ts";
 import { version } from "../version.ts";
 import { HealthAnswer } from "./answers.ts";
 import { documented } from "./documented.ts";
-import { type Access, checkHost, requireAdmin } from "./access.ts";
+import { type Access, checkHost, identifyCaller, requireRight } from "./access.ts";
 import { attachRoutes } from "./attach.ts";
 import { containerChangesRoutes } from "./container_changes.ts";
 import { containerRoutes } from "./containers.ts";
@@ -25,6 +25,7 @@ import { secretRoutes } from "./secrets.ts";
 import { snapshotRoutes } from "./snapshots.ts";
 import { systemRoutes } from "./system.ts";
 import { taskRoutes } from "./tasks.ts";
+import { tokenRoutes } from "./tokens.ts";
 
 /**
  * The HTTP API of one listener. Its type is what the typed client is made of.
@@ -51,7 +52,8 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/v1/*", observe);
   app.use(`${lambdaPath}/*`, observe);
   if (access.listener === "tcp") app.use(checkHost(access));
-  const admin = requireAdmin(access);
+  app.use(identifyCaller(access, parts));
+  const admin = requireRight(access);
   app.use("/v1/*", admin);
   app.use("/metrics", admin);
   app.use("/openapi.json", admin);
@@ -92,6 +94,7 @@ export function createApp(parts: ApiParts, access: Access) {
     .route("/v1/secrets", secretRoutes(parts))
     .route("/v1/snapshots", snapshotRoutes(parts))
     .route("/v1/tasks", taskRoutes(parts))
+    .route("/v1/tokens", tokenRoutes(parts))
     .route("/v1/run", runRoutes(parts))
     .route("/v1", systemRoutes(parts));
 }

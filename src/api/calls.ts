@@ -1,10 +1,13 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import * as v from "valibot";
 import { callStatuses } from "../core/call.ts";
+import { passOverEnded } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
+import { requireCaller } from "../functions/entitled.ts";
 import { CallAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
 import { limitField, namespaceField, query } from "./input.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 const scope = query(v.strictObject({ namespace: namespaceField }));
@@ -49,10 +52,19 @@ export function callRoutes({ calls }: ApiParts) {
 }
 
 /** `/async/calls/{id}`: what whoever has made a call may ask, by its id alone. */
-export function ownCallRoutes({ calls }: ApiParts) {
-  return new Hono()
+export function ownCallRoutes({ calls, functions }: ApiParts) {
+  /** A call of a function that wants a token wants one, too. */
+  const check = async (c: Context<ApiEnv, "/:id">) => {
+    const id = c.req.param("id");
+    const call = await calls.get(id);
+    const record = await functions.get(call.namespace, call.function).catch(passOverEnded);
+    if (record?.auth !== "token") return id;
+    await requireCaller(record, c.var.identify);
+    return id;
+  };
+  return new Hono<ApiEnv>()
     .get("/:id", documented("Says how an asynchronous call stands.", { 200: CallAnswer }), async (c) => {
-      return c.json(await calls.get(c.req.param("id")));
+      return c.json(await calls.get(await check(c)));
     })
     .get(
       "/:id/answer",
@@ -61,7 +73,7 @@ export function ownCallRoutes({ calls }: ApiParts) {
         202: CallAnswer,
       }, { problems: ["internal"] }),
       async (c) => {
-        const answer = await calls.answer(c.req.param("id"));
+        const answer = await calls.answer(await check(c));
         if (!("body" in answer)) return c.json(answer, 202, { "retry-after": "1" });
         return c.body(answer.body, 200, { "content-type": answer.contentType });
       },

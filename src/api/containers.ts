@@ -15,6 +15,8 @@ import {
 } from "./answers.ts";
 import { documented } from "./documented.ts";
 import { jsonLinesType } from "./json_lines.ts";
+import { requireMeans } from "./machine_means.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 import { statsLines } from "./stats_lines.ts";
 
@@ -24,7 +26,7 @@ const timeField = v.optional(
 );
 /** `/v1/containers`: containers that live on. Each is named by its id, the beginning of it, or its name. */
 export function containerRoutes({ containers }: ApiParts) {
-  return new Hono()
+  return new Hono<ApiEnv>()
     .get(
       "/",
       documented("Lists containers: those that run, or all.", { 200: itemsOf(ContainerAnswer) }),
@@ -42,6 +44,7 @@ export function containerRoutes({ containers }: ApiParts) {
       scope,
       json(ContainerInputSchema),
       async (c) => {
+        requireMeans(await c.var.identify(), c.req.valid("json"), "create a container");
         return c.json(await containers.create(c.req.valid("query").namespace, c.req.valid("json")), 201);
       },
     )

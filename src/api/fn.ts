@@ -44,8 +44,17 @@ function accepted(
 function requestOf(c: Context<ApiEnv>, url: string) {
   const { name, namespace, mount, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
   const { method, headers, signal } = c.req.raw;
-  const { client, span } = c.var;
-  const request: InvocationRequest = { ...parts, method, headers, client, span, signal, body: bodyOf(c.req.raw) };
+  const { client, identify, span } = c.var;
+  const request: InvocationRequest = {
+    ...parts,
+    method,
+    headers,
+    client,
+    identify,
+    span,
+    signal,
+    body: bodyOf(c.req.raw),
+  };
   return { name, namespace, mount, request };
 }
 

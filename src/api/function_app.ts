@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { identifyCaller } from "./access.ts";
 import { AcceptedAnswer } from "./answers.ts";
 import { ownCallRoutes } from "./calls.ts";
 import { withDescription } from "./documented.ts";
@@ -29,7 +30,7 @@ export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
 
 /**
  * Those routes and `/async/calls/{id}` alone, for a server of somebody else's, whose matter it is which hosts, origins and
- * callers are let in. In a Hono app `route("/jobs", …)` mounts them, and everything they answer names that path.
+ * callers are let in; functions that want a token ask for it here, too. In a Hono app `route("/jobs", …)` mounts them, and everything they answer names that path.
  */
 export function createFunctionApp(parts: ApiParts): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
@@ -38,6 +39,7 @@ export function createFunctionApp(parts: ApiParts): Hono<ApiEnv> {
   const observe = observeRequests(parts.monitor, []);
   app.use("/fn/*", observe);
   app.use("/async/*", observe);
+  app.use(identifyCaller({ listener: "tcp" }, parts));
   addFunctionRoutes(app, parts);
   app.route("/async/calls", ownCallRoutes(parts));
   return app;

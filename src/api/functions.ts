@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { FunctionAnswer, InvocationAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
+import { requireMeans } from "./machine_means.ts";
 import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 import { json, limitField, namespaceField, query } from "./input.ts";
@@ -26,6 +27,7 @@ export function functionRoutes({ functions }: ApiParts) {
       scope,
       json(v.looseObject({ image: v.string() })),
       async (c) => {
+        requireMeans(await c.var.identify(), c.req.valid("json"), "deploy a function");
         const record = await functions.deploy(
           c.req.valid("query").namespace,
           c.req.param("name"),

@@ -1,19 +1,26 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { may } from "../core/access.ts";
 import { Failure } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
 import { itemsOf, NamespaceAnswer } from "./answers.ts";
 import { documented } from "./documented.ts";
 import { json } from "./input.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** `/v1/namespaces` */
-export function namespaceRoutes({ namespaces, tasks }: ApiParts) {
-  return new Hono()
+export function namespaceRoutes({ namespaces, tasks, tokens }: ApiParts) {
+  return new Hono<ApiEnv>()
     .get(
       "/",
-      documented("Lists namespaces.", { 200: itemsOf(NamespaceAnswer) }, { problems: ["unavailable"] }),
-      async (c) => c.json({ items: await namespaces.list() }),
+      documented("Lists the namespaces that the caller may read.", { 200: itemsOf(NamespaceAnswer) }, {
+        problems: ["unavailable"],
+      }),
+      async (c) => {
+        const caller = await c.var.identify();
+        return c.json({ items: (await namespaces.list()).filter(({ name }) => may(caller, "read", name)) });
+      },
     )
     .post(
       "/",
@@ -37,7 +44,9 @@ export function namespaceRoutes({ namespaces, tasks }: ApiParts) {
             `cannot delete namespace ${JSON.stringify(name)}: something runs in it: wait, or stop it first`,
           );
         }
-        if (await namespaces.delete(name)) return c.body(null, 204);
+        const there = await namespaces.delete(name);
+        tokens.forget(name);
+        if (there) return c.body(null, 204);
         throw new Failure("not_found", `cannot delete namespace ${JSON.stringify(name)}: there is none of this name`);
       },
     );

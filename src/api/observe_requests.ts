@@ -1,4 +1,5 @@
 import type { Context, MiddlewareHandler } from "hono";
+import type { Caller } from "../core/access.ts";
 import { codeOf } from "../core/errors.ts";
 import type { Monitor, Span, TraceContext } from "../core/monitor.ts";
 import { reasonOf } from "../functions/failures.ts";
@@ -11,8 +12,10 @@ export interface ApiEnv {
   Variables: {
     /** The request's span. */
     span: Span;
-    /** Who asks, as far as it is known. */
+    /** Where it comes from, as far as it is known. */
     client: Client | undefined;
+    /** Tells who asks. @throws unauthenticated. */
+    identify: () => Promise<Caller>;
   };
 }
 

@@ -6,6 +6,7 @@ import { version } from "../version.ts";
 import { namedAnswers } from "./answers.ts";
 import { type AnswerBody, descriptionOf, type RouteDescription } from "./documented.ts";
 import { statuses, titles } from "./errors.ts";
+import { needOf } from "./scopes.ts";
 
 /** Made of the schemas that requests are parsed by. What only code can check (`v.check`) is left out. */
 const conversion = {
@@ -53,10 +54,13 @@ export function openApiDocument(routes: Hono["routes"]) {
     components: {
       schemas: toJsonSchemaDefs(namedAnswers, conversion),
       securitySchemes: {
-        token: { type: "http", scheme: "bearer", description: "Over TCP; the Unix socket wants none." },
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description: "Over TCP, of the named scope; the Unix socket wants none, nor do functions without `auth`.",
+        },
       },
     },
-    security: [{ token: [] }, {}],
   };
 }
 
@@ -83,6 +87,7 @@ function operation(method: string, path: string, description: RouteDescription):
         ? { content: { [body as string]: {} } }
         : { required: true, content: { "application/json": { schema: schemaOf(json) } } },
     }),
+    security: securityOf(method, path),
     responses: {
       ...Object.fromEntries(
         Object.entries(answers).map(([status, answer]) => [status, answerOf(Number(status), answer)]),
@@ -91,6 +96,12 @@ function operation(method: string, path: string, description: RouteDescription):
       default: { description: "What went wrong.", content: problem },
     },
   };
+}
+
+/** The scope that the token has to have; who may open the socket needs none. */
+function securityOf(method: string, path: string): readonly Operation[] {
+  if (path === "/healthz") return [];
+  return [{ token: [/^(\/async)?\/fn\/|^\/async\//.test(path) ? "invoke" : needOf(method, path).scope] }, {}];
 }
 
 function answerOf(status: number, answer: AnswerBody): Operation {

@@ -1,3 +1,5 @@
+import type { Tokens } from "../access/tokens.ts";
+import type { Authenticate } from "../core/access.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { NamespaceStore } from "../core/metadata.ts";
@@ -23,6 +25,9 @@ export interface ApiParts {
   readonly events: Events;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly namespaces: NamespaceStore;
+  readonly tokens: Tokens;
+  /** Tells whose a bearer token is. */
+  readonly authenticate: Authenticate;
   readonly storage: Storage;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;

@@ -5,6 +5,8 @@ import { namespaceField, query, settingsField } from "./input.ts";
 import { frameType } from "../core/stdio_frames.ts";
 import { FunctionInputSchema } from "../core/function.ts";
 import { documented } from "./documented.ts";
+import { requireMeans } from "./machine_means.ts";
+import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 /**
@@ -12,7 +14,7 @@ import type { ApiParts } from "./parts.ts";
  * the query, since the body is the container's stdin.
  */
 export function runRoutes({ functions, tasks }: ApiParts) {
-  return new Hono().post(
+  return new Hono<ApiEnv>().post(
     "/",
     documented(
       "Runs a container once: the body is its stdin, frames carry its output and its end.",
@@ -26,6 +28,7 @@ export function runRoutes({ functions, tasks }: ApiParts) {
     query(v.strictObject({ namespace: namespaceField, settings: settingsField })),
     async (c) => {
       const { namespace, settings } = c.req.valid("query");
+      requireMeans(await c.var.identify(), settings, "run a container");
       const framed = framedAnswer(c.req.raw);
       let carried: Promise<void> = Promise.resolve();
       const run = await functions.run(namespace, settings, {

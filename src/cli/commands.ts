@@ -38,6 +38,7 @@ import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { system } from "./system.ts";
 import { tag } from "./tag.ts";
+import { token } from "./token.ts";
 import { top } from "./top.ts";
 import { unpause } from "./unpause.ts";
 import { update } from "./update.ts";
@@ -84,6 +85,7 @@ export const commands: readonly Command[] = [
   events,
   snapshots,
   namespaces,
+  token,
   plugins,
   gc,
   system,

@@ -41,6 +41,7 @@ export const deploy: Command = {
     follow: { type: "boolean", help: "deploy it again whenever the image's name points at something new" },
     ...settingsFlags,
     concurrency: { type: "string", value: "number", help: "invocations at once; one more gets 429 (default 64)" },
+    auth: { type: "string", value: "none|token", help: "token: who calls it needs a token of scope invoke" },
     schedule: {
       type: "string",
       multiple: true,
@@ -72,6 +73,7 @@ export const deploy: Command = {
       follow: flags["follow"] === true ? true : undefined,
       ...settings(flags, args),
       concurrency: number("concurrency", text(flags, "concurrency")),
+      auth: text(flags, "auth"),
       schedules: texts(flags, "schedule").length === 0 ? undefined : texts(flags, "schedule").map((cron) => ({ cron })),
       secrets: texts(flags, "secret"),
       prepared: number("prepared", text(flags, "prepared")),

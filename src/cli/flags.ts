@@ -24,13 +24,14 @@ export function byteCount(flag: string, text: string | undefined): number | unde
   return Math.round(Number(match[1]) * 1024 ** ["", "k", "m", "g", "t"].indexOf((match[2] ?? "").toLowerCase()));
 }
 
-/** `1.5s`, `200ms`, `2m` → milliseconds; a bare number counts seconds. @throws invalid_argument. */
+/** `1.5s`, `200ms`, `2m`, `30d` → milliseconds; a bare number counts seconds. @throws invalid_argument. */
 export function milliseconds(flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
   if (match === null) throw wrong(flag, text, "a time as 500ms, 30s or 5m");
   return Math.round(
-    Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3600_000 }[(match[2] ?? "s") as "ms" | "s" | "m" | "h"],
+    Number(match[1]) *
+      { ms: 1, s: 1000, m: 60_000, h: 3600_000, d: 24 * 3600_000 }[(match[2] ?? "s") as "ms" | "s" | "m" | "h" | "d"],
   );
 }
 

@@ -54,6 +54,8 @@ export const FunctionInputSchema = v.strictObject({
   pids: v.optional(count(1, 4_194_304), 512),
   /** Time from the start of its process to its end. Default 60 s. */
   timeoutMs: v.optional(count(1, 24 * 3600_000), 60_000),
+  /** `token`: its callers need a token of scope `invoke`. `none`: whoever reaches it may call it. Default `none`. */
+  auth: v.optional(v.picklist(["none", "token"]), "none"),
   /** How many invocations may run at once; one more is answered with 429. Default 64. */
   concurrency: v.optional(count(1, 100_000), 64),
   /** Limit of a request's body. Default 64 MiB; 0 is no limit. */

@@ -8,6 +8,7 @@ import type { LeaseStore } from "./lease.ts";
 import type { RepositoryStore } from "./repository.ts";
 import type { SecretStore } from "./secret_store.ts";
 import type { SnapshotStore } from "./snapshotter.ts";
+import type { TokenStore } from "./token.ts";
 
 /** The metadata of one root folder: a store for each noun. */
 export interface Metadata {
@@ -27,6 +28,7 @@ export interface Metadata {
   readonly leases: LeaseStore;
   readonly idRanges: IdRangeStore;
   readonly repositories: RepositoryStore;
+  readonly tokens: TokenStore;
   /** The rows of one snapshotter. */
   snapshots(snapshotter: string): SnapshotStore;
   /** Writes what is waiting and closes the database. */

@@ -1,6 +1,8 @@
+import { rootCaller } from "../core/access.ts";
 import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
 import type { Monitor } from "../core/monitor.ts";
+import { requireCaller } from "./entitled.ts";
 import { reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
 import { InvocationIds } from "./invocation_ids.ts";
@@ -74,12 +76,13 @@ export class Calls implements AsyncDisposable {
 
   /**
    * Accepts a request, durably.
-   * @throws not_found for the function; resource_exhausted where too many wait; what a body does that is too large or slow.
+   * @throws not_found for the function; unauthenticated, permission_denied where it wants a token; resource_exhausted where too many wait; what a body does that is too large or slow.
    */
   async accept(namespace: string, name: string, request: InvocationRequest): Promise<Pick<Call, "id">> {
     const { store, functions, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
     const record = await functions.get(namespace, name);
+    if (record.auth !== "none") await requireCaller(record, request.identify);
     let waiting = 0;
     for (const { count } of this.#lines.values()) waiting += count;
     if (waiting >= maxWaiting) {
@@ -275,6 +278,8 @@ export class Calls implements AsyncDisposable {
       path: asked.path,
       query: asked.query,
       headers,
+      // It was let in when it was accepted.
+      identify: () => Promise.resolve(rootCaller),
       client: asked.client === undefined ? undefined : { address: asked.client },
       body: body === undefined ? null : new Blob([body]).stream(),
       span: this.#parts.monitor.span(call.function, { kind: "server", parent }),

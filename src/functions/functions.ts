@@ -11,6 +11,7 @@ import { observed, step } from "../monitoring/observe.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
+import { entitled } from "./entitled.ts";
 import { bodyTooLarge, startFailed } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
@@ -176,12 +177,13 @@ export class Functions {
   /**
    * Runs a request in a fresh container.
    * @returns the answer, when its head may leave.
-   * @throws not_found; resource_exhausted when too many run; unavailable while draining; what `failures.ts` lists.
+   * @throws not_found; unauthenticated, permission_denied where it wants a token; resource_exhausted when too many run; unavailable while draining; what `failures.ts` lists.
    */
-  async invoke(namespace: string, name: string, request: InvocationRequest): Promise<Response> {
+  async invoke(namespace: string, name: string, asked: InvocationRequest): Promise<Response> {
     this.#admission.requireOpen();
     const key = keyOf(namespace, name);
     const { record, recipe, prepared } = this.#deployments.get(key) ?? await this.#load(namespace, name);
+    const request = record.auth === "none" ? asked : await entitled(record, asked);
     const length = Number(request.headers.get("content-length"));
     try {
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);

@@ -1,3 +1,4 @@
+import type { Caller } from "../core/access.ts";
 import type { Span } from "../core/monitor.ts";
 
 /** Where a request came from, as far as it is known. */
@@ -19,6 +20,8 @@ export interface InvocationRequest {
   readonly headers: Headers;
   /** Undefined for a client of the Unix socket. */
   readonly client: Client | undefined;
+  /** Tells who asks, where a function wants to know. @throws unauthenticated. */
+  readonly identify: () => Promise<Caller>;
   /** Null for a request that has none. */
   readonly body: ReadableStream<Uint8Array> | null;
   /** The request's own span: an invocation's, which ends it, once there is one. */

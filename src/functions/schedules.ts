@@ -1,4 +1,5 @@
 import { Cron } from "croner";
+import { rootCaller } from "../core/access.ts";
 import type { Events } from "../core/event.ts";
 import { Failure, messageOf } from "../core/errors.ts";
 import type { FunctionRecord, FunctionSettings, FunctionStore } from "../core/function.ts";
@@ -99,6 +100,7 @@ export class Schedules implements Disposable {
         query: "",
         headers: new Headers({ "x-mayfly-schedule": cron }),
         client: undefined,
+        identify: () => Promise.resolve(rootCaller),
         body: body === "" ? null : new Blob([body]).stream(),
         span,
         signal: new AbortController().signal,

@@ -18,6 +18,7 @@ import { identifyRoot, type RootIdentity } from "./root_id.ts";
 import { keyOf, readSecretKey } from "./secret_key.ts";
 import { LibsqlSecretStore } from "./secrets.ts";
 import { LibsqlSnapshotStore } from "./snapshots.ts";
+import { LibsqlTokenStore } from "./tokens.ts";
 
 export interface OpenMetadataOptions {
   /** The folder that the database is of; `mayfly.db` is in it. */
@@ -91,6 +92,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly secrets: LibsqlSecretStore;
   readonly repositories: LibsqlRepositoryStore;
   readonly idRanges: LibsqlIdRangeStore;
+  readonly tokens: LibsqlTokenStore;
   readonly #durable: Database;
   readonly #relaxed: Database;
   readonly #owned: AsyncDisposableStack;
@@ -119,6 +121,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.secrets = secrets;
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
+    this.tokens = new LibsqlTokenStore(durable);
     this.idRanges = new LibsqlIdRangeStore(durable, idRanges);
     this.invocations = owned.use(new LibsqlInvocationStore(relaxed));
   }

@@ -152,4 +152,16 @@ export const migrations: readonly (readonly string[])[] = [
       PRIMARY KEY (namespace, name)
     )`,
   ],
+  [
+    `CREATE TABLE tokens (
+      id text PRIMARY KEY NOT NULL,
+      namespace text NOT NULL,
+      name text NOT NULL,
+      scopes text NOT NULL,
+      hash text NOT NULL,
+      created_at integer NOT NULL,
+      expires_at integer,
+      CONSTRAINT tokens_name UNIQUE (namespace, name)
+    )`,
+  ],
 ];

@@ -11,6 +11,7 @@ import {
   namespaces,
   registryBlobs,
   registryManifests,
+  tokens,
 } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
@@ -68,6 +69,7 @@ export class LibsqlNamespaceStore implements NamespaceStore {
         queries.delete(calls).where(eq(calls.namespace, name)),
         // Another's namespace of this name is to have nothing of it.
         queries.delete(registryManifests).where(eq(registryManifests.namespace, name)),
+        queries.delete(tokens).where(eq(tokens.namespace, name)),
         queries.delete(registryBlobs).where(eq(registryBlobs.namespace, name)),
       ])
     );

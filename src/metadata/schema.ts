@@ -15,10 +15,11 @@ import {
   uniqueIndex,
 } from "drizzle-orm/sqlite-core";
 import * as v from "valibot";
+import { scopes } from "../core/access.ts";
 import { callStatuses } from "../core/call.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
-import { DigestSchema } from "../core/digest.ts";
+import { type Digest, DigestSchema } from "../core/digest.ts";
 import { FunctionInputSchema } from "../core/function.ts";
 import { invocationStatuses } from "../core/invocation.ts";
 import { json } from "./json_column.ts";
@@ -212,3 +213,14 @@ export const idRanges = sqliteTable("id_ranges", {
   namespace: text("namespace").primaryKey(),
   first: integer("first").notNull(),
 }, (table) => [uniqueIndex("id_ranges_first").on(table.first)]);
+
+/** Who may ask for what over TCP. */
+export const tokens = sqliteTable("tokens", {
+  id: text("id").primaryKey(),
+  namespace: text("namespace").notNull(),
+  name: text("name").notNull(),
+  scopes: json("scopes", v.array(v.picklist(scopes))).notNull(),
+  hash: text("hash").$type<Digest>().notNull(),
+  createdAt: time("created_at").notNull(),
+  expiresAt: time("expires_at"),
+}, (table) => [unique("tokens_name").on(table.namespace, table.name)]);

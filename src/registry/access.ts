@@ -1,4 +1,8 @@
 import type { Context, MiddlewareHandler } from "hono";
+import * as v from "valibot";
+import { type Authenticate, requireScope } from "../core/access.ts";
+import { codeOf } from "../core/errors.ts";
+import { NameSchema } from "../core/function.ts";
 import { secret } from "../core/secret.ts";
 import type { Repository } from "../core/repository.ts";
 import { refusal } from "./errors.ts";
@@ -12,22 +16,39 @@ export interface RegistryEnv {
   };
 }
 
+export interface Logins {
+  /** Who may do everything in a namespace: its token, by its name. */
+  readonly tokens: Readonly<Record<string, string>>;
+  /** Tells whose any other token is. */
+  readonly authenticate?: Authenticate;
+}
+
 /**
- * Lets in who knows a namespace's token: the name of the user is that of the namespace, the password the token.
- * @throws UNAUTHORIZED.
+ * Lets in who knows a token for a namespace: the name of the user is that of the namespace, the password the token. To
+ * pull takes scope `read`, to push or delete `deploy`.
+ * @throws UNAUTHORIZED; DENIED.
  * @see https://www.rfc-editor.org/rfc/rfc7617
  */
-export function requireLogin(tokens: Readonly<Record<string, string>>): MiddlewareHandler<RegistryEnv> {
+export function requireLogin({ tokens, authenticate }: Logins): MiddlewareHandler<RegistryEnv> {
   const namespaces = new Map(Object.entries(tokens).map(([namespace, token]) => [namespace, secret(token)]));
   return async (c, next) => {
     const [user, password] = basicCredentials(c.req.raw.headers.get("authorization") ?? "");
-    const isToken = namespaces.get(user);
-    if (isToken === undefined || !await isToken(password)) {
-      throw refusal("UNAUTHORIZED", "the registry wants a namespace as user and its token as password: docker login");
+    if (!await namespaces.get(user)?.(password)) {
+      const caller = await authenticate?.(password).catch(unlessUnknown);
+      if (caller === undefined || !v.is(NameSchema, user)) {
+        throw refusal("UNAUTHORIZED", "the registry wants a namespace as user and its token as password: docker login");
+      }
+      const looks = c.req.method === "GET" || c.req.method === "HEAD";
+      requireScope(caller, looks ? "read" : "deploy", user, `${c.req.method} ${c.req.path}`);
     }
     c.set("namespace", user);
     await next();
   };
+}
+
+/** Nobody is known by the token. @throws every other error. */
+function unlessUnknown(error: unknown): undefined {
+  if (codeOf(error) !== "unauthenticated") throw error;
 }
 
 function basicCredentials(header: string): readonly [user: string, password: string] {

@@ -1,6 +1,6 @@
 import { Hono, type MiddlewareHandler } from "hono";
 import { codeOf } from "../core/errors.ts";
-import { type RegistryEnv, requireLogin } from "./access.ts";
+import { type Logins, type RegistryEnv, requireLogin } from "./access.ts";
 import { blobRoutes } from "./blobs.ts";
 import { errorResponse, refusal } from "./errors.ts";
 import { manifestRoutes } from "./manifests.ts";
@@ -9,11 +9,9 @@ import { referrerRoutes } from "./referrers.ts";
 import { tagRoutes } from "./tags.ts";
 import { uploadRoutes } from "./upload_routes.ts";
 
-export interface RegistryAppOptions {
+export interface RegistryAppOptions extends Logins {
   /** What every request passes first. */
   readonly before: readonly MiddlewareHandler[];
-  /** Who may do everything in a namespace: its token, by its name. */
-  readonly tokens: Readonly<Record<string, string>>;
   /** Told of errors that are no caller's fault, so that they are logged. */
   readonly onError: (error: unknown, what: string) => void;
 }
@@ -22,7 +20,7 @@ export interface RegistryAppOptions {
  * The registry: `/v2/` by the OCI distribution specification.
  * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#endpoints
  */
-export function createRegistryApp(parts: RegistryParts, { before, tokens, onError }: RegistryAppOptions) {
+export function createRegistryApp(parts: RegistryParts, { before, onError, ...logins }: RegistryAppOptions) {
   const app = new Hono<RegistryEnv>();
   app.onError((error) => {
     if (codeOf(error) === "internal") onError(error, "cannot answer a request to the registry");
@@ -38,7 +36,7 @@ export function createRegistryApp(parts: RegistryParts, { before, tokens, onErro
     // Clients that are older than the specification ask for it.
     c.header("docker-distribution-api-version", "registry/2.0");
   });
-  app.use(...before, requireLogin(tokens));
+  app.use(...before, requireLogin(logins));
   const base = new Hono<RegistryEnv>().get("/", (c) => c.json({}));
   return app
     .route("/v2", base)

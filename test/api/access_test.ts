@@ -1,19 +1,26 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Hono } from "hono";
-import { type Access, checkHost, requireAdmin } from "../../src/api/access.ts";
+import { type Access, checkHost, identifyCaller, requireRight } from "../../src/api/access.ts";
 import { problemResponse } from "../../src/api/errors.ts";
+import type { ApiEnv } from "../../src/api/observe_requests.ts";
+import { authenticator } from "../../src/access/authenticate.ts";
 
 const token = "0123456789abcdef-token";
+const authenticate = authenticator({ tokens: { find: () => Promise.resolve(undefined) }, adminToken: token });
 
 async function ask(access: Access, headers: Record<string, string>): Promise<number> {
-  const app = new Hono().use(checkHost(access)).use("/v1/*", requireAdmin(access)).all("*", (c) => c.text("served"));
+  const app = new Hono<ApiEnv>().use(checkHost(access), identifyCaller(access, { authenticate })).use(
+    "/v1/*",
+    requireRight(access),
+  );
+  app.get("/v1/info", (c) => c.text("served"));
   app.onError((error) => problemResponse(error));
   return (await app.request("/v1/info", { headers })).status;
 }
 
 describe("checkHost()", () => {
-  const tcp = (change: Partial<Access> = {}): Access => ({ listener: "tcp", adminToken: token, ...change });
+  const tcp = (change: Partial<Access> = {}): Access => ({ listener: "tcp", admin: true, ...change });
   const authorization = `Bearer ${token}`;
   for (
     const [name, access, headers, status] of [
@@ -63,22 +70,32 @@ describe("checkHost()", () => {
   }
 });
 
-describe("requireAdmin()", () => {
+describe("requireRight()", () => {
   const host = "localhost";
   for (
     const [name, access, headers, status] of [
       ["opens everything on the socket", { listener: "socket" }, {}, 200],
-      ["serves nothing over TCP by default", { listener: "tcp" }, { authorization: `Bearer ${token}` }, 403],
-      ["wants the token", { listener: "tcp", adminToken: token }, {}, 401],
-      ["refuses another token", { listener: "tcp", adminToken: token }, { authorization: "Bearer x" }, 401],
-      ["refuses the token's beginning", { listener: "tcp", adminToken: token }, {
+      [
+        "serves nothing over TCP by default",
+        { listener: "tcp" },
+        { authorization: `Bearer ${token}` },
+        403,
+      ],
+      ["wants the token", { listener: "tcp", admin: true }, {}, 401],
+      ["refuses another token", { listener: "tcp", admin: true }, { authorization: "Bearer x" }, 401],
+      ["refuses the token's beginning", { listener: "tcp", admin: true }, {
         authorization: `Bearer ${token.slice(0, -1)}`,
       }, 401],
-      ["refuses another scheme", { listener: "tcp", adminToken: token }, { authorization: `Basic ${token}` }, 401],
-      ["takes the token", { listener: "tcp", adminToken: token }, { authorization: `Bearer ${token}` }, 200],
+      [
+        "refuses another scheme",
+        { listener: "tcp", admin: true },
+        { authorization: `Basic ${token}` },
+        401,
+      ],
+      ["takes the token", { listener: "tcp", admin: true }, { authorization: `Bearer ${token}` }, 200],
       [
         "takes the scheme in any case",
-        { listener: "tcp", adminToken: token },
+        { listener: "tcp", admin: true },
         { authorization: `bearer ${token}` },
         200,
       ],

@@ -154,6 +154,9 @@ describe("/openapi.json", () => {
     await call("POST", "/v1/namespaces", { name: "described" });
     await call("GET", "/v1/namespaces");
     await call("DELETE", "/v1/namespaces/described");
+    await call("POST", "/v1/tokens", { name: "described", scopes: ["read"], expiresInMs: 1000 });
+    await call("GET", "/v1/tokens?namespace=default");
+    await call("DELETE", "/v1/tokens/described");
     await call("GET", "/v1/images");
     await call("POST", "/v1/images", { reference: "127.0.0.1:1/nothing:1" });
     await call("POST", "/v1/images/import", { path: join(world.folder, "layout"), name: "other:1" });

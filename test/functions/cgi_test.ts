@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { rootCaller } from "../../src/core/access.ts";
 import { codeOf } from "../../src/core/errors.ts";
 import { headerLimits, requestEnvironment } from "../../src/functions/cgi.ts";
 import { reasonOf } from "../../src/functions/failures.ts";
@@ -16,6 +17,7 @@ function request(change: Partial<InvocationRequest> & { readonly fields?: Record
     query: "x=1&y=%2F",
     headers: new Headers({ host: "example.org:8080", ...fields }),
     body: null,
+    identify: () => Promise.resolve(rootCaller),
     client: { address: "192.0.2.7", port: 40000 },
     span: { context: undefined, set() {}, rename() {}, end() {} },
     signal: new AbortController().signal,

@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import * as v from "valibot";
 import { Failure, messageOf } from "../../core/errors.ts";
 import { parse } from "../../core/parse.ts";
+import { requireCaller } from "../../functions/entitled.ts";
 import type { InvocationRequest } from "../../functions/request.ts";
 import { collect, readBody } from "../../functions/whole_body.ts";
 import type { ApiEnv } from "../observe_requests.ts";
@@ -31,6 +32,7 @@ export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>
     requireLatest(target, headers);
     const { namespace, name } = target;
     const record = await functions.get(namespace, name);
+    if (record.auth !== "none") await requireCaller(record, c.var.identify);
     const limit = Math.min(maxPayloadBytes, record.maxBodyBytes || Infinity);
     const payload = body === null ? new Uint8Array() : await readBody(body, limit, record);
     checkJson(payload);
@@ -85,6 +87,7 @@ function requestOf(c: Context<ApiEnv>, payload: Uint8Array<ArrayBuffer>): Invoca
     query: "",
     headers,
     client: c.var.client,
+    identify: c.var.identify,
     span: c.var.span,
     signal: c.req.raw.signal,
     body: payload.length === 0 ? null : new Blob([payload]).stream(),

@@ -1,0 +1,39 @@
+import * as v from "valibot";
+import { type Caller, everywhere, may } from "../core/access.ts";
+import { Failure } from "../core/errors.ts";
+import { FunctionInputSchema } from "../core/function.ts";
+
+/** What is asked of every container, a function's too. */
+const { mounts, network, restore } = FunctionInputSchema.entries;
+const MeansSchema = v.object({ mounts, network, restore });
+
+/** What has nothing of the machine but what every container has. */
+const ownMounts: ReadonlySet<string> = new Set(["tmpfs"]);
+const ownNetworks: ReadonlySet<string> = new Set(["none"]);
+
+/**
+ * Refuses settings of a container that reach the machine beneath it, to who may not do everything: its files would be
+ * theirs.
+ * @param settings as they came; what is wrong in them is for the route to say.
+ * @throws permission_denied.
+ */
+export function requireMeans(caller: Caller, settings: unknown, action: string): void {
+  if (may(caller, "admin", everywhere)) return;
+  const parsed = v.safeParse(MeansSchema, settings);
+  if (!parsed.success) return;
+  const { mounts, network, restore } = parsed.output;
+  const foreign = mounts.find(({ type }) => !ownMounts.has(type));
+  const what = foreign !== undefined
+    ? `a mount of type ${foreign.type}`
+    : !ownNetworks.has(network)
+    ? `network ${JSON.stringify(network)}`
+    : restore
+    ? "restore"
+    : undefined;
+  if (what === undefined) return;
+  throw new Failure(
+    "permission_denied",
+    `cannot ${action} with ${what}: it reaches the machine, for which ${caller.name} has no right, ` +
+      `wanted admin in all namespaces: mayfly token create <name> --scope admin --namespace '*'`,
+  );
+}
