@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
-import { NameSchema } from "./core/function.ts";
+import { defaultKeptRevisions, NameSchema } from "./core/function.ts";
 import { ImageRuleSchema } from "./core/image_policy.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
@@ -151,6 +151,11 @@ export const options = {
     "number",
     v.optional(count(0, 100_000), 1000),
     "containers that may wait for requests over all functions; each takes about half a megabyte of the kernel's memory",
+  ),
+  keepRevisions: option(
+    "number",
+    v.optional(count(1, 10_000), defaultKeptRevisions),
+    "revisions of a function that are kept, beside those that have traffic or a tag",
   ),
   keepInvocations: option("number", v.optional(count(0, 1e9), 100_000), "records of ended invocations that are kept"),
   keepVersions: option(

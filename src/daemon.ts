@@ -199,6 +199,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     events,
     maxConcurrency: config.maxConcurrency,
     maxPrepared: config.maxPrepared,
+    keepRevisions: config.keepRevisions,
     onError,
   });
   const calls = new Calls({

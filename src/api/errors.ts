@@ -90,10 +90,11 @@ export function problemResponse(error: unknown, options: { readonly status?: num
     "content-type": "application/problem+json",
     "content-length": String(body.length),
   });
-  const { invocation, retryAfterSeconds, allow } = problem;
+  const { invocation, revision, retryAfterSeconds, allow } = problem;
   const serverTiming = error instanceof Failure ? error.details?.["serverTiming"] : undefined;
   if (typeof serverTiming === "string" && serverTiming !== "") headers.set("server-timing", serverTiming);
   if (typeof invocation === "string") headers.set("x-mayfly-invocation", invocation);
+  if (typeof revision === "string") headers.set("x-mayfly-revision", revision);
   if (typeof retryAfterSeconds === "number") headers.set("retry-after", String(retryAfterSeconds));
   if (typeof allow === "string") headers.set("allow", allow);
   if (problem.status === 401) headers.set("www-authenticate", 'Bearer realm="mayfly"');

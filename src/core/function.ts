@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ContainerMountsSchema } from "./container_mount.ts";
+import type { Traffic } from "./revision.ts";
 import { SecretNamesSchema } from "./secret_store.ts";
 
 /** Names of functions and of namespaces: a DNS label, so that each can become a host name. */
@@ -98,7 +99,10 @@ export type FunctionInput = v.InferInput<typeof FunctionInputSchema>;
 /** As it is kept, with every default filled in. */
 export type FunctionSettings = v.InferOutput<typeof FunctionInputSchema>;
 
-/** A deployed function. */
+/** The settings of a record, without what else is in it; what an older program wrote may lack a field that has a default now. */
+export const SettingsSchema = v.object(FunctionInputSchema.entries);
+
+/** One revision of a function: what a deployment has made, never changed afterwards. */
 export interface FunctionRecord extends FunctionSettings {
   readonly namespace: string;
   readonly name: string;
@@ -110,14 +114,45 @@ export interface FunctionRecord extends FunctionSettings {
   readonly updatedAt: Date;
 }
 
-/** Where functions are recorded. */
-export interface FunctionStore {
-  get(namespace: string, name: string): Promise<FunctionRecord | undefined>;
-  list(namespace: string): Promise<readonly FunctionRecord[]>;
-  /** Every namespace's functions, for garbage collection. */
-  all(): Promise<readonly FunctionRecord[]>;
-  /** Creates it with revision 1, or replaces it with the next. */
-  put(record: Omit<FunctionRecord, "revision" | "createdAt" | "updatedAt">): Promise<FunctionRecord>;
-  /** @returns whether it was there. */
-  delete(namespace: string, name: string): Promise<boolean>;
+/** A function: its newest revision, and which ones answer. `createdAt` is that of the first. */
+export interface DeployedFunction extends FunctionRecord {
+  readonly traffic: Traffic;
 }
+
+/** Where functions and their revisions are recorded. */
+export interface FunctionStore {
+  get(namespace: string, name: string): Promise<DeployedFunction | undefined>;
+  list(namespace: string): Promise<readonly DeployedFunction[]>;
+  /** Every namespace's functions. */
+  all(): Promise<readonly DeployedFunction[]>;
+  /**
+   * Creates it with revision 1, or adds the next; forgets old revisions as `setTraffic`.
+   * @param options.traffic in place of what is there; for a new function, default all to the newest.
+   */
+  put(
+    record: Omit<FunctionRecord, "revision" | "createdAt" | "updatedAt">,
+    options?: { readonly traffic?: Traffic | undefined; readonly keep?: number | undefined },
+  ): Promise<DeployedFunction>;
+  /** Removes it with its revisions. @returns whether it was there. */
+  delete(namespace: string, name: string): Promise<boolean>;
+  /** @returns undefined where it is not kept. */
+  revision(namespace: string, name: string, revision: number): Promise<FunctionRecord | undefined>;
+  /** Those that are kept, the newest first. */
+  revisions(namespace: string, name: string): Promise<readonly FunctionRecord[]>;
+  /**
+   * Says who answers. Revisions are forgotten that are not among the newest `keep`, and have neither traffic nor a tag.
+   * @param options.keep default 10.
+   * @returns undefined where it is not there.
+   */
+  setTraffic(
+    namespace: string,
+    name: string,
+    traffic: Traffic,
+    options?: { readonly keep?: number | undefined },
+  ): Promise<DeployedFunction | undefined>;
+  /** The images of all revisions of all functions, for garbage collection. */
+  images(): Promise<readonly { readonly namespace: string; readonly image: string; readonly digest: string }[]>;
+}
+
+/** How many revisions of a function are kept, beside those that answer. */
+export const defaultKeptRevisions = 10;

@@ -81,7 +81,7 @@ export class Calls implements AsyncDisposable {
   async accept(namespace: string, name: string, request: InvocationRequest): Promise<Pick<Call, "id">> {
     const { store, functions, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
-    const record = await functions.get(namespace, name);
+    const record = await functions.answering(namespace, name, request);
     if (record.auth !== "none") await requireCaller(record, request.identify);
     let waiting = 0;
     for (const { count } of this.#lines.values()) waiting += count;
@@ -258,7 +258,7 @@ export class Calls implements AsyncDisposable {
     const busy = (code === "resource_exhausted" || code === "unavailable") &&
       (reason === undefined || reason === "no_capacity");
     if (busy) return later(busyMs * (1 + Math.random()), false);
-    const settings = await functions.get(call.namespace, call.function).catch(() => undefined);
+    const settings = await functions.answering(call.namespace, call.function).catch(() => undefined);
     const past = settings !== undefined && Date.now() - call.createdAt.getTime() >= settings.asyncMaxAgeMs;
     if (settings === undefined || final.has(code) || call.attempts >= settings.asyncAttempts || past) {
       return { status: "failed", invocation, error: why };

@@ -121,11 +121,16 @@ export function statusOf(failure: Failure | undefined): InvocationStatus {
   }
 }
 
-/** Any thrown value as a failure that names its invocation, and the phases until then as Server-Timing has them. */
-export function ofInvocation(error: unknown, invocation: string, serverTiming: string): Failure {
+/**
+ * Any thrown value as a failure that names its invocation and revision, and the phases until then as Server-Timing has them.
+ */
+export function ofInvocation(
+  error: unknown,
+  facts: { readonly invocation: string; readonly revision: string; readonly serverTiming: string },
+): Failure {
   const known = error instanceof Failure ? error : undefined;
   return new Failure(codeOf(error), messageOf(error), {
     cause: known === undefined ? error : known.cause,
-    details: { ...known?.details, invocation, serverTiming },
+    details: { ...known?.details, ...facts },
   });
 }

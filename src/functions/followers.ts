@@ -43,7 +43,7 @@ export class Followers implements AsyncDisposable {
       if (this.#stopped || !record.follow || !isMeant(record)) continue;
       const { namespace, name, image } = record;
       try {
-        await this.#parts.functions.rollForward(namespace, name);
+        await this.#parts.functions.rollouts.rollForward(namespace, name);
       } catch (error) {
         this.#parts.onError(error, `cannot roll function ${namespace}/${name} forward to ${image}`);
       }

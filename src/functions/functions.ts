@@ -1,28 +1,29 @@
-import * as v from "valibot";
 import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
-import { FunctionInputSchema, type FunctionRecord, type FunctionSettings, NameSchema } from "../core/function.ts";
+import { type DeployedFunction, FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
+import { KeyedLock } from "../core/keyed_lock.ts";
 import type { Metadata } from "../core/metadata.ts";
-import type { Monitor, Span, Traced } from "../core/monitor.ts";
+import type { Monitor } from "../core/monitor.ts";
 import { parse } from "../core/parse.ts";
+import { type RevisionInfo, revisionName } from "../core/revision.ts";
 import type { Task } from "../core/task.ts";
-import { observed, step } from "../monitoring/observe.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
+import type { Deployment } from "./deployment.ts";
+import { Deployments } from "./deployments.ts";
 import { entitled } from "./entitled.ts";
-import { bodyTooLarge, startFailed } from "./failures.ts";
+import { bodyTooLarge } from "./failures.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
-import { KeyedLock } from "../core/keyed_lock.ts";
-import { Prepared } from "./prepared.ts";
-import type { Recipe } from "./recipe.ts";
+import { keyOf, mainRevision, requireFunction, requireRevision, unknownFunction } from "./known.ts";
 import type { Recipes } from "./recipes.ts";
-import { checkSchedules } from "./schedules.ts";
-import type { Secrets } from "./secrets.ts";
 import { Refill } from "./refill.ts";
 import type { InvocationRequest } from "./request.ts";
+import { type DeployOptions, Rollouts } from "./rollouts.ts";
+import { Route } from "./route.ts";
+import type { Secrets } from "./secrets.ts";
 
 export interface FunctionsParts {
   readonly recipes: Recipes;
@@ -35,29 +36,22 @@ export interface FunctionsParts {
   readonly maxConcurrency: number;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
+  /** How many revisions of a function are kept, beside those that have traffic or a tag. */
+  readonly keepRevisions: number;
   /** Told what fails behind an answer, so that it is logged. */
   readonly onError: (error: unknown, what: string) => void;
 }
 
-/** The settings of a record, without what else is in it. */
-export const SettingsSchema = v.object(FunctionInputSchema.entries);
-
-interface Deployment {
-  readonly record: FunctionRecord;
-  readonly recipe: Recipe;
-  readonly prepared: Prepared | undefined;
-  /** Lets go of what waits, and of the recipe when its last invocation has. */
-  retire(): Promise<void>;
-}
-
 /** Functions: named recipes that turn requests into containers. */
 export class Functions {
+  /** What changes who answers. */
+  readonly rollouts: Rollouts;
   readonly #parts: FunctionsParts;
   readonly #recipes: Recipes;
   readonly #admission: Admission;
   readonly #ids = new InvocationIds();
   readonly #locks = new KeyedLock();
-  readonly #deployments = new Map<string, Deployment>();
+  readonly #deployments: Deployments;
   readonly #running = new Map<string, InvocationRun>();
   readonly #refill: Refill;
 
@@ -66,100 +60,51 @@ export class Functions {
     this.#recipes = parts.recipes;
     this.#admission = new Admission(parts.maxConcurrency);
     this.#refill = new Refill({ busy: () => this.#running.size > 0, onError: parts.onError });
+    this.#deployments = new Deployments({ ...parts, store: parts.metadata.functions, refill: this.#refill });
+    this.rollouts = new Rollouts({ ...parts, locks: this.#locks, deployments: this.#deployments });
+  }
+
+  /** As `Rollouts.deploy`. */
+  deploy(namespace: string, name: string, input: unknown, options?: DeployOptions): Promise<DeployedFunction> {
+    return this.rollouts.deploy(namespace, name, input, options);
+  }
+
+  /** The revisions of a function that are kept, the newest first. @throws not_found. */
+  async revisions(namespace: string, name: string): Promise<readonly RevisionInfo[]> {
+    const route = new Route(await this.get(namespace, name));
+    const kept = await this.#parts.metadata.functions.revisions(namespace, name);
+    return kept.map((record) => ({
+      ...record,
+      id: revisionName(name, record.revision),
+      percent: route.split.get(record.revision) ?? 0,
+      tags: [...route.tags].filter(([, revision]) => revision === record.revision).map(([tag]) => tag),
+    }));
   }
 
   /**
-   * Creates a function, or replaces it; what runs goes on with the revision it began with.
-   * @throws invalid_argument for a wrong name or field; what pulling and unpacking the image throw.
+   * The revision whose settings hold for a request that is to run later: the one that it asks for, or that has the most
+   * traffic.
+   * @throws not_found.
    */
-  async deploy(namespace: string, name: string, input: unknown, { parent }: Traced = {}): Promise<FunctionRecord> {
-    const action = `cannot deploy function ${JSON.stringify(name)}`;
-    parse(NameSchema, namespace, `${action}: namespace`);
-    parse(NameSchema, name, action);
-    const settings = parse(FunctionInputSchema, input, action);
-    checkSchedules(settings.schedules);
-    const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": settings.image };
-    const observe = { operation: "deploy", parent, attributes } as const;
-    return await observed(this.#parts.monitor, observe, (span) => this.#deploy(namespace, name, settings, span));
-  }
-
-  async #deploy(
+  async answering(
     namespace: string,
     name: string,
-    settings: FunctionSettings,
-    span: Span | undefined,
+    request?: Pick<InvocationRequest, "headers" | "client">,
   ): Promise<FunctionRecord> {
-    return await this.#locks.hold(keyOf(namespace, name), async () => {
-      const image = this.#recipes.imageName(settings.image);
-      const digest = await this.#recipes.resolve(namespace, image, { parent: span, restore: settings.restore });
-      return await this.#put(namespace, name, { settings: { ...settings, image }, digest, span });
-    });
-  }
-
-  /**
-   * Deploys a function again where its image's name points at another manifest than it runs; nothing is pulled.
-   * @returns undefined where there is nothing to do: it does not follow, or is up to date, or is gone.
-   * @throws as `deploy`, and it stays as it is.
-   */
-  async rollForward(namespace: string, name: string): Promise<FunctionRecord | undefined> {
-    return await this.#locks.hold(keyOf(namespace, name), async () => {
-      const record = await this.#parts.metadata.functions.get(namespace, name);
-      if (record?.follow !== true) return undefined;
-      const digest = await this.#recipes.resolveHere(namespace, record.image, record.restore);
-      if (digest === undefined || digest === record.digest) return undefined;
-      const settings = parse(SettingsSchema, record, `cannot deploy function ${JSON.stringify(name)} again`);
-      const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": record.image };
-      return await observed(
-        this.#parts.monitor,
-        { operation: "deploy", attributes },
-        (span) => this.#put(namespace, name, { settings, digest, span }),
-      );
-    });
-  }
-
-  /** Puts a revision in the place of the one that is there. Its function's lock is held. */
-  async #put(
-    namespace: string,
-    name: string,
-    { settings, digest, span }: {
-      readonly settings: FunctionSettings;
-      readonly digest: string;
-      readonly span: Span | undefined;
-    },
-  ): Promise<FunctionRecord> {
-    this.#checkPrepared(keyOf(namespace, name), settings.prepared);
-    const recipe = await this.#recipes.make(namespace, digest, settings, { parent: span });
-    let record: FunctionRecord;
-    try {
-      record = await step(
-        this.#parts.monitor,
-        "record",
-        { parent: span },
-        () =>
-          this.#parts.secrets.keep(
-            namespace,
-            settings.secrets,
-            () => this.#parts.metadata.functions.put({ ...settings, namespace, name, digest }),
-          ),
-      );
-    } catch (error) {
-      await recipe.leave();
-      throw error;
-    }
-    await this.#replace(keyOf(namespace, name), await this.#deployment(record, recipe));
-    const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
-    this.#parts.events.publish(topic, namespace, { name, digest, revision: record.revision });
-    return record;
+    const { functions } = this.#parts.metadata;
+    const record = await this.get(namespace, name);
+    const asked = request && new Route(record).asked(request);
+    return asked === undefined
+      ? await mainRevision(functions, record)
+      : await requireRevision(functions, record, asked);
   }
 
   /** @throws not_found. */
-  async get(namespace: string, name: string): Promise<FunctionRecord> {
-    const record = await this.#parts.metadata.functions.get(namespace, name);
-    if (record === undefined) throw unknown(namespace, name);
-    return record;
+  get(namespace: string, name: string): Promise<DeployedFunction> {
+    return requireFunction(this.#parts.metadata.functions, namespace, name);
   }
 
-  list(namespace: string): Promise<readonly FunctionRecord[]> {
+  list(namespace: string): Promise<readonly DeployedFunction[]> {
     return this.#parts.metadata.functions.list(namespace);
   }
 
@@ -168,8 +113,8 @@ export class Functions {
     const key = keyOf(namespace, name);
     await this.#locks.hold(key, async () => {
       const there = await this.#parts.metadata.functions.delete(namespace, name);
-      await this.#replace(key, undefined);
-      if (!there) throw unknown(namespace, name);
+      await this.#deployments.remove(key);
+      if (!there) throw unknownFunction(namespace, name);
       this.#parts.events.publish("/functions/delete", namespace, { name });
     });
   }
@@ -182,17 +127,18 @@ export class Functions {
   async invoke(namespace: string, name: string, asked: InvocationRequest): Promise<Response> {
     this.#admission.requireOpen();
     const key = keyOf(namespace, name);
-    const { record, recipe, prepared } = this.#deployments.get(key) ?? await this.#load(namespace, name);
-    const request = record.auth === "none" ? asked : await entitled(record, asked);
-    const length = Number(request.headers.get("content-length"));
+    const { record, recipe, prepared } = await this.#hold(namespace, name, asked);
+    let request = asked;
+    const length = Number(asked.headers.get("content-length"));
     try {
+      if (record.auth !== "none") request = await entitled(record, asked);
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
       this.#admission.enter(key, record.concurrency);
     } catch (error) {
       this.#parts.monitor.invocation(rejection(record));
+      await recipe.leave();
       throw error;
     }
-    recipe.enter();
     const id = this.#ids.next();
     const { tasks, monitor } = this.#parts;
     const run = new InvocationRun({ id, record, recipe, request, tasks, monitor, prepared });
@@ -311,92 +257,55 @@ export class Functions {
     } finally {
       signal?.removeEventListener("abort", kill);
     }
-    for (const [key] of [...this.#deployments]) {
-      await this.#locks.hold(key, () => this.#replace(key, undefined));
-    }
+    for (const key of this.#deployments.keys) await this.#locks.hold(key, () => this.#deployments.remove(key));
   }
 
   /** Makes what is to be ready before the first request, in the background of the start. */
   async warm(): Promise<void> {
-    for (const { namespace, name, prepared } of await this.#parts.metadata.functions.all()) {
-      if (prepared === 0) continue;
+    const { functions } = this.#parts.metadata;
+    for (const record of await functions.all()) {
+      const { namespace, name } = record;
       try {
-        this.#admission.requireOpen();
-        await this.#load(namespace, name);
+        for (const revision of new Route(record).split.keys()) {
+          const its = revision === record.revision ? record : await functions.revision(namespace, name, revision);
+          if (its === undefined || its.prepared === 0) continue;
+          this.#admission.requireOpen();
+          await this.#load(namespace, name, revision);
+        }
       } catch (error) {
         this.#parts.onError(error, `cannot prepare containers of function ${name}`);
       }
     }
   }
 
-  /** Makes the recipe of a function that this process has not run yet. */
-  #load(namespace: string, name: string): Promise<Deployment> {
+  /** Holds the recipe of the revision that answers a request; `leave` ends it. */
+  async #hold(namespace: string, name: string, request: InvocationRequest): Promise<Deployment> {
+    const key = keyOf(namespace, name);
+    let route: Route | undefined;
+    let revision = 0;
+    while (true) {
+      const now = this.#deployments.route(key);
+      if (now !== undefined && now !== route) revision = (route = now).choose(request);
+      const deployment = this.#deployments.find(key, revision);
+      if (deployment !== undefined) {
+        // In the turn in which it was found: no roll-out lets go of it in between.
+        deployment.recipe.enter();
+        return deployment;
+      }
+      await this.#load(namespace, name, route && revision);
+    }
+  }
+
+  /** Takes up a function that this process has not run yet, and a revision of it. */
+  #load(namespace: string, name: string, revision: number | undefined): Promise<void> {
     const key = keyOf(namespace, name);
     return this.#locks.hold(key, async () => {
-      const there = this.#deployments.get(key);
-      if (there !== undefined) return there;
+      this.#admission.requireOpen();
       const record = await this.get(namespace, name);
-      try {
-        const recipe = await this.#recipes.make(namespace, record.digest, record);
-        const deployment = await this.#deployment(record, recipe);
-        await this.#replace(key, deployment);
-        return deployment;
-      } catch (error) {
-        // It could be made when it was deployed: something of the machine has changed, which is not for a caller to know.
-        throw startFailed(error);
-      }
+      this.#deployments.know(key, record);
+      if (revision !== undefined) await this.#deployments.load(key, record, revision);
     });
   }
-
-  /** @throws resource_exhausted where more would wait than may. */
-  #checkPrepared(key: string, prepared: number): void {
-    const { maxPrepared } = this.#parts;
-    let others = 0;
-    for (const [other, { record }] of this.#deployments) if (other !== key) others += record.prepared;
-    if (prepared === 0 || others + prepared <= maxPrepared) return;
-    throw new Failure(
-      "resource_exhausted",
-      `cannot prepare ${prepared} containers: ${others} wait for other functions, and maxPrepared is ${maxPrepared}`,
-      { details: { field: "prepared" } },
-    );
-  }
-
-  /** All containers that are to wait are ready before a request comes to them. */
-  async #deployment(record: FunctionRecord, recipe: Recipe): Promise<Deployment> {
-    if (record.prepared === 0) return { record, recipe, prepared: undefined, retire: () => recipe.leave() };
-    const prepared = new Prepared({ tasks: this.#parts.tasks, record, recipe, onError: this.#parts.onError });
-    try {
-      while (prepared.missing > 0) await prepared.add();
-    } catch (error) {
-      // Requests make their own then, and say why where they cannot either.
-      this.#parts.onError(error, `cannot prepare containers of function ${record.name}`);
-    }
-    const forget = this.#refill.add(prepared);
-    const retire = async () => {
-      forget();
-      await prepared[Symbol.asyncDispose]();
-      await recipe.leave();
-    };
-    return { record, recipe, prepared, retire };
-  }
-
-  async #replace(key: string, deployment: Deployment | undefined): Promise<void> {
-    const before = this.#deployments.get(key);
-    if (deployment === undefined) this.#deployments.delete(key);
-    else this.#deployments.set(key, deployment);
-    await before?.retire();
-  }
-}
-
-function keyOf(namespace: string, name: string): string {
-  return `${namespace}/${name}`;
-}
-
-function unknown(namespace: string, name: string): Failure {
-  return new Failure(
-    "not_found",
-    `no function ${JSON.stringify(name)} is deployed in namespace ${JSON.stringify(namespace)}`,
-  );
 }
 
 function shutDown(): Failure {

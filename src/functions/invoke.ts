@@ -3,6 +3,7 @@ import type { Failure } from "../core/errors.ts";
 import type { FunctionRecord } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { Monitor, Span } from "../core/monitor.ts";
+import { revisionName } from "../core/revision.ts";
 import type { Exit, Task } from "../core/task.ts";
 import { requestEnvironment } from "./cgi.ts";
 import { cancelled, exitFailure, ofInvocation, startFailed, timedOut } from "./failures.ts";
@@ -182,16 +183,25 @@ export class InvocationRun implements Progress {
       this.#head.resolve(this.#whole());
       this.#outcome.resolve();
     } else {
-      this.failure = ofInvocation(failure, this.options.id, this.phases.serverTiming());
+      this.failure = ofInvocation(failure, {
+        invocation: this.options.id,
+        revision: this.#revision,
+        serverTiming: this.phases.serverTiming(),
+      });
       this.#head.reject(this.failure);
       this.#outcome.reject(this.failure);
     }
+  }
+
+  get #revision(): string {
+    return revisionName(this.options.record.name, this.options.record.revision);
   }
 
   #headers(): Record<string, string> {
     return {
       "content-type": this.options.record.contentType,
       "x-mayfly-invocation": this.options.id,
+      "x-mayfly-revision": this.#revision,
       "x-mayfly-start": this.cold ? "cold" : "prepared",
       "server-timing": this.phases.serverTiming(),
     };

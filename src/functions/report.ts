@@ -1,6 +1,7 @@
 import { type Failure, messageOf } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { InvocationMeasure, Span } from "../core/monitor.ts";
+import { revisionName } from "../core/revision.ts";
 import type { Exit } from "../core/task.ts";
 import { reasonOf, statusOf } from "./failures.ts";
 import type { InvokeOptions } from "./invoke.ts";
@@ -36,7 +37,7 @@ export function describeSpan({ id, record, recipe, request }: InvokeOptions): Sp
   span.rename(record.name);
   span.set({
     "faas.name": record.name,
-    "faas.version": String(record.revision),
+    "faas.version": revisionName(record.name, record.revision),
     "faas.trigger": "http",
     "faas.invocation.id": id,
     "faas.max_memory": record.memoryBytes,

@@ -2,9 +2,10 @@ import { Cron } from "croner";
 import { rootCaller } from "../core/access.ts";
 import type { Events } from "../core/event.ts";
 import { Failure, messageOf } from "../core/errors.ts";
-import type { FunctionRecord, FunctionSettings, FunctionStore } from "../core/function.ts";
+import type { DeployedFunction, FunctionRecord, FunctionSettings, FunctionStore } from "../core/function.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { Calls } from "./calls.ts";
+import { mainRevision } from "./known.ts";
 
 export interface SchedulesParts {
   readonly store: FunctionStore;
@@ -46,20 +47,25 @@ export class Schedules implements Disposable {
   constructor(parts: SchedulesParts) {
     this.#parts = parts;
     this.#unsubscribe = parts.events.subscribe("/functions/", ({ namespace, data: { name } }) => {
-      if (typeof name === "string") void this.#refresh(namespace, name);
+      if (typeof name === "string") void this.#take(namespace, name, () => parts.store.get(namespace, name));
     });
   }
 
   /** Takes up those that are deployed. */
   async start(): Promise<void> {
-    for (const record of await this.#parts.store.all()) this.#set(record.namespace, record.name, record);
+    for (const record of await this.#parts.store.all()) {
+      await this.#take(record.namespace, record.name, () => Promise.resolve(record));
+    }
   }
 
-  async #refresh(namespace: string, name: string): Promise<void> {
+  /** The schedules of a function are those of the revision with the most traffic. */
+  async #take(namespace: string, name: string, read: () => Promise<DeployedFunction | undefined>): Promise<void> {
+    const { store, onError } = this.#parts;
     try {
-      this.#set(namespace, name, await this.#parts.store.get(namespace, name));
+      const record = await read();
+      this.#set(namespace, name, record && await mainRevision(store, record));
     } catch (error) {
-      this.#parts.onError(error, `cannot read the schedules of function ${namespace}/${name}`);
+      onError(error, `cannot read the schedules of function ${namespace}/${name}`);
     }
   }
 

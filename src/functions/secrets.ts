@@ -9,6 +9,7 @@ import {
   SecretNameSchema,
   type SecretStore,
 } from "../core/secret_store.ts";
+import { reachedRevisions } from "./known.ts";
 import type { SecretFolder, SecretFolders } from "../tasks/secret_folders.ts";
 
 export interface SecretsParts {
@@ -70,13 +71,15 @@ export class Secrets {
   /** @throws not_found; failed_precondition while a function has it. */
   async remove(namespace: string, name: string): Promise<void> {
     await this.#locks.hold(namespace, async () => {
-      const users = (await this.#parts.functions.list(namespace)).filter(({ secrets }) => secrets.includes(name));
+      const users: string[] = [];
+      for (const record of await this.#parts.functions.list(namespace)) {
+        const revisions = await reachedRevisions(this.#parts.functions, record);
+        if (revisions.some(({ secrets }) => secrets.includes(name))) users.push(record.name);
+      }
       if (users.length > 0) {
         throw new Failure(
           "failed_precondition",
-          `cannot remove secret ${JSON.stringify(name)}: function ${
-            users.map((user) => user.name).join(", ")
-          } has it: ` +
+          `cannot remove secret ${JSON.stringify(name)}: function ${users.join(", ")} has it: ` +
             "deploy it without, or remove it first",
         );
       }

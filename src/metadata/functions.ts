@@ -1,10 +1,19 @@
-import { and, asc, eq, type SQL, sql } from "drizzle-orm";
-import type { FunctionRecord, FunctionStore } from "../core/function.ts";
-import type { Database } from "./database.ts";
+import { and, asc, desc, eq, type SQL, sql } from "drizzle-orm";
+import {
+  defaultKeptRevisions,
+  type DeployedFunction,
+  type FunctionRecord,
+  type FunctionStore,
+} from "../core/function.ts";
+import { allToLatest, type Traffic } from "../core/revision.ts";
+import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
-import { functions, namespaces } from "./schema.ts";
+import { functions, namespaces, revisions } from "./schema.ts";
 
-/** Deployed functions. What `core/function.ts` calls settings is one column of JSON, so a new setting needs no migration. */
+/**
+ * Functions, and their revisions beside them. What `core/function.ts` calls settings is one column of JSON, so a new setting
+ * needs no migration.
+ */
 export class LibsqlFunctionStore implements FunctionStore {
   readonly #database: Database;
 
@@ -12,53 +21,153 @@ export class LibsqlFunctionStore implements FunctionStore {
     this.#database = database;
   }
 
-  async get(namespace: string, name: string): Promise<FunctionRecord | undefined> {
-    return (await this.#select(and(eq(functions.namespace, namespace), eq(functions.name, name))))[0];
+  async get(namespace: string, name: string): Promise<DeployedFunction | undefined> {
+    return (await this.#select(isFunction(namespace, name)))[0];
   }
 
-  list(namespace: string): Promise<readonly FunctionRecord[]> {
+  list(namespace: string): Promise<readonly DeployedFunction[]> {
     return this.#select(eq(functions.namespace, namespace));
   }
 
-  all(): Promise<readonly FunctionRecord[]> {
+  all(): Promise<readonly DeployedFunction[]> {
     return this.#select();
   }
 
-  put(record: Parameters<FunctionStore["put"]>[0]): Promise<FunctionRecord> {
+  put(
+    record: Parameters<FunctionStore["put"]>[0],
+    { traffic, keep }: Parameters<FunctionStore["put"]>[1] = {},
+  ): Promise<DeployedFunction> {
     const { namespace, name, digest, ...settings } = record;
     const now = new Date();
     return this.#database.run(async (queries) => {
-      const [, [row]] = await queries.batch([
+      const [, [row], [revision]] = await queries.batch([
         queries.insert(namespaces).values(namespaceRow(namespace)).onConflictDoNothing(),
         queries.insert(functions)
-          .values({ namespace, name, digest, revision: 1, settings, createdAt: now, updatedAt: now })
+          .values({ namespace, name, revision: 1, createdAt: now, updatedAt: now, traffic: traffic ?? allToLatest })
           .onConflictDoUpdate({
             target: [functions.namespace, functions.name],
-            set: { digest, settings, updatedAt: now, revision: sql`${functions.revision} + 1` },
+            set: { updatedAt: now, revision: sql`${functions.revision} + 1`, ...(traffic && { traffic }) },
           })
           .returning(),
+        queries.insert(revisions)
+          .values({
+            namespace,
+            function: name,
+            revision: newestOf(queries, namespace, name),
+            digest,
+            settings,
+            createdAt: now,
+          })
+          .returning(),
+        forget(queries, namespace, name, keep),
       ]);
-      return toRecord(row!);
+      return toFunction({ function: row!, revision: revision! });
     });
   }
 
   async delete(namespace: string, name: string): Promise<boolean> {
-    const rows = await this.#database.run((queries) =>
-      queries.delete(functions)
-        .where(and(eq(functions.namespace, namespace), eq(functions.name, name)))
-        .returning({ name: functions.name })
+    const [, rows] = await this.#database.run((queries) =>
+      queries.batch([
+        queries.delete(revisions).where(isRevision(namespace, name)),
+        queries.delete(functions).where(isFunction(namespace, name)).returning({ name: functions.name }),
+      ])
     );
     return rows.length > 0;
   }
 
-  #select(condition?: SQL): Promise<FunctionRecord[]> {
-    return this.#database.run(async (queries) =>
-      (await queries.select().from(functions).where(condition).orderBy(asc(functions.namespace), asc(functions.name)))
-        .map(toRecord)
+  async revision(namespace: string, name: string, revision: number): Promise<FunctionRecord | undefined> {
+    const [row] = await this.#database.run((queries) =>
+      queries.select().from(revisions).where(and(isRevision(namespace, name), eq(revisions.revision, revision)))
     );
+    return row && toRecord(row);
+  }
+
+  async revisions(namespace: string, name: string): Promise<readonly FunctionRecord[]> {
+    const rows = await this.#database.run((queries) =>
+      queries.select().from(revisions).where(isRevision(namespace, name)).orderBy(desc(revisions.revision))
+    );
+    return rows.map(toRecord);
+  }
+
+  async setTraffic(
+    namespace: string,
+    name: string,
+    traffic: Traffic,
+    { keep }: Parameters<FunctionStore["setTraffic"]>[3] = {},
+  ): Promise<DeployedFunction | undefined> {
+    await this.#database.run((queries) =>
+      queries.batch([
+        queries.update(functions).set({ traffic, updatedAt: new Date() }).where(isFunction(namespace, name)),
+        forget(queries, namespace, name, keep),
+      ])
+    );
+    return await this.get(namespace, name);
+  }
+
+  images(): ReturnType<FunctionStore["images"]> {
+    const image = sql<string>`json_extract(${revisions.settings}, '$.image')`;
+    return this.#database.run((queries) =>
+      queries.selectDistinct({ namespace: revisions.namespace, image, digest: revisions.digest }).from(revisions)
+    );
+  }
+
+  #select(condition?: SQL): Promise<DeployedFunction[]> {
+    return this.#database.run(async (queries) => {
+      const rows = await queries.select({ function: functions, revision: revisions }).from(functions)
+        .innerJoin(
+          revisions,
+          and(
+            eq(revisions.namespace, functions.namespace),
+            eq(revisions.function, functions.name),
+            eq(revisions.revision, functions.revision),
+          ),
+        )
+        .where(condition)
+        .orderBy(asc(functions.namespace), asc(functions.name));
+      return rows.map(toFunction);
+    });
   }
 }
 
-function toRecord({ settings, ...row }: typeof functions.$inferSelect): FunctionRecord {
-  return { ...settings, ...row };
+function isFunction(namespace: string, name: string): SQL | undefined {
+  return and(eq(functions.namespace, namespace), eq(functions.name, name));
+}
+
+function isRevision(namespace: string, name: string): SQL | undefined {
+  return and(eq(revisions.namespace, namespace), eq(revisions.function, name));
+}
+
+/** The number that the function's row has by now. */
+function newestOf(queries: Queries, namespace: string, name: string): SQL<number> {
+  return sql<number>`${
+    queries.select({ revision: functions.revision }).from(functions).where(isFunction(namespace, name))
+  }`;
+}
+
+/** Removes revisions that are too old to be kept, and answer nobody. */
+function forget(queries: Queries, namespace: string, name: string, keep = defaultKeptRevisions) {
+  const newest = queries.select({ revision: revisions.revision }).from(revisions).where(isRevision(namespace, name))
+    .orderBy(desc(revisions.revision)).limit(Math.max(keep, 1));
+  // Both name revisions as `revisionName` does.
+  const answering = sql`
+    SELECT json_extract(part.value, '$.revision') FROM functions, json_each(functions.traffic, '$.split') AS part
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name}
+    UNION SELECT tag.value FROM functions, json_each(functions.traffic, '$.tags') AS tag
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name}`;
+  return queries.delete(revisions).where(and(
+    isRevision(namespace, name),
+    sql`${revisions.revision} NOT IN ${newest}`,
+    sql`printf('%s-%05d', ${revisions.function}, ${revisions.revision}) NOT IN (${answering})`,
+  ));
+}
+
+function toRecord({ settings, function: name, ...row }: typeof revisions.$inferSelect): FunctionRecord {
+  return { ...settings, ...row, name, updatedAt: row.createdAt };
+}
+
+function toFunction({ function: row, revision }: {
+  readonly function: typeof functions.$inferSelect;
+  readonly revision: typeof revisions.$inferSelect;
+}): DeployedFunction {
+  return { ...toRecord(revision), ...row };
 }

@@ -123,7 +123,7 @@ class Collection implements Disposable {
       await this.#reachable.add(target.digest);
       for (const reference of referencesOf(labels)) await this.#hold(held, reference);
     }
-    for (const { digest } of await functions.all()) if (isDigest(digest)) await this.#reachable.add(digest);
+    for (const { digest } of await functions.images()) if (isDigest(digest)) await this.#reachable.add(digest);
     for (const { imageDigest, snapshotter, snapshotKey, labels } of await containers.list()) {
       for (const reference of referencesOf(labels)) await this.#hold(held, reference);
       if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);

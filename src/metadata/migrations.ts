@@ -164,4 +164,20 @@ export const migrations: readonly (readonly string[])[] = [
       CONSTRAINT tokens_name UNIQUE (namespace, name)
     )`,
   ],
+  [
+    `CREATE TABLE revisions (
+      namespace text NOT NULL,
+      function text NOT NULL,
+      revision integer NOT NULL,
+      digest text NOT NULL,
+      settings text NOT NULL,
+      created_at integer NOT NULL,
+      PRIMARY KEY (namespace, function, revision)
+    )`,
+    `INSERT INTO revisions SELECT namespace, name, revision, digest, settings, updated_at FROM functions`,
+    `ALTER TABLE functions DROP COLUMN digest`,
+    `ALTER TABLE functions DROP COLUMN settings`,
+    `ALTER TABLE functions
+      ADD COLUMN traffic text NOT NULL DEFAULT '{"split":[{"revision":"latest","percent":100}],"tags":{}}'`,
+  ],
 ];

@@ -82,7 +82,7 @@ async function unused(metadata: Metadata): Promise<readonly Image[]> {
 async function uses(metadata: Metadata): Promise<(image: Image) => boolean> {
   const used = new Set<string>();
   const named = (namespace: string, name: string) => `${namespace} ${name}`;
-  for (const { namespace, image, digest } of await metadata.functions.all()) {
+  for (const { namespace, image, digest } of await metadata.functions.images()) {
     used.add(digest).add(named(namespace, formatReference(parseReference(image))));
   }
   for (const { namespace, image, imageDigest } of await metadata.containers.list()) {

@@ -20,8 +20,9 @@ import { callStatuses } from "../core/call.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { type Digest, DigestSchema } from "../core/digest.ts";
-import { FunctionInputSchema } from "../core/function.ts";
+import { SettingsSchema } from "../core/function.ts";
 import { invocationStatuses } from "../core/invocation.ts";
+import { TrafficSchema } from "../core/revision.ts";
 import { json } from "./json_column.ts";
 
 const CallRequestSchema = v.object({
@@ -35,8 +36,6 @@ const CallRequestSchema = v.object({
 const LabelsSchema = v.record(v.string(), v.string());
 const SpecSchema = v.record(v.string(), v.unknown());
 const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() }));
-/** Not strict: a row that an older program wrote may lack a field that has a default now. */
-const SettingsSchema = v.object(FunctionInputSchema.entries);
 const ContainerSettingsSchema = v.object(ContainerInputSchema.entries);
 const JsonDateSchema = v.pipe(v.string(), v.isoTimestamp(), v.transform((text) => new Date(text)));
 const StateSchema = v.object({
@@ -79,11 +78,11 @@ export const images = sqliteTable("images", {
 export const functions = sqliteTable("functions", {
   namespace: text("namespace").notNull().references(() => namespaces.name),
   name: text("name").notNull(),
-  digest: text("digest").notNull(),
+  /** The newest. */
   revision: integer("revision").notNull(),
-  settings: json("settings", SettingsSchema).notNull(),
   createdAt: time("created_at").notNull(),
   updatedAt: time("updated_at").notNull(),
+  traffic: json("traffic", TrafficSchema).notNull(),
 }, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
 
 /** Values are sealed: see `secret_cipher.ts`. */
@@ -94,6 +93,16 @@ export const secrets = sqliteTable("secrets", {
   createdAt: time("created_at").notNull(),
   updatedAt: time("updated_at").notNull(),
 }, (table) => [primaryKey({ columns: [table.namespace, table.name] })]);
+
+/** What each deployment of a function has made. */
+export const revisions = sqliteTable("revisions", {
+  namespace: text("namespace").notNull(),
+  function: text("function").notNull(),
+  revision: integer("revision").notNull(),
+  digest: text("digest").notNull(),
+  settings: json("settings", SettingsSchema).notNull(),
+  createdAt: time("created_at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.function, table.revision] })]);
 
 export const containers = sqliteTable("containers", {
   namespace: text("namespace").notNull(),

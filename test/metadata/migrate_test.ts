@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { getTableName, is, sql } from "drizzle-orm";
 import { getTableConfig, SQLiteTable } from "drizzle-orm/sqlite-core";
+import { allToLatest } from "../../src/core/revision.ts";
 import { Database } from "../../src/metadata/database.ts";
+import { LibsqlFunctionStore } from "../../src/metadata/functions.ts";
 import { migrate, schemaVersion } from "../../src/metadata/migrate.ts";
 import { migrations } from "../../src/metadata/migrations.ts";
 import * as schema from "../../src/metadata/schema.ts";
@@ -100,6 +102,24 @@ describe("migrate()", () => {
     assert.equal(await schemaVersion(copy), migrations.length);
     assert.deepEqual(await copy.run((queries) => queries.all(sql`SELECT name FROM namespaces`)), [{ name: "kept" }]);
     assert.equal(statSync(`${path}.before-${version}`).mode & 0o777, 0o600);
+  });
+
+  it("makes a function that is there its newest revision, by the number that it has", async () => {
+    await using opened = await openFile();
+    const { database, rows } = opened;
+    // The last version without revisions.
+    await migrate(database, { steps: migrations.slice(0, 8) });
+    await rows("INSERT INTO namespaces VALUES ('default', '{}', 0) RETURNING name");
+    const settings = JSON.stringify({ image: "busybox" });
+    await rows(`INSERT INTO functions VALUES ('default', 'f', 'sha256:1', 7, '${settings}', 1, 2) RETURNING name`);
+    await migrate(database);
+    const functions = new LibsqlFunctionStore(database);
+    const [record] = await functions.all();
+    assert.deepEqual([record?.revision, record?.digest, record?.image], [7, "sha256:1", "busybox"]);
+    assert.deepEqual(record?.traffic, allToLatest);
+    assert.deepEqual([record?.createdAt, record?.updatedAt], [new Date(1), new Date(2)]);
+    const [revision, ...others] = await functions.revisions("default", "f");
+    assert.deepEqual([revision?.revision, revision?.createdAt, others.length], [7, new Date(2), 0]);
   });
 
   it("applies a version whole or not at all", async () => {

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as v from "valibot";
 import { FunctionInputSchema } from "../../src/core/function.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
+import { allToLatest } from "../../src/core/revision.ts";
 import { temporaryMetadata } from "./open.ts";
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}` as const;
@@ -82,6 +83,33 @@ describe("FunctionStore", () => {
     assert.deepEqual(await functions.all(), [second]);
     assert.equal(await functions.delete("default", "hello"), true);
     assert.equal(await functions.get("default", "hello"), undefined);
+  });
+
+  it("keeps the newest revisions, and those that have traffic or a tag", async () => {
+    await using opened = await temporaryMetadata();
+    const { functions } = opened.metadata;
+    const put = (keep: number) =>
+      functions.put({ namespace: "default", name: "hello", digest: digest("1"), ...settings }, { keep });
+    const kept = async () => (await functions.revisions("default", "hello")).map(({ revision }) => revision);
+    for (let i = 0; i < 3; i++) await put(10);
+    await functions.put({ namespace: "default", name: "other", digest: digest("2"), ...settings }, { keep: 1 });
+    const traffic = { split: [{ revision: "hello-00001", percent: 100 }], tags: { blue: "hello-00002" } };
+    const moved = await functions.setTraffic("default", "hello", traffic);
+    assert.deepEqual([moved?.traffic, moved?.revision], [traffic, 3]);
+    for (let i = 0; i < 3; i++) assert.deepEqual((await put(2)).traffic, traffic);
+    assert.deepEqual(await kept(), [6, 5, 2, 1]);
+    await functions.setTraffic("default", "hello", allToLatest, { keep: 1 });
+    assert.deepEqual(await kept(), [6]);
+    assert.equal(await functions.revision("default", "hello", 5), undefined);
+    assert.equal((await functions.revision("default", "hello", 6))?.env["GREETING"], "hello");
+    assert.deepEqual(await functions.images(), [
+      { namespace: "default", image: "busybox", digest: digest("1") },
+      { namespace: "default", image: "busybox", digest: digest("2") },
+    ]);
+    await functions.delete("default", "hello");
+    assert.deepEqual(await kept(), []);
+    assert.equal((await put(10)).revision, 1);
+    assert.equal(await functions.setTraffic("default", "nothing", traffic), undefined);
   });
 });
 

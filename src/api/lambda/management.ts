@@ -1,10 +1,9 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import * as v from "valibot";
 import { codeOf as errorCodeOf, type ErrorCode, Failure, messageOf } from "../../core/errors.ts";
-import type { FunctionInput, FunctionRecord } from "../../core/function.ts";
+import { type FunctionInput, type FunctionRecord, SettingsSchema } from "../../core/function.ts";
 import { KeyedLock } from "../../core/keyed_lock.ts";
 import { parse } from "../../core/parse.ts";
-import { SettingsSchema } from "../../functions/functions.ts";
 import { readJson } from "../input.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";

@@ -1,0 +1,152 @@
+import { Failure } from "../core/errors.ts";
+import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+import { Deployment } from "./deployment.ts";
+import { startFailed } from "./failures.ts";
+import { requireRevision } from "./known.ts";
+import type { Recipe } from "./recipe.ts";
+import type { Recipes } from "./recipes.ts";
+import type { Refill } from "./refill.ts";
+import { Route } from "./route.ts";
+
+export interface DeploymentsParts {
+  readonly recipes: Recipes;
+  readonly tasks: Tasks;
+  readonly store: Pick<FunctionStore, "revision">;
+  readonly refill: Refill;
+  /** How many containers may wait for requests, over all functions. */
+  readonly maxPrepared: number;
+  readonly onError: (error: unknown, what: string) => void;
+}
+
+/** What this process runs of one function. */
+interface Live {
+  route: Route;
+  /** By number: those that were used since traffic moved last, or have traffic or a tag. */
+  readonly revisions: Map<number, Deployment>;
+}
+
+/**
+ * The functions that this process runs: who answers, and the revisions that do. Whoever changes something of a function holds
+ * its lock; requests look at one moment's state, and hold the recipe that they take in the same turn of the event loop.
+ */
+export class Deployments {
+  readonly #parts: DeploymentsParts;
+  readonly #live = new Map<string, Live>();
+
+  constructor(parts: DeploymentsParts) {
+    this.#parts = parts;
+  }
+
+  route(key: string): Route | undefined {
+    return this.#live.get(key)?.route;
+  }
+
+  find(key: string, revision: number): Deployment | undefined {
+    return this.#live.get(key)?.revisions.get(revision);
+  }
+
+  /** A revision whose recipe is made. It is nobody's until `move`. */
+  deployment(record: FunctionRecord, recipe: Recipe): Deployment {
+    const { tasks, refill, onError } = this.#parts;
+    return new Deployment({ tasks, refill, record, recipe, onError });
+  }
+
+  /** Takes up a function that this process has not run yet. */
+  know(key: string, record: DeployedFunction): void {
+    if (!this.#live.has(key)) this.#live.set(key, { route: new Route(record), revisions: new Map() });
+  }
+
+  /**
+   * Makes a revision, and what of it is to be ready where it has traffic.
+   * @throws not_found where it is not kept; what `startFailed` says of what cannot be made.
+   */
+  async load(key: string, of: FunctionRecord, revision: number): Promise<void> {
+    const live = this.#live.get(key);
+    if (live === undefined || live.revisions.has(revision)) return;
+    const record = await requireRevision(this.#parts.store, of, revision);
+    try {
+      const deployment = await this.#make(record);
+      if (live.route.split.has(revision)) await deployment.warm();
+      live.revisions.set(revision, deployment);
+    } catch (error) {
+      // It could be made when it was deployed: something of the machine has changed, which is not for a caller to know.
+      throw startFailed(error);
+    }
+  }
+
+  /**
+   * Makes ready all that are to answer by a new route, while those before them still do.
+   * @throws as `load`, and nothing is left of it; resource_exhausted where more containers would wait than may.
+   */
+  async ready(key: string, of: FunctionRecord, route: Route): Promise<readonly Deployment[]> {
+    const { store } = this.#parts;
+    const deployments: Deployment[] = [];
+    try {
+      for (const revision of route.tags.values()) await requireRevision(store, of, revision);
+      for (const revision of route.split.keys()) {
+        const there = this.find(key, revision);
+        deployments.push(there ?? await this.#make(await requireRevision(store, of, revision)));
+      }
+      this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + record.prepared, 0));
+    } catch (error) {
+      for (const made of deployments) if (this.find(key, made.record.revision) !== made) await made.retire();
+      throw error;
+    }
+    for (const deployment of deployments) await deployment.warm();
+    return deployments;
+  }
+
+  /**
+   * Lets a route decide from now on, and lets go of what gets nothing by it. Requests that run are finished.
+   * @param made revisions that are ready; those that have neither traffic nor a tag are let go of too.
+   */
+  async move(key: string, route: Route, made: readonly Deployment[]): Promise<void> {
+    const live = this.#live.get(key) ?? { route, revisions: new Map<number, Deployment>() };
+    for (const deployment of made) live.revisions.set(deployment.record.revision, deployment);
+    live.route = route;
+    this.#live.set(key, live);
+    const idle: Promise<void>[] = [];
+    for (const [revision, deployment] of live.revisions) {
+      if (route.split.has(revision)) continue;
+      if (route.reaches(revision)) idle.push(deployment.cool());
+      else {
+        live.revisions.delete(revision);
+        idle.push(deployment.retire());
+      }
+    }
+    await Promise.all(idle);
+  }
+
+  /** Lets go of a function, and of all of its revisions. */
+  async remove(key: string): Promise<void> {
+    const live = this.#live.get(key);
+    this.#live.delete(key);
+    await Promise.all(Array.from(live?.revisions.values() ?? [], (deployment) => deployment.retire()));
+  }
+
+  /** The functions that are known here. */
+  get keys(): readonly string[] {
+    return [...this.#live.keys()];
+  }
+
+  /** @throws resource_exhausted where more would wait than may, of a function beside all others. */
+  checkPrepared(key: string, prepared: number): void {
+    const { maxPrepared } = this.#parts;
+    let others = 0;
+    for (const [other, { route, revisions }] of this.#live) {
+      if (other === key) continue;
+      for (const [revision, { record }] of revisions) if (route.split.has(revision)) others += record.prepared;
+    }
+    if (prepared === 0 || others + prepared <= maxPrepared) return;
+    throw new Failure(
+      "resource_exhausted",
+      `cannot prepare ${prepared} containers: ${others} wait for other functions, and maxPrepared is ${maxPrepared}`,
+      { details: { field: "prepared" } },
+    );
+  }
+
+  async #make(record: FunctionRecord): Promise<Deployment> {
+    return this.deployment(record, await this.#parts.recipes.make(record.namespace, record.digest, record));
+  }
+}

@@ -1,0 +1,230 @@
+import { Failure } from "../core/errors.ts";
+import type { Events } from "../core/event.ts";
+import {
+  type DeployedFunction,
+  FunctionInputSchema,
+  type FunctionSettings,
+  NameSchema,
+  SettingsSchema,
+} from "../core/function.ts";
+import type { KeyedLock } from "../core/keyed_lock.ts";
+import type { Metadata } from "../core/metadata.ts";
+import type { Monitor, Span, Traced } from "../core/monitor.ts";
+import { parse } from "../core/parse.ts";
+import {
+  allToLatest,
+  changed,
+  pinned,
+  revisionName,
+  TagSchema,
+  type Traffic,
+  TrafficChangeSchema,
+} from "../core/revision.ts";
+import { observed, step } from "../monitoring/observe.ts";
+import type { Deployments } from "./deployments.ts";
+import { keyOf, requireFunction } from "./known.ts";
+import type { Recipes } from "./recipes.ts";
+import { Route } from "./route.ts";
+import { checkSchedules } from "./schedules.ts";
+import type { Secrets } from "./secrets.ts";
+
+export interface RolloutsParts {
+  readonly recipes: Recipes;
+  readonly secrets: Secrets;
+  readonly metadata: Pick<Metadata, "functions">;
+  readonly monitor: Monitor;
+  readonly events: Events;
+  /** How many revisions of a function are kept, beside those that have traffic or a tag. */
+  readonly keepRevisions: number;
+  /** Held by key while something of a function changes. */
+  readonly locks: KeyedLock;
+  readonly deployments: Deployments;
+}
+
+/** What a deployment does beside making a revision. */
+export interface DeployOptions extends Traced {
+  /** Whether the traffic that goes to the newest revision goes to this one. Default true. */
+  readonly traffic?: boolean;
+  /** A name to reach the new revision by. */
+  readonly tag?: string | undefined;
+}
+
+/** Changes who answers: makes revisions, and moves traffic between them. */
+export class Rollouts {
+  readonly #parts: RolloutsParts;
+
+  constructor(parts: RolloutsParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Makes a revision, and a function with the first one; what runs goes on with the revision it began with.
+   * @throws invalid_argument for a wrong name or field; what pulling and unpacking the image throw.
+   */
+  async deploy(
+    namespace: string,
+    name: string,
+    input: unknown,
+    { parent, traffic = true, tag }: DeployOptions = {},
+  ): Promise<DeployedFunction> {
+    const action = `cannot deploy function ${JSON.stringify(name)}`;
+    parse(NameSchema, namespace, `${action}: namespace`);
+    parse(NameSchema, name, action);
+    if (tag !== undefined) parse(TagSchema, tag, `${action}: tag`);
+    const settings = parse(FunctionInputSchema, input, action);
+    checkSchedules(settings.schedules);
+    const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": settings.image };
+    return await observed(
+      this.#parts.monitor,
+      { operation: "deploy", parent, attributes },
+      (span) =>
+        this.#parts.locks.hold(keyOf(namespace, name), async () => {
+          const image = this.#parts.recipes.imageName(settings.image);
+          const digest = await this.#parts.recipes.resolve(namespace, image, {
+            parent: span,
+            restore: settings.restore,
+          });
+          return await this.#put(namespace, name, { settings: { ...settings, image }, digest, span, traffic, tag });
+        }),
+    );
+  }
+
+  /**
+   * Deploys a function again where its image's name points at another manifest than it runs; nothing is pulled.
+   * @returns undefined where there is nothing to do: it does not follow, or is up to date, or is gone.
+   * @throws as `deploy`, and it stays as it is.
+   */
+  async rollForward(namespace: string, name: string): Promise<DeployedFunction | undefined> {
+    return await this.#parts.locks.hold(keyOf(namespace, name), async () => {
+      const record = await this.#parts.metadata.functions.get(namespace, name);
+      if (record?.follow !== true) return undefined;
+      const digest = await this.#parts.recipes.resolveHere(namespace, record.image, record.restore);
+      if (digest === undefined || digest === record.digest) return undefined;
+      const settings = parse(SettingsSchema, record, `cannot deploy function ${JSON.stringify(name)} again`);
+      const attributes = { "faas.name": name, "mayfly.namespace": namespace, "container.image.name": record.image };
+      return await observed(
+        this.#parts.monitor,
+        { operation: "deploy", attributes },
+        (span) => this.#put(namespace, name, { settings, digest, span }),
+      );
+    });
+  }
+
+  /** Makes the next revision, and moves traffic to it where that is ready. Its function's lock is held. */
+  async #put(namespace: string, name: string, made: {
+    readonly settings: FunctionSettings;
+    readonly digest: string;
+    readonly span: Span | undefined;
+    readonly traffic?: boolean;
+    readonly tag?: string | undefined;
+  }): Promise<DeployedFunction> {
+    const { settings, digest, span, tag } = made;
+    const key = keyOf(namespace, name);
+    const { keepRevisions: keep, metadata: { functions }, secrets, monitor, events } = this.#parts;
+    const before = await functions.get(namespace, name);
+    const traffic = made.traffic === false ? withheld(name, before) : undefined;
+    this.#checkPrepared(key, name, { settings, before, traffic });
+    const recipe = await this.#parts.recipes.make(namespace, digest, settings, { parent: span });
+    let record: DeployedFunction;
+    try {
+      record = await step(monitor, "record", { parent: span }, async () => {
+        const record = { ...settings, namespace, name, digest };
+        const put = await secrets.keep(namespace, settings.secrets, () => functions.put(record, { traffic, keep }));
+        if (tag === undefined) return put;
+        const tagged = changed(put.traffic, { tags: { [tag]: revisionName(name, put.revision) } }, name);
+        return await functions.setTraffic(namespace, name, tagged, { keep }) ?? put;
+      });
+    } catch (error) {
+      await recipe.leave();
+      throw error;
+    }
+    const route = new Route(record);
+    const deployment = this.#parts.deployments.deployment(record, recipe);
+    if (route.split.has(record.revision)) await deployment.warm();
+    await this.#parts.deployments.move(key, route, [deployment]);
+    const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
+    events.publish(topic, namespace, { name, digest, revision: record.revision });
+    return record;
+  }
+
+  /** @throws resource_exhausted where more containers would wait than may, once the next revision has its traffic. */
+  #checkPrepared(key: string, name: string, { settings, before, traffic = before?.traffic ?? allToLatest }: {
+    readonly settings: FunctionSettings;
+    readonly before: DeployedFunction | undefined;
+    readonly traffic: Traffic | undefined;
+  }): void {
+    const next = (before?.revision ?? 0) + 1;
+    let prepared = 0;
+    for (const revision of new Route({ name, revision: next, traffic }).split.keys()) {
+      const record = revision === next ? settings : this.#parts.deployments.find(key, revision)?.record;
+      prepared += record?.prepared ?? 0;
+    }
+    this.#parts.deployments.checkPrepared(key, prepared);
+  }
+
+  /**
+   * Says which revisions answer. Those that are to are ready before they do, and no request is lost between them.
+   * @param input `{ split?, tags? }`
+   * @throws not_found for a function or revision; invalid_argument; what making a revision's recipe throws, and all stays.
+   */
+  async setTraffic(namespace: string, name: string, input: unknown): Promise<DeployedFunction> {
+    const change = parse(TrafficChangeSchema, input, `cannot split the traffic of function ${JSON.stringify(name)}`);
+    return await this.#parts.locks.hold(keyOf(namespace, name), async () => {
+      const before = await requireFunction(this.#parts.metadata.functions, namespace, name);
+      return await this.#move(before, changed(before.traffic, change, name));
+    });
+  }
+
+  /**
+   * Gives all traffic to an earlier revision.
+   * @param to default the one before the newest that has traffic.
+   * @throws as `setTraffic`; failed_precondition where none is before it.
+   */
+  async rollback(namespace: string, name: string, to?: string): Promise<DeployedFunction> {
+    return await this.#parts.locks.hold(keyOf(namespace, name), async () => {
+      const before = await requireFunction(this.#parts.metadata.functions, namespace, name);
+      const revision = to ?? await this.#revisionBefore(before);
+      return await this.#move(before, changed(before.traffic, { split: [{ revision, percent: 100 }], tags: {} }, name));
+    });
+  }
+
+  async #revisionBefore(record: DeployedFunction): Promise<string> {
+    const { namespace, name } = record;
+    const answering = Math.max(...new Route(record).split.keys());
+    const kept = await this.#parts.metadata.functions.revisions(namespace, name);
+    const found = kept.find(({ revision }) => revision < answering);
+    if (found !== undefined) return revisionName(name, found.revision);
+    throw new Failure(
+      "failed_precondition",
+      `cannot roll back function ${JSON.stringify(name)}: no revision before ${revisionName(name, answering)} is kept`,
+    );
+  }
+
+  /** Its function's lock is held. */
+  async #move(before: DeployedFunction, traffic: Traffic): Promise<DeployedFunction> {
+    const { namespace, name } = before;
+    const key = keyOf(namespace, name);
+    const { keepRevisions: keep, metadata: { functions }, events } = this.#parts;
+    this.#parts.deployments.know(key, before);
+    const ready = await this.#parts.deployments.ready(key, before, new Route({ ...before, traffic }));
+    let after: DeployedFunction;
+    try {
+      after = await functions.setTraffic(namespace, name, traffic, { keep }) ?? before;
+    } catch (error) {
+      await this.#parts.deployments.move(key, new Route(before), ready);
+      throw error;
+    }
+    await this.#parts.deployments.move(key, new Route(after), ready);
+    events.publish("/functions/update", namespace, { name, digest: after.digest, revision: after.revision, traffic });
+    return after;
+  }
+}
+
+/** Traffic that does not go to the revision that is made next. @throws failed_precondition for a first one. */
+function withheld(name: string, before: DeployedFunction | undefined): Traffic {
+  if (before !== undefined) return pinned(before.traffic, name, before.revision);
+  throw new Failure(
+    "failed_precondition",
+    `cannot deploy function ${JSON.stringify(name)} without traffic: there is no revision that has it yet`,
+  );
+}
