@@ -146,6 +146,23 @@ export const options = {
     v.optional(count(1, 3600_000), 1000),
     "milliseconds before an asynchronous call's second attempt, doubled for each after it",
   ),
+  callbackHosts: option(
+    "list",
+    v.optional(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.toLowerCase(),
+          v.regex(
+            /^(?:\*|(?:\*\.)?(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?)$/,
+            "a host, as *.example.com:8443, or *",
+          ),
+        ),
+      ),
+      [],
+    ),
+    "whom X-Callback-Url of asynchronous calls may name: example.com, example.com:8443, *.example.com, *; default: nobody",
+  ),
   keepCalls: option("number", v.optional(count(0, 1e8), 10_000), "asynchronous calls that have ended and are kept"),
   maxPrepared: option(
     "number",

@@ -26,6 +26,7 @@ import { defaultPlatform } from "./core/platform.ts";
 import { PluginRegistry } from "./core/plugin_registry.ts";
 import type { Runtime } from "./core/runtime.ts";
 import type { Snapshotter } from "./core/snapshotter.ts";
+import { Callbacks } from "./functions/callbacks.ts";
 import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
@@ -202,9 +203,19 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     keepRevisions: config.keepRevisions,
     onError,
   });
+  const callbacks = undo.use(
+    new Callbacks({
+      store: metadata.callbacks,
+      monitor,
+      hosts: config.callbackHosts,
+      retryBaseMs: config.callRetryMs,
+      onError,
+    }),
+  );
   const calls = new Calls({
     store: metadata.calls,
     functions,
+    callbacks,
     monitor,
     concurrency: config.callConcurrency,
     maxWaiting: config.maxCalls,

@@ -10,6 +10,7 @@ import { DescriptorSchema } from "../core/descriptor.ts";
 import { errorCodes } from "../core/errors.ts";
 import { FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
 import type { Image } from "../core/image.ts";
+import { callbackStatuses } from "../core/callback.ts";
 import { type Call, callStatuses } from "../core/call.ts";
 import { type Invocation, invocationStatuses } from "../core/invocation.ts";
 import type { Namespace } from "../core/metadata.ts";
@@ -198,6 +199,12 @@ export const CallAnswer = jsonOf<Call>()(v.object({
   finishedAt: v.optional(time),
   error: optionalText,
   invocation: optionalText,
+  callback: v.optional(v.object({
+    url: v.string(),
+    status: v.picklist(callbackStatuses),
+    attempts: count,
+    error: optionalText,
+  })),
 }));
 
 /** Where a call that was accepted may be asked for. */

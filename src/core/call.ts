@@ -1,3 +1,5 @@
+import type { Callback } from "./callback.ts";
+
 /**
  * How an asynchronous call stands. `failed`: it has used up its attempts or its time, or cannot succeed; it is kept as a dead
  * letter, and may be replayed.
@@ -22,6 +24,8 @@ export interface Call {
   readonly error: string | undefined;
   /** The record of the last attempt. */
   readonly invocation: string | undefined;
+  /** Whom to tell how it has ended. */
+  readonly callback: Callback | undefined;
 }
 
 /** What was asked. */
@@ -44,6 +48,8 @@ export interface CallAnswer {
 export interface NewCall extends Pick<Call, "id" | "namespace" | "function"> {
   readonly request: CallRequest;
   readonly body: Uint8Array<ArrayBuffer> | undefined;
+  /** The URL that is told how it has ended. */
+  readonly callback: string | undefined;
 }
 
 /** How an attempt ended. */
@@ -88,6 +94,6 @@ export interface CallStore {
   delete(namespace: string, id: string): Promise<boolean>;
   /** Queues again what an earlier process was at. @returns how many. */
   recover(): Promise<number>;
-  /** Keeps the newest `keep` that have ended. */
+  /** Keeps the newest `keep` that have ended, and those whose callback is pending. */
   prune(keep: number): Promise<void>;
 }

@@ -1,3 +1,4 @@
+import type { CallbackStore } from "./callback.ts";
 import type { CallStore } from "./call.ts";
 import type { ContainerStore } from "./container.ts";
 import type { FunctionStore } from "./function.ts";
@@ -24,6 +25,7 @@ export interface Metadata {
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
   readonly calls: CallStore;
+  readonly callbacks: CallbackStore;
   readonly secrets: SecretStore;
   readonly leases: LeaseStore;
   readonly idRanges: IdRangeStore;

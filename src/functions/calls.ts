@@ -2,6 +2,7 @@ import { rootCaller } from "../core/access.ts";
 import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
 import type { Monitor } from "../core/monitor.ts";
+import type { Callbacks } from "./callbacks.ts";
 import { requireCaller } from "./entitled.ts";
 import { reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
@@ -12,6 +13,7 @@ import { collect, readBody } from "./whole_body.ts";
 export interface CallsParts {
   readonly store: CallStore;
   readonly functions: Functions;
+  readonly callbacks: Callbacks;
   readonly monitor: Monitor;
   /** How many run at once. */
   readonly concurrency: number;
@@ -67,6 +69,7 @@ export class Calls implements AsyncDisposable {
   /** Takes up what an earlier process has left, and begins. */
   async start(): Promise<void> {
     await this.#parts.store.recover();
+    this.#parts.callbacks.wake();
     for (const { namespace, function: name, count } of await this.#parts.store.waiting()) {
       this.#line(namespace, name).count += count;
     }
@@ -75,14 +78,17 @@ export class Calls implements AsyncDisposable {
   }
 
   /**
-   * Accepts a request, durably.
-   * @throws not_found for the function; unauthenticated, permission_denied where it wants a token; resource_exhausted where too many wait; what a body does that is too large or slow.
+   * Accepts a request, durably. `X-Callback-Url` in it says whom to tell how it ended.
+   * @throws not_found for the function; unauthenticated, permission_denied where it wants a token; resource_exhausted where
+   * too many wait; what a body does that is too large or slow; what a callback is that may not be.
    */
   async accept(namespace: string, name: string, request: InvocationRequest): Promise<Pick<Call, "id">> {
-    const { store, functions, maxWaiting, maxBytes } = this.#parts;
+    const { store, functions, callbacks, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
     const record = await functions.answering(namespace, name, request);
     if (record.auth !== "none") await requireCaller(record, request.identify);
+    const url = request.headers.get("x-callback-url");
+    const callback = url === null ? undefined : callbacks.parse(url);
     let waiting = 0;
     for (const { count } of this.#lines.values()) waiting += count;
     if (waiting >= maxWaiting) {
@@ -93,7 +99,7 @@ export class Calls implements AsyncDisposable {
     const limit = Math.min(maxBytes, record.maxBodyBytes || Infinity);
     const body = request.body === null ? undefined : await readBody(request.body, limit, record);
     const id = this.#ids.next();
-    await store.add({ id, namespace, function: name, request: toCallRequest(request), body });
+    await store.add({ id, namespace, function: name, request: toCallRequest(request), body, callback });
     this.#line(namespace, name).count++;
     this.#pump();
     return { id };
@@ -238,7 +244,7 @@ export class Calls implements AsyncDisposable {
     await store.finish(call.id, outcome);
     if (outcome.status === "queued") {
       this.#line(call.namespace, call.function).count++;
-    }
+    } else if (call.callback !== undefined) this.#parts.callbacks.wake();
   }
 
   /** What becomes of a call whose attempt has failed. */

@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, inArray, lte, ne, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNull, lte, ne, or, sql } from "drizzle-orm";
 import type { Call, CallAnswer, CallOutcome, CallStatus, CallStore, NewCall } from "../core/call.ts";
 import type { Database } from "./database.ts";
 import { calls } from "./schema.ts";
@@ -15,6 +15,10 @@ const columns = {
   finishedAt: calls.finishedAt,
   error: calls.error,
   invocation: calls.invocation,
+  callbackUrl: calls.callbackUrl,
+  callbackStatus: calls.callbackStatus,
+  callbackAttempts: calls.callbackAttempts,
+  callbackError: calls.callbackError,
 };
 type Row = { readonly [Name in keyof typeof columns]: (typeof calls.$inferSelect)[Name] };
 
@@ -28,7 +32,7 @@ export class LibsqlCallStore implements CallStore {
     this.#relaxed = relaxed;
   }
 
-  async add({ body, ...call }: NewCall): Promise<void> {
+  async add({ body, callback, ...call }: NewCall): Promise<void> {
     const now = new Date();
     await this.#durable.run((queries) =>
       queries.insert(calls).values({
@@ -38,6 +42,7 @@ export class LibsqlCallStore implements CallStore {
         createdAt: now,
         dueAt: now,
         body: body ?? null,
+        ...(callback === undefined ? {} : { callbackUrl: callback, callbackStatus: "pending" }),
       })
     );
   }
@@ -105,17 +110,19 @@ export class LibsqlCallStore implements CallStore {
 
   async finish(id: string, outcome: CallOutcome): Promise<void> {
     const { status, invocation = null } = outcome;
+    const now = new Date();
     const changes = status === "succeeded"
       // What was asked is not needed any more.
       ? {
-        finishedAt: new Date(),
+        finishedAt: now,
+        callbackDueAt: now,
         error: null,
         body: null,
         contentType: outcome.answer.contentType,
         answer: outcome.answer.body,
       }
       : status === "failed"
-      ? { finishedAt: new Date(), error: outcome.error }
+      ? { finishedAt: now, callbackDueAt: now, error: outcome.error }
       : {
         dueAt: outcome.dueAt,
         error: outcome.error,
@@ -137,7 +144,17 @@ export class LibsqlCallStore implements CallStore {
   async replay(namespace: string, id: string): Promise<boolean> {
     const now = new Date();
     const rows = await this.#durable.run((queries) =>
-      queries.update(calls).set({ status: "queued", attempts: 0, createdAt: now, dueAt: now, finishedAt: null })
+      queries.update(calls).set({
+        status: "queued",
+        attempts: 0,
+        createdAt: now,
+        dueAt: now,
+        finishedAt: null,
+        callbackStatus: sql`CASE WHEN ${calls.callbackUrl} IS NULL THEN NULL ELSE 'pending' END`,
+        callbackAttempts: 0,
+        callbackDueAt: null,
+        callbackError: null,
+      })
         .where(and(eq(calls.id, id), eq(calls.namespace, namespace), eq(calls.status, "failed")))
         .returning({ id: calls.id })
     );
@@ -165,7 +182,10 @@ export class LibsqlCallStore implements CallStore {
       queries.delete(calls).where(inArray(
         calls.id,
         queries.select({ id: calls.id }).from(calls)
-          .where(inArray(calls.status, ["succeeded", "failed"])).orderBy(desc(calls.id)).limit(500).offset(keep),
+          .where(and(
+            inArray(calls.status, ["succeeded", "failed"]),
+            or(isNull(calls.callbackStatus), ne(calls.callbackStatus, "pending")),
+          )).orderBy(desc(calls.id)).limit(500).offset(keep),
       ))
     );
   }
@@ -175,9 +195,13 @@ function queuedOf(namespace: string, name: string) {
   return and(eq(calls.status, "queued"), eq(calls.namespace, namespace), eq(calls.function, name));
 }
 
-function toCall(row: Row): Call {
+function toCall({ callbackUrl, callbackStatus, callbackAttempts, callbackError, ...row }: Row): Call {
+  const callback = callbackUrl === null || callbackStatus === null
+    ? undefined
+    : { url: callbackUrl, status: callbackStatus, attempts: callbackAttempts, error: callbackError ?? undefined };
   return {
     ...row,
+    callback,
     finishedAt: row.finishedAt ?? undefined,
     error: row.error ?? undefined,
     invocation: row.invocation ?? undefined,

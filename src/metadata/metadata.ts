@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Logger, silent } from "../core/logger.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { SnapshotStore } from "../core/snapshotter.ts";
+import { LibsqlCallbackStore } from "./callbacks.ts";
 import { LibsqlCallStore } from "./calls.ts";
 import { LibsqlContainerStore } from "./containers.ts";
 import { Database } from "./database.ts";
@@ -88,6 +89,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly functions: LibsqlFunctionStore;
   readonly invocations: LibsqlInvocationStore;
   readonly calls: LibsqlCallStore;
+  readonly callbacks: LibsqlCallbackStore;
   readonly leases: LibsqlLeaseStore;
   readonly secrets: LibsqlSecretStore;
   readonly repositories: LibsqlRepositoryStore;
@@ -118,6 +120,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.functions = new LibsqlFunctionStore(definitions);
     this.containers = new LibsqlContainerStore(durable);
     this.calls = new LibsqlCallStore({ durable, relaxed });
+    this.callbacks = new LibsqlCallbackStore({ relaxed });
     this.secrets = secrets;
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });

@@ -180,4 +180,12 @@ export const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE functions
       ADD COLUMN traffic text NOT NULL DEFAULT '{"split":[{"revision":"latest","percent":100}],"tags":{}}'`,
   ],
+  [
+    `ALTER TABLE calls ADD COLUMN callback_url text`,
+    `ALTER TABLE calls ADD COLUMN callback_status text`,
+    `ALTER TABLE calls ADD COLUMN callback_attempts integer NOT NULL DEFAULT 0`,
+    `ALTER TABLE calls ADD COLUMN callback_due_at integer`,
+    `ALTER TABLE calls ADD COLUMN callback_error text`,
+    `CREATE INDEX calls_callback ON calls (callback_status, callback_due_at)`,
+  ],
 ];

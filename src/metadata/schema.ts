@@ -16,6 +16,7 @@ import {
 } from "drizzle-orm/sqlite-core";
 import * as v from "valibot";
 import { scopes } from "../core/access.ts";
+import { callbackStatuses } from "../core/callback.ts";
 import { callStatuses } from "../core/call.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
@@ -212,7 +213,14 @@ export const calls = sqliteTable("calls", {
   body: bytes("body"),
   contentType: text("content_type"),
   answer: bytes("answer"),
+  callbackUrl: text("callback_url"),
+  callbackStatus: text("callback_status", { enum: callbackStatuses }),
+  callbackAttempts: integer("callback_attempts").notNull().default(0),
+  /** Null while the call has not ended. */
+  callbackDueAt: time("callback_due_at"),
+  callbackError: text("callback_error"),
 }, (table) => [
+  index("calls_callback").on(table.callbackStatus, table.callbackDueAt),
   index("calls_due").on(table.status, table.namespace, table.function, table.dueAt),
   index("calls_function").on(table.namespace, table.function, table.id),
 ]);

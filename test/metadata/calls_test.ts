@@ -28,7 +28,14 @@ describe("the queue of calls", () => {
   beforeEach(() => namespace = `n${count++}`);
 
   const add = async (id: string, name = "f", body?: Uint8Array<ArrayBuffer>) => {
-    await metadata.calls.add({ id: `${namespace}-${id}`, namespace, function: name, request, body });
+    await metadata.calls.add({
+      id: `${namespace}-${id}`,
+      namespace,
+      function: name,
+      request,
+      body,
+      callback: undefined,
+    });
     return `${namespace}-${id}`;
   };
   const due = async (name = "f") =>
