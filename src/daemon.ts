@@ -30,6 +30,7 @@ import { Callbacks } from "./functions/callbacks.ts";
 import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
+import { HttpProtocol } from "./functions/http/http_protocol.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
 import { Schedules } from "./functions/schedules.ts";
 import { Recipes } from "./functions/recipes.ts";
@@ -49,6 +50,7 @@ import { Collector } from "./metadata/collector.ts";
 import { retain, usedPercentOf } from "./metadata/retention.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
+import { ContainerNetworks } from "./network/container_network.ts";
 import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
 import { openRegistry, type Registry } from "./registry/open.ts";
@@ -191,9 +193,11 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   );
   const ended = await containers.recover({ keepAll: metadata.conflict !== undefined });
   if (ended.length > 0) log.info("containers ended with an earlier process", { ended });
+  const networks = undo.use(new ContainerNetworks(host));
   const functions = new Functions({
     recipes,
     secrets,
+    protocols: { http: new HttpProtocol(networks) },
     tasks,
     metadata,
     monitor,
@@ -229,6 +233,11 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     name: "mayfly_running_invocations",
     help: "Invocations that run now.",
     read: () => functions.runningCount,
+  });
+  monitor.gauge({
+    name: "mayfly_instances",
+    help: "Containers that live now and serve many requests each.",
+    read: () => functions.instanceCount,
   });
   const pruning = setInterval(() => {
     metadata.invocations.prune(config.keepInvocations).catch((error) => onError(error, "cannot prune invocations"));

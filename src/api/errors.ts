@@ -30,6 +30,9 @@ const reasonStatuses = {
   timeout: 504,
   // Nobody reads it; the log of a proxy in front may.
   cancelled: 499,
+  not_ready: 504,
+  died: 502,
+  bad_answer: 502,
 } as const satisfies Record<FailureReason, number>;
 
 export const titles: Readonly<Record<number, string>> = {
@@ -46,6 +49,7 @@ export const titles: Readonly<Record<number, string>> = {
   499: "Client Closed Request",
   500: "Internal Server Error",
   501: "Not Implemented",
+  502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
 };

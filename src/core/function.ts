@@ -57,7 +57,29 @@ export const FunctionInputSchema = v.strictObject({
   timeoutMs: v.optional(count(1, 24 * 3600_000), 60_000),
   /** `token`: its callers need a token of scope `invoke`. `none`: whoever reaches it may call it. Default `none`. */
   auth: v.optional(v.picklist(["none", "token"]), "none"),
-  /** How many invocations may run at once; one more is answered with 429. Default 64. */
+  /**
+   * `stdio`: each request gets a fresh container, which reads the body on stdin and writes the answer to stdout. `http`: its
+   * containers serve HTTP on `port`, and live on. Default `stdio`.
+   */
+  protocol: v.optional(v.picklist(["stdio", "http"]), "stdio"),
+  /** Where it serves HTTP, in its own network namespace; PORT in its environment. Default 8080. */
+  port: v.optional(count(1, 65_535), 8080),
+  /** It is ready when GET of this path is answered with 200 to 399. Default: when the port accepts a connection. */
+  readyPath: v.optional(v.pipe(v.string(), v.maxLength(1024), v.regex(/^\/[\x21-\x7e]*$/))),
+  /** How long a container that serves many requests may take until it is ready. Default 30 s. */
+  startTimeoutMs: v.optional(count(1, 3600_000), 30_000),
+  /** How many of its containers are kept ready, where they serve many requests. Default 0. */
+  minInstances: v.optional(count(0, 1000), 0),
+  /** The most containers of it that serve many requests; what they cannot take waits in line. Default 4. */
+  maxInstances: v.optional(count(1, 1000), 4),
+  /** How long such a container lives without a request. Default 60 s. */
+  idleMs: v.optional(count(0, 24 * 3600_000), 60_000),
+  /** How long it has from SIGTERM to SIGKILL. Default 10 s. */
+  stopGraceMs: v.optional(count(0, 3600_000), 10_000),
+  /**
+   * How many invocations may run at once; one more is answered with 429. Where a container serves many requests: how many
+   * each of them takes at once. Default 64.
+   */
   concurrency: v.optional(count(1, 100_000), 64),
   /** Limit of a request's body. Default 64 MiB; 0 is no limit. */
   maxBodyBytes: v.optional(count(0, 2 ** 50), 64 * MiB),

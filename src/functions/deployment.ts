@@ -1,6 +1,8 @@
-import type { FunctionRecord } from "../core/function.ts";
+import type { FunctionRecord, FunctionSettings } from "../core/function.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { Instances, lineLength } from "./instances.ts";
 import { Prepared } from "./prepared.ts";
+import type { Protocol } from "./protocol.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Refill } from "./refill.ts";
 
@@ -9,13 +11,38 @@ export interface DeploymentParts {
   readonly refill: Refill;
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
+  readonly protocols: Protocols;
   readonly onError: (error: unknown, what: string) => void;
+  /** Takes over instances that end with the requests that they have, until nothing is left of them. */
+  readonly onRetire: (instances: Instances, retired: Promise<void>) => void;
+}
+
+type ServedName = Exclude<FunctionSettings["protocol"], "stdio">;
+
+/** How to speak with containers that serve many requests, by the protocol's name. */
+export type Protocols = Readonly<Record<ServedName, Protocol>>;
+
+/** Whether its containers serve many requests. Records of before have no protocol. */
+function isServed<R extends FunctionSettings>(settings: R): settings is R & { readonly protocol: ServedName } {
+  return settings.protocol !== undefined && settings.protocol !== "stdio";
+}
+
+/** How many of a function's containers wait for requests while there are none. */
+export function heldBy(settings: FunctionSettings): number {
+  return isServed(settings) ? Math.min(settings.minInstances, settings.maxInstances) : settings.prepared;
+}
+
+/** How many invocations of a function may be there at once, those included that wait in line. */
+export function admitted(settings: FunctionSettings): number {
+  return isServed(settings) ? settings.concurrency * settings.maxInstances + lineLength : settings.concurrency;
 }
 
 /** A revision that this process runs: what its containers are made of, and those that wait. */
 export class Deployment {
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
+  /** There where its containers serve many requests. */
+  readonly instances: Instances | undefined;
   readonly #parts: DeploymentParts;
   #pool: { readonly prepared: Prepared; readonly forget: () => void } | undefined;
 
@@ -23,6 +50,8 @@ export class Deployment {
     this.record = parts.record;
     this.recipe = parts.recipe;
     this.#parts = parts;
+    const { record, protocols } = parts;
+    this.instances = isServed(record) ? new Instances({ ...parts, protocol: protocols[record.protocol] }) : undefined;
   }
 
   /** Containers that wait; undefined where none are to. */
@@ -33,6 +62,8 @@ export class Deployment {
   /** Makes ready what is to be so before a request comes: all containers that are to wait. */
   async warm(): Promise<void> {
     const { tasks, refill, record, recipe, onError } = this.#parts;
+    // The pool tells of those that fail, and goes on to try.
+    if (this.instances !== undefined) return await this.instances.warm().catch(() => {});
     if (record.prepared === 0 || this.#pool !== undefined) return;
     const prepared = new Prepared({ tasks, record, recipe, onError });
     try {
@@ -46,6 +77,7 @@ export class Deployment {
 
   /** Lets go of what waits: no traffic comes to it. */
   async cool(): Promise<void> {
+    this.instances?.cool();
     const pool = this.#pool;
     this.#pool = undefined;
     pool?.forget();
@@ -54,7 +86,10 @@ export class Deployment {
 
   /** Lets go of what waits, and of the recipe when its last invocation has. */
   async retire(): Promise<void> {
+    const { instances, recipe } = this;
+    // Requests that they have may take long: nobody waits for that here.
+    if (instances !== undefined) this.#parts.onRetire(instances, instances.retire());
     await this.cool();
-    await this.recipe.leave();
+    await recipe.leave();
   }
 }

@@ -1,8 +1,9 @@
 import { Failure } from "../core/errors.ts";
 import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
 import type { Tasks } from "../tasks/tasks.ts";
-import { Deployment } from "./deployment.ts";
+import { Deployment, heldBy, type Protocols } from "./deployment.ts";
 import { startFailed } from "./failures.ts";
+import type { Instances } from "./instances.ts";
 import { requireRevision } from "./known.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
@@ -14,6 +15,7 @@ export interface DeploymentsParts {
   readonly tasks: Tasks;
   readonly store: Pick<FunctionStore, "revision">;
   readonly refill: Refill;
+  readonly protocols: Protocols;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
   readonly onError: (error: unknown, what: string) => void;
@@ -33,6 +35,8 @@ interface Live {
 export class Deployments {
   readonly #parts: DeploymentsParts;
   readonly #live = new Map<string, Live>();
+  /** Those that end with the requests that they have. */
+  readonly #retiring = new Map<Instances, Promise<void>>();
 
   constructor(parts: DeploymentsParts) {
     this.#parts = parts;
@@ -48,8 +52,38 @@ export class Deployments {
 
   /** A revision whose recipe is made. It is nobody's until `move`. */
   deployment(record: FunctionRecord, recipe: Recipe): Deployment {
-    const { tasks, refill, onError } = this.#parts;
-    return new Deployment({ tasks, refill, record, recipe, onError });
+    const { tasks, refill, protocols, onError } = this.#parts;
+    const onRetire = (instances: Instances, retired: Promise<void>) => {
+      const gone = retired
+        .catch((error) => onError(error, `cannot remove what revision ${record.revision} of ${record.name} had`))
+        .finally(() => this.#retiring.delete(instances));
+      this.#retiring.set(instances, gone);
+    };
+    return new Deployment({ tasks, refill, protocols, record, recipe, onError, onRetire });
+  }
+
+  /** How many containers live that serve many requests, those included that begin. */
+  get instanceCount(): number {
+    let count = 0;
+    for (const instances of this.#instances()) count += instances.count;
+    return count;
+  }
+
+  *#instances(): Generator<Instances> {
+    for (const { revisions } of this.#live.values()) {
+      for (const { instances } of revisions.values()) if (instances !== undefined) yield instances;
+    }
+    yield* this.#retiring.keys();
+  }
+
+  /** Ends all containers that serve many requests at once. */
+  killInstances(): void {
+    for (const instances of this.#instances()) instances.kill();
+  }
+
+  /** Resolves when nothing is left of the containers that were let go of. */
+  async retired(): Promise<void> {
+    await Promise.all(this.#retiring.values());
   }
 
   /** Takes up a function that this process has not run yet. */
@@ -88,7 +122,7 @@ export class Deployments {
         const there = this.find(key, revision);
         deployments.push(there ?? await this.#make(await requireRevision(store, of, revision)));
       }
-      this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + record.prepared, 0));
+      this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + heldBy(record), 0));
     } catch (error) {
       for (const made of deployments) if (this.find(key, made.record.revision) !== made) await made.retire();
       throw error;
@@ -136,7 +170,7 @@ export class Deployments {
     let others = 0;
     for (const [other, { route, revisions }] of this.#live) {
       if (other === key) continue;
-      for (const [revision, { record }] of revisions) if (route.split.has(revision)) others += record.prepared;
+      for (const [revision, { record }] of revisions) if (route.split.has(revision)) others += heldBy(record);
     }
     if (prepared === 0 || others + prepared <= maxPrepared) return;
     throw new Failure(

@@ -16,6 +16,9 @@ const failureReasons = [
   "out_of_memory",
   "timeout",
   "cancelled",
+  "not_ready",
+  "died",
+  "bad_answer",
 ] as const;
 export type FailureReason = (typeof failureReasons)[number];
 
@@ -81,6 +84,57 @@ export function startFailed(cause: unknown): Failure {
       cause,
       details: exhausted ? { reason: "no_capacity", retryAfterSeconds: 1 } : { reason: "start_failed" },
     },
+  );
+}
+
+/** A container that serves many requests did not begin to take them in time. */
+export function notReady(limitMs: number, wanted: string): Failure {
+  return new Failure(
+    "deadline_exceeded",
+    `the function's container was not ready within ${limitMs} ms of its start: ${wanted}`,
+    { details: { reason: "not_ready", phase: "start", timeoutMs: limitMs } },
+  );
+}
+
+/** A container that serves many requests has ended, where nobody had asked it to. */
+export function died(phase: "start" | "request", exit: Exit): Failure {
+  const how = exit.oomKilled
+    ? "it ran out of memory and was killed"
+    : exit.signal === undefined
+    ? `it ended with exit code ${exit.code}`
+    : `it ended with signal ${exit.signal}`;
+  const when = phase === "start" ? "before it was ready" : "before it had answered";
+  return new Failure("failed_precondition", `the function's container died ${when}: ${how}`, {
+    details: { reason: "died", phase, exitCode: exit.code, ...(exit.signal !== undefined && { signal: exit.signal }) },
+  });
+}
+
+/** What a function's server sent is no answer of HTTP. */
+export function badAnswer(what: string): Failure {
+  return new Failure("failed_precondition", `the function's answer cannot be understood: ${what}`, {
+    details: { reason: "bad_answer", phase: "answer" },
+  });
+}
+
+/** A function's server has closed the connection too early. */
+export function closedEarly(when: string, cause?: unknown): Failure {
+  return new Failure("failed_precondition", `the function's server closed the connection ${when}`, {
+    cause,
+    details: { reason: "bad_answer", phase: "answer" },
+  });
+}
+
+/** What reading from a function's server, or writing to it, throws. */
+export function brokenOff(error: unknown): Failure {
+  return error instanceof Failure ? error : closedEarly("while it was used", error);
+}
+
+/** No container could take a request in time. */
+export function noInstance(waitedMs: number, limit: number): Failure {
+  return new Failure(
+    "unavailable",
+    `the function is busy: none of its containers could take the request within ${waitedMs} ms, and it may have ${limit}`,
+    { details: { reason: "no_capacity", limit, retryAfterSeconds: 1 } },
   );
 }
 

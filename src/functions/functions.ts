@@ -11,7 +11,7 @@ import type { Task } from "../core/task.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
-import type { Deployment } from "./deployment.ts";
+import { admitted, type Deployment, heldBy, type Protocols } from "./deployment.ts";
 import { Deployments } from "./deployments.ts";
 import { entitled } from "./entitled.ts";
 import { bodyTooLarge } from "./failures.ts";
@@ -24,6 +24,7 @@ import type { InvocationRequest } from "./request.ts";
 import { type DeployOptions, Rollouts } from "./rollouts.ts";
 import { Route } from "./route.ts";
 import type { Secrets } from "./secrets.ts";
+import { ServedRun } from "./served.ts";
 
 export interface FunctionsParts {
   readonly recipes: Recipes;
@@ -34,6 +35,7 @@ export interface FunctionsParts {
   readonly events: Events;
   /** How many invocations may run at once over all functions. */
   readonly maxConcurrency: number;
+  readonly protocols: Protocols;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
   /** How many revisions of a function are kept, beside those that have traffic or a tag. */
@@ -41,6 +43,8 @@ export interface FunctionsParts {
   /** Told what fails behind an answer, so that it is logged. */
   readonly onError: (error: unknown, what: string) => void;
 }
+
+type Run = InvocationRun | ServedRun;
 
 /** Functions: named recipes that turn requests into containers. */
 export class Functions {
@@ -52,7 +56,7 @@ export class Functions {
   readonly #ids = new InvocationIds();
   readonly #locks = new KeyedLock();
   readonly #deployments: Deployments;
-  readonly #running = new Map<string, InvocationRun>();
+  readonly #running = new Map<string, Run>();
   readonly #refill: Refill;
 
   constructor(parts: FunctionsParts) {
@@ -120,20 +124,20 @@ export class Functions {
   }
 
   /**
-   * Runs a request in a fresh container.
+   * Runs a request in a fresh container, or has it answered by one that serves many.
    * @returns the answer, when its head may leave.
    * @throws not_found; unauthenticated, permission_denied where it wants a token; resource_exhausted when too many run; unavailable while draining; what `failures.ts` lists.
    */
   async invoke(namespace: string, name: string, asked: InvocationRequest): Promise<Response> {
     this.#admission.requireOpen();
     const key = keyOf(namespace, name);
-    const { record, recipe, prepared } = await this.#hold(namespace, name, asked);
+    const { record, recipe, prepared, instances } = await this.#hold(namespace, name, asked);
     let request = asked;
     const length = Number(asked.headers.get("content-length"));
     try {
       if (record.auth !== "none") request = await entitled(record, asked);
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
-      this.#admission.enter(key, record.concurrency);
+      this.#admission.enter(key, admitted(record));
     } catch (error) {
       this.#parts.monitor.invocation(rejection(record));
       await recipe.leave();
@@ -141,7 +145,10 @@ export class Functions {
     }
     const id = this.#ids.next();
     const { tasks, monitor } = this.#parts;
-    const run = new InvocationRun({ id, record, recipe, request, tasks, monitor, prepared });
+    const options = { id, record, recipe, request, monitor };
+    const run = instances === undefined
+      ? new InvocationRun({ ...options, tasks, prepared })
+      : new ServedRun({ ...options, instances });
     this.#running.set(id, run);
     this.#finish(key, run);
     return await run.answer;
@@ -180,7 +187,7 @@ export class Functions {
   }
 
   /** Sees an invocation to its end. It never rejects: `#running` is its owner. */
-  async #finish(key: string, run: InvocationRun): Promise<void> {
+  async #finish(key: string, run: Run): Promise<void> {
     const { id, recipe } = run.options;
     try {
       await run.done;
@@ -234,8 +241,13 @@ export class Functions {
     return this.#running.size;
   }
 
+  /** How many containers live that serve many requests, those included that begin. */
+  get instanceCount(): number {
+    return this.#deployments.instanceCount;
+  }
+
   /** The invocations that run in a namespace. */
-  running(namespace: string): readonly InvocationRun[] {
+  running(namespace: string): readonly Run[] {
     return [...this.#running.values()].filter((run) => run.options.record.namespace === namespace);
   }
 
@@ -247,6 +259,7 @@ export class Functions {
     this.#admission.close();
     const kill = () => {
       for (const run of this.#running.values()) run.stop(shutDown());
+      this.#deployments.killInstances();
     };
     if (signal?.aborted) kill();
     signal?.addEventListener("abort", kill);
@@ -254,10 +267,11 @@ export class Functions {
       while (this.#running.size > 0) {
         await Promise.allSettled(Array.from(this.#running.values(), (run) => run.done));
       }
+      for (const key of this.#deployments.keys) await this.#locks.hold(key, () => this.#deployments.remove(key));
+      await this.#deployments.retired();
     } finally {
       signal?.removeEventListener("abort", kill);
     }
-    for (const key of this.#deployments.keys) await this.#locks.hold(key, () => this.#deployments.remove(key));
   }
 
   /** Makes what is to be ready before the first request, in the background of the start. */
@@ -268,7 +282,7 @@ export class Functions {
       try {
         for (const revision of new Route(record).split.keys()) {
           const its = revision === record.revision ? record : await functions.revision(namespace, name, revision);
-          if (its === undefined || its.prepared === 0) continue;
+          if (its === undefined || heldBy(its) === 0) continue;
           this.#admission.requireOpen();
           await this.#load(namespace, name, revision);
         }

@@ -1,8 +1,7 @@
 import { setImmediate } from "node:timers";
 import type { Failure } from "../core/errors.ts";
-import type { FunctionRecord } from "../core/function.ts";
 import type { Invocation } from "../core/invocation.ts";
-import type { Monitor, Span } from "../core/monitor.ts";
+import type { Span } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Exit, Task } from "../core/task.ts";
 import { requestEnvironment } from "./cgi.ts";
@@ -11,9 +10,7 @@ import { Input } from "./input.ts";
 import { Output } from "./output.ts";
 import type { Prepared } from "./prepared.ts";
 import { Phases } from "./phases.ts";
-import type { Recipe } from "./recipe.ts";
-import { describe, describeSpan, measure, type Progress } from "./report.ts";
-import type { InvocationRequest } from "./request.ts";
+import { describe, describeSpan, measure, type Progress, type RunOptions } from "./report.ts";
 import { killSoon } from "../tasks/kill_soon.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Tail } from "./tail.ts";
@@ -22,13 +19,8 @@ import { Tail } from "./tail.ts";
 const holdBack = { bytes: 64 * 1024, ms: 20 } as const;
 const stderrTailBytes = 16 * 1024;
 
-export interface InvokeOptions {
-  readonly id: string;
-  readonly record: FunctionRecord;
-  readonly recipe: Recipe;
-  readonly request: InvocationRequest;
+export interface InvokeOptions extends RunOptions {
   readonly tasks: Tasks;
-  readonly monitor: Monitor;
   /** Containers that were made before. */
   readonly prepared: Prepared | undefined;
 }

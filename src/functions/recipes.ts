@@ -93,6 +93,7 @@ export class Recipes implements IngredientSource {
     const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
     checkSecrets(settings);
     if (settings.prepared > 0) checkPrepared(settings, parts.runtime);
+    if (settings.protocol !== undefined && settings.protocol !== "stdio") checkServed(settings);
     const { tasks } = this.#parts;
     const generated = generateSpec({
       image: config,
@@ -192,6 +193,19 @@ function hostUser({ uid, gid }: SpecUser = { uid: 0, gid: 0 }, ids: IdRange | un
 
 function withMounts(spec: Spec, mounts: readonly SpecMount[]): Spec {
   return { ...spec, mounts: [...spec.mounts ?? [], ...mounts] };
+}
+
+/** @throws invalid_argument; unimplemented. */
+function checkServed({ protocol, network, prepared, restore, minInstances, maxInstances }: FunctionSettings): void {
+  const refuse = (field: string, why: string) => {
+    throw new Failure("invalid_argument", `cannot serve ${protocol}: ${why}`, { details: { field } });
+  };
+  if (network === "host") refuse("network", `its containers need networks of their own, choose network "none"`);
+  if (prepared > 0) refuse("prepared", "its containers serve many requests, choose minInstances in place of prepared");
+  if (restore) refuse("restore", "containers that go on from a checkpoint have no PORT of it");
+  if (minInstances > maxInstances) {
+    refuse("minInstances", `minInstances ${minInstances} is over maxInstances ${maxInstances}`);
+  }
 }
 
 /** @throws invalid_argument; unimplemented. */

@@ -1,16 +1,27 @@
 import { type Failure, messageOf } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
-import type { InvocationMeasure, Span } from "../core/monitor.ts";
+import type { FunctionRecord } from "../core/function.ts";
+import type { InvocationMeasure, Monitor, Span } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Exit } from "../core/task.ts";
 import { reasonOf, statusOf } from "./failures.ts";
-import type { InvokeOptions } from "./invoke.ts";
 import type { Phases } from "./phases.ts";
+import type { Recipe } from "./recipe.ts";
+import type { InvocationRequest } from "./request.ts";
 import type { Tail } from "./tail.ts";
+
+/** What an invocation is of. */
+export interface RunOptions {
+  readonly id: string;
+  readonly record: FunctionRecord;
+  readonly recipe: Recipe;
+  readonly request: InvocationRequest;
+  readonly monitor: Monitor;
+}
 
 /** What is known of an invocation while it runs and when it has ended. */
 export interface Progress {
-  readonly options: InvokeOptions;
+  readonly options: RunOptions;
   readonly phases: Phases;
   readonly span: Span;
   readonly task: { readonly id: string } | undefined;
@@ -31,7 +42,7 @@ export interface Progress {
  * @see https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/
  * @see https://opentelemetry.io/docs/specs/semconv/registry/attributes/container/
  */
-export function describeSpan({ id, record, recipe, request }: InvokeOptions): Span {
+export function describeSpan({ id, record, recipe, request }: RunOptions): Span {
   const { span } = request;
   if (span.context === undefined) return span;
   span.rename(record.name);

@@ -21,6 +21,7 @@ import {
   TrafficChangeSchema,
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
+import { heldBy } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
 import type { Recipes } from "./recipes.ts";
@@ -157,7 +158,7 @@ export class Rollouts {
     let prepared = 0;
     for (const revision of new Route({ name, revision: next, traffic }).split.keys()) {
       const record = revision === next ? settings : this.#parts.deployments.find(key, revision)?.record;
-      prepared += record?.prepared ?? 0;
+      prepared += record === undefined ? 0 : heldBy(record);
     }
     this.#parts.deployments.checkPrepared(key, prepared);
   }

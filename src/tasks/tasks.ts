@@ -18,6 +18,7 @@ import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
 import { type Means, meansOf } from "./means.ts";
 import { recover, type Recovered } from "./recover.ts";
+import { stopTask } from "./stop_task.ts";
 import { taskEventData } from "./task_events.ts";
 
 export interface TasksParts {
@@ -75,6 +76,7 @@ interface Entry {
  */
 export class Tasks implements AsyncDisposable {
   readonly #parts: TasksParts;
+  readonly #kernel: Kernel;
   /** What there is to give to containers. */
   readonly means: Means;
   readonly #oomScoreAdj: number;
@@ -89,9 +91,9 @@ export class Tasks implements AsyncDisposable {
 
   constructor(parts: TasksParts) {
     this.#parts = parts;
-    const kernel = new Kernel(parts.host);
-    this.means = meansOf(kernel);
-    this.#oomScoreAdj = containerOomScoreAdj(kernel);
+    this.#kernel = new Kernel(parts.host);
+    this.means = meansOf(this.#kernel);
+    this.#oomScoreAdj = containerOomScoreAdj(this.#kernel);
     this.#stopListening = [...parts.runtimes.values()].map((runtime) =>
       runtime.events((event) => this.#tell(runtime, event))
     );
@@ -201,6 +203,11 @@ export class Tasks implements AsyncDisposable {
     const { task, spec } = this.#find(namespace, id);
     const settings = parse(ExecInputSchema, input, `cannot run a process in ${JSON.stringify(id)}`);
     return await execProcess({ host: this.#parts.host, task, spec, means: this.means }, settings, stdio);
+  }
+
+  /** Asks a task's init to end, waits for that, and kills it where it has not. @param graceMs how long it has. */
+  stop(task: Task, graceMs: number): Promise<void> {
+    return stopTask(this.#kernel, task, graceMs);
   }
 
   /** A task that is not deleted, and the spec that it was made of. @throws not_found. */

@@ -1,0 +1,160 @@
+import { Failure } from "../core/errors.ts";
+import type { FunctionRecord } from "../core/function.ts";
+import type { Exit, Task } from "../core/task.ts";
+import { newContainerId } from "../tasks/container_run.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+import { died, notReady, startFailed } from "./failures.ts";
+import type { Protocol, Server } from "./protocol.ts";
+import type { Recipe } from "./recipe.ts";
+import { Tail } from "./tail.ts";
+
+/** So much of its log is kept for who asks why it is not ready. */
+export const logTailBytes = 16 * 1024;
+
+export interface InstanceParts {
+  readonly tasks: Tasks;
+  readonly record: FunctionRecord;
+  readonly recipe: Recipe;
+  readonly protocol: Protocol;
+}
+
+/** A container that serves many requests, from before its start until nothing is left of it. */
+export class Instance {
+  readonly id = newContainerId();
+  /** What it has written last, to stdout and stderr. */
+  readonly log = new Tail(logTailBytes);
+  /** Those who are told what it writes. */
+  readonly listeners = new Set<Tail>();
+  /** Requests that it has now. */
+  used = 0;
+  /** Counts those of its function that have become ready; 0 before it is. */
+  readyAs = 0;
+  /** Takes no more requests. */
+  closing = false;
+  /** Resolves when its process has ended by itself or by force; pending before its start. Never rejects. */
+  readonly exited: Promise<Exit>;
+  readonly #exited = Promise.withResolvers<Exit>();
+  readonly #parts: InstanceParts;
+  readonly #gone = new AbortController();
+  #server: Server | undefined;
+  #task: Task | undefined;
+  #exit: Exit | undefined;
+  #release: AsyncDisposableStack | undefined;
+  #removal: Promise<void> | undefined;
+
+  constructor(parts: InstanceParts) {
+    this.#parts = parts;
+    this.exited = this.#exited.promise;
+  }
+
+  /** How its process has ended, if it has. */
+  get exit(): Exit | undefined {
+    return this.#exit;
+  }
+
+  get task(): Task | undefined {
+    return this.#task;
+  }
+
+  /** @throws unavailable before it is ready. */
+  get server(): Server {
+    if (this.#server === undefined) throw new Failure("unavailable", "the container is not ready");
+    return this.#server;
+  }
+
+  /**
+   * Makes it, starts it, and waits until it can take requests. Nothing is left of it where that fails.
+   * @param signal gives it up.
+   * @throws what `failures.ts` says of containers that cannot be started, die or are not ready in time; the signal's reason.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const { tasks, record, recipe, protocol } = this.#parts;
+    await using undo = new AsyncDisposableStack();
+    let server: Server;
+    recipe.enter();
+    undo.defer(() => recipe.leave());
+    try {
+      const { rootfs, release } = await recipe.rootfs(this.id);
+      undo.defer(release);
+      const task = await tasks.create({
+        id: this.id,
+        namespace: record.namespace,
+        function: record.name,
+        image: record.image,
+        labels: record.labels,
+        runtime: recipe.runtime,
+        spec: recipe.spec(this.id, protocol.environment(record)),
+        rootfs,
+        stdio: { stdin: false },
+      });
+      const logs = this.#keepLog(task);
+      undo.defer(() => task.delete().then(() => logs));
+      this.#task = task;
+      server = undo.use(protocol.attach(task, record));
+      undo.defer(() => this.#gone.abort());
+      await task.start();
+      task.wait().then((exit) => {
+        this.#exit = exit;
+        this.#gone.abort();
+        this.#exited.resolve(exit);
+      }, () => {});
+    } catch (error) {
+      throw startFailed(error);
+    }
+    await this.#becomeReady(server, signal);
+    this.#server = server;
+    this.#release = undo.move();
+  }
+
+  async #becomeReady(server: Server, signal: AbortSignal): Promise<void> {
+    const { startTimeoutMs } = this.#parts.record;
+    const late = AbortSignal.timeout(startTimeoutMs);
+    try {
+      await server.ready(AbortSignal.any([signal, late, this.#gone.signal]));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (this.#exit !== undefined) throw died("start", this.#exit);
+      if (late.aborted) throw notReady(startTimeoutMs, server.wanted);
+      throw error;
+    }
+    if (this.#exit !== undefined) throw died("start", this.#exit);
+  }
+
+  async #keepLog(task: Task): Promise<void> {
+    const { stdout, stderr } = this.#parts.tasks.output(task);
+    await Promise.all([stdout, stderr].map(async (stream) => {
+      if (stream === undefined) return;
+      const reader = stream.getReader();
+      try {
+        for (let part = await reader.read(); !part.done; part = await reader.read()) {
+          this.log.push(part.value);
+          for (const listener of this.listeners) listener.push(part.value);
+        }
+      } catch {
+        // What it has written so far is all there is.
+      }
+    }));
+  }
+
+  /**
+   * Asks it to end, waits, kills it where it has not, and removes all of it.
+   * @param graceMs from SIGTERM to SIGKILL.
+   */
+  async end(graceMs: number): Promise<void> {
+    this.closing = true;
+    const task = this.#task;
+    if (task !== undefined && this.#exit === undefined && graceMs > 0) {
+      await this.#parts.tasks.stop(task, graceMs).catch(() => {});
+    }
+    await (this.#removal ??= this.#release?.disposeAsync());
+  }
+
+  /** What an error of its server comes from: its own end, where that is known soon. */
+  async diagnose(error: unknown): Promise<unknown> {
+    if (this.#exit === undefined && !this.closing) {
+      // The connection breaks off before the end is told.
+      await Promise.race([this.exited, new Promise((resolve) => setTimeout(resolve, 200))]);
+    }
+    return this.#exit === undefined ? error : died("request", this.#exit);
+  }
+}

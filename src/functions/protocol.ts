@@ -1,0 +1,57 @@
+import type { FunctionRecord } from "../core/function.ts";
+import type { TraceContext } from "../core/monitor.ts";
+import type { Task } from "../core/task.ts";
+import type { InvocationRequest } from "./request.ts";
+
+/** How the daemon speaks with containers that serve many requests. */
+export interface Protocol {
+  /** Variables that a container gets beside those of its image and its function, which they replace. */
+  environment(record: FunctionRecord): Readonly<Record<string, string>>;
+  /** How many requests one container takes at once. */
+  concurrency(record: FunctionRecord): number;
+  /**
+   * Takes hold of a container that is made, and not started yet.
+   * @throws what keeps it from being reached.
+   */
+  attach(task: Task, record: FunctionRecord): Server;
+}
+
+/** One container, as its protocol reaches it. Disposed of when the container has ended. */
+export interface Server extends Disposable {
+  /**
+   * Resolves when it can take requests. Called once, as the container's process was executed.
+   * @param signal aborted at the limit of its start, and when the container has ended.
+   * @throws what is wrong, where it never will be ready; the signal's reason.
+   */
+  ready(signal: AbortSignal): Promise<void>;
+  /** What `ready` waits for, as a message goes on. */
+  readonly wanted: string;
+  /**
+   * Has one request answered.
+   * @throws a failure of `failures.ts`; the signal's reason.
+   */
+  answer(call: ServerCall): Promise<ServerAnswer>;
+}
+
+/** One request to a container. */
+export interface ServerCall {
+  /** The invocation's. */
+  readonly id: string;
+  readonly request: InvocationRequest;
+  readonly trace: TraceContext | undefined;
+  /** Epoch milliseconds. */
+  readonly deadlineMs: number;
+  /** Told where the request's body goes; undefined where it has none. Limits are kept and bytes counted there. */
+  readonly carry: ((sink: WritableStream<Uint8Array>) => void) | undefined;
+  /** Aborted when the answer is not wanted any more, or cannot come: cuts it wherever it is. */
+  readonly signal: AbortSignal;
+}
+
+export interface ServerAnswer {
+  /** 200 to 599. */
+  readonly status: number;
+  /** Those that go to the caller. */
+  readonly headers: Headers;
+  /** The container is busy with the request until this has ended. */
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> | null;
+}

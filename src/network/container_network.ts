@@ -1,0 +1,137 @@
+import { Failure, messageOf } from "../core/errors.ts";
+import type { Host } from "../core/host.ts";
+import { errno } from "../linux/errno.ts";
+import * as f from "../linux/flags.ts";
+import { Kernel } from "../linux/kernel.ts";
+import type { Program } from "../linux/program.ts";
+import { syscallFailure } from "../linux/syscall_failure.ts";
+import type { Template } from "../linux/template.ts";
+
+/** Both directions of a connection. Each owns a descriptor of its own; the connection ends when both are closed. */
+export interface Connected {
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly writable: WritableStream<Uint8Array>;
+}
+
+/** How long a server that does not accept is waited for. */
+const connectMs = 5000;
+
+/**
+ * Makes a socket in another network namespace. It is this thread that goes there: where it cannot come back, the process
+ * ends rather than go on in a container's network.
+ */
+const socketInside: Program = [
+  {
+    syscall: "setns",
+    args: [{ hole: "namespace" }, f.CLONE_NEWNET],
+    why: "enter the container's network namespace",
+  },
+  {
+    syscall: "socket",
+    args: [f.AF_INET, f.SOCK_STREAM | f.SOCK_CLOEXEC | f.SOCK_NONBLOCK, 0],
+    store: "socket",
+    why: "make a socket in the container's network namespace",
+    onError: "ignore",
+  },
+  {
+    syscall: "setns",
+    args: [{ hole: "own" }, f.CLONE_NEWNET],
+    why: "come back from the container's network namespace",
+    onError: "ignore",
+    onZero: { goto: "end" },
+  },
+  { syscall: "exit_group", args: [70], why: "end, where there is no way back" },
+];
+
+/** Reaches servers in the network namespaces of containers, which need no interface and no address for that. */
+export class ContainerNetworks implements Disposable {
+  readonly kernel: Kernel;
+  readonly #own: number;
+  readonly #socket: Template;
+
+  constructor(host: Host) {
+    this.kernel = new Kernel(host);
+    this.#own = this.kernel.call("openat", f.AT_FDCWD, "/proc/thread-self/ns/net", f.O_RDONLY | f.O_CLOEXEC);
+    this.#socket = this.kernel.compile(socketInside);
+  }
+
+  /**
+   * Takes hold of a container's network namespace, as long as the container is not known to have ended.
+   * @param pid its init, of which the caller knows that it was not reaped.
+   * @throws not_found where it has ended.
+   */
+  open(pid: number): ContainerNetwork {
+    const fd = this.kernel.call("openat", f.AT_FDCWD, `/proc/${pid}/ns/net`, f.O_RDONLY | f.O_CLOEXEC);
+    return new ContainerNetwork(this, fd);
+  }
+
+  /** A TCP socket in a namespace, non-blocking; the caller's to close. */
+  socket(namespace: number): number {
+    const socket = this.kernel.run(this.#socket.fill({ namespace, own: this.#own })).get("socket");
+    if (socket < 0) throw syscallFailure("cannot make a socket in a container's network", "socket", socket);
+    return socket;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.release();
+    this.kernel.attempt("close", this.#own);
+  }
+}
+
+/** The network namespace of one container, held open. */
+export class ContainerNetwork implements Disposable {
+  readonly #networks: ContainerNetworks;
+  #fd: number | undefined;
+
+  constructor(networks: ContainerNetworks, fd: number) {
+    this.#networks = networks;
+    this.#fd = fd;
+  }
+
+  /** A TCP socket in it, close-on-exec and non-blocking; the caller's to close. */
+  socket(): number {
+    if (this.#fd === undefined) throw new Failure("unavailable", "cannot make a socket: the container has ended");
+    return this.#networks.socket(this.#fd);
+  }
+
+  /**
+   * Connects to a server on the container's own 127.0.0.1.
+   * @throws unavailable where nobody listens; deadline_exceeded where nobody accepts; the signal's reason.
+   */
+  async connect(port: number, signal?: AbortSignal): Promise<Connected> {
+    const { kernel } = this.#networks;
+    const socket = this.socket();
+    try {
+      const address = new Uint8Array([f.AF_INET, 0, port >> 8, port & 0xff, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+      const begin = performance.now();
+      for (let pauseMs = 1;; pauseMs = Math.min(pauseMs * 2, 50)) {
+        const result = kernel.attempt("connect", socket, address, address.length);
+        // On loopback the kernel has done all of it by now, but where the server's line is full.
+        if (result === 0 || result === -errno.EISCONN) break;
+        if (result !== -errno.EINPROGRESS && result !== -errno.EALREADY) {
+          throw syscallFailure(`cannot reach port ${port} of the container`, "connect", result);
+        }
+        if (performance.now() - begin > connectMs) {
+          throw new Failure("deadline_exceeded", `port ${port} of the container did not accept within ${connectMs} ms`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        signal?.throwIfAborted();
+      }
+      kernel.attempt("setsockopt", socket, f.IPPROTO_TCP, f.TCP_NODELAY, new Uint8Array([1, 0, 0, 0]), 4);
+      const other = kernel.call("fcntl", socket, f.F_DUPFD_CLOEXEC, 0);
+      const { host } = kernel;
+      return { readable: host.readable(socket), writable: host.writable(other) };
+    } catch (error) {
+      kernel.attempt("close", socket);
+      if (error instanceof Failure && error.errno === "ECONNREFUSED") {
+        throw new Failure("unavailable", messageOf(error), { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) this.#networks.kernel.attempt("close", this.#fd);
+    this.#fd = undefined;
+  }
+}
