@@ -9,12 +9,13 @@
 #   buildah bud --isolation chroot --build-arg BASE=localhost/debian -t mayfly .
 ARG BASE=docker.io/library/debian:bookworm-slim
 
-# npm stays in this stage: a package brings the Node that runs the daemon.
+# npm stays in this stage: a package brings the Node that runs the daemon, of the version that it is developed with.
 FROM ${BASE} AS packages
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates npm
 WORKDIR /opt/mayfly
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=dev --no-audit --no-fund
+RUN npm ci --omit=dev --no-audit --no-fund \
+  && npm install --omit=dev --no-save --no-audit --no-fund "node@$(npm pkg get devDependencies.node | tr -d '"')"
 
 FROM ${BASE}
 RUN apt-get update \

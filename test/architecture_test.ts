@@ -183,8 +183,18 @@ describe("the tree", () => {
   it("has sources", () => assert.ok(sources.length > 20));
 
   it("has at its top what belongs there", () => {
-    const wanted = ["src", "runtimes", "snapshotters", "test", "examples", "Dockerfile", "README.md", "LICENSE"];
-    const files = ["deno.json", "package.json", "package-lock.json", "tsconfig.json", "node_modules"];
+    const wanted = [
+      "src",
+      "runtimes",
+      "snapshotters",
+      "test",
+      "examples",
+      "build",
+      "Dockerfile",
+      "README.md",
+      "LICENSE",
+    ];
+    const files = ["deno.json", "package.json", "package-lock.json", "tsconfig.json", "node_modules", "dist"];
     const found = readdirSync(root).filter((name) => !name.startsWith(".") && !name.endsWith(".log"));
     assert.deepEqual(found.filter((name) => ![...wanted, ...files].includes(name)), []);
   });

@@ -1,5 +1,5 @@
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import type { Metadata } from "../../src/core/metadata.ts";
@@ -40,7 +40,7 @@ export function opener(plugin: Plugin<Snapshotter>, module?: URL, settings: obje
     },
     async churn(root) {
       return [
-        ...await sameHost(fileURLToPath(new URL("churn.ts", import.meta.url))),
+        ...await sameHost(fileURLToPath(new URL(`churn${extname(import.meta.url)}`, import.meta.url))),
         plugin.id,
         root,
         ...module ? [module.href] : [],

@@ -52,13 +52,18 @@ export class MayflyProcess implements AsyncDisposable {
     this.log = log;
   }
 
-  /** Starts it and resolves when it listens. @param folder has `root` and `run` in it. */
+  /**
+   * Starts it and resolves when it listens.
+   * @param folder has `root` and `run` in it.
+   * @param words what starts the command line. Default: the source, on this host.
+   */
   static async start(
     folder: string,
     flags: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
+    words?: readonly [program: string, ...args: string[]],
   ): Promise<MayflyProcess> {
-    const [program, ...first] = await sameHost(main);
+    const [program, ...first] = words ?? await sameHost(main);
     const args = [...first, "serve", ...stateFlags(folder), "--listen", "127.0.0.1:0", ...flags];
     const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ["ignore", "inherit", "pipe"] });
     let log = "";

@@ -1,0 +1,47 @@
+/**
+ * Builds a single executable, `dist/mayfly`: Bun, the source and libSQL's native part in one file. Runs on Bun:
+ * `npm run build:executable [file]`.
+ */
+import { mkdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import type { BunPlugin } from "bun";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const outfile = resolve(process.argv[2] ?? join(root, "dist/mayfly"));
+
+/** `libsql` asks for its native part by a name that it puts together; only a name that is written out is embedded. */
+const libsql: BunPlugin = {
+  name: "libsql",
+  setup(build) {
+    build.onLoad({ filter: /\/node_modules\/libsql\/index\.js$/ }, async ({ path }) => {
+      const text = await Bun.file(path).text();
+      const dynamic = "require(`@libsql/${target}`)";
+      if (!text.includes(dynamic)) throw new Error(`${path} does not load its native part by ${dynamic} any more`);
+      return { contents: text.replace(dynamic, 'require("@libsql/linux-x64-gnu")'), loader: "js" };
+    });
+  },
+};
+
+/** There is one host; what makes Node one has native parts of its own, and an import that is left out is looked for at start. */
+const host: BunPlugin = {
+  name: "host",
+  setup(build) {
+    build.onLoad({ filter: /\/src\/host\/mod\.ts$/ }, () => ({
+      contents:
+        'export { currentHost }; import { host } from "./bun.ts"; const currentHost = () => Promise.resolve(host);',
+      loader: "ts",
+    }));
+  },
+};
+
+mkdirSync(dirname(outfile), { recursive: true });
+await Bun.build({
+  entrypoints: [join(root, "src/main.ts")],
+  target: "bun",
+  plugins: [host, libsql],
+  minify: { whitespace: true, syntax: true },
+  compile: { outfile },
+});
+console.log(outfile);
