@@ -8,7 +8,7 @@ import { scopes } from "../core/access.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { errorCodes } from "../core/errors.ts";
-import { FunctionInputSchema, type FunctionRecord } from "../core/function.ts";
+import { type DeployedFunction, FunctionInputSchema } from "../core/function.ts";
 import type { Image } from "../core/image.ts";
 import { callbackStatuses } from "../core/callback.ts";
 import { type Call, callStatuses } from "../core/call.ts";
@@ -16,6 +16,7 @@ import { type Invocation, invocationStatuses } from "../core/invocation.ts";
 import type { Namespace } from "../core/metadata.ts";
 import type { PluginInfo } from "../core/plugin.ts";
 import type { SecretInfo } from "../core/secret_store.ts";
+import type { RevisionInfo, Traffic } from "../core/revision.ts";
 import type { SnapshotInfo } from "../core/snapshotter.ts";
 import type { TaskStats } from "../core/task.ts";
 import type { TokenInfo } from "../core/token.ts";
@@ -159,7 +160,11 @@ export const SecretAnswer = jsonOf<SecretInfo>()(v.object({
 
 export const NamespaceAnswer = jsonOf<Namespace>()(v.object({ name: v.string(), labels, createdAt: time }));
 
-export const FunctionAnswer = jsonOf<FunctionRecord>()(v.object({
+export const TrafficAnswer = jsonOf<Traffic>()(v.object({
+  split: v.array(v.object({ revision: v.string(), percent: count })),
+  tags: v.record(v.string(), v.string()),
+}));
+const revision = {
   ...FunctionInputSchema.entries,
   namespace: v.string(),
   name: v.string(),
@@ -167,6 +172,13 @@ export const FunctionAnswer = jsonOf<FunctionRecord>()(v.object({
   revision: count,
   createdAt: time,
   updatedAt: time,
+};
+export const FunctionAnswer = jsonOf<DeployedFunction>()(v.object({ ...revision, traffic: TrafficAnswer }));
+export const RevisionAnswer = jsonOf<RevisionInfo>()(v.object({
+  ...revision,
+  id: v.string(),
+  percent: count,
+  tags: v.array(v.string()),
 }));
 
 export const InvocationAnswer = jsonOf<Invocation>()(v.object({
@@ -274,6 +286,8 @@ export const namedAnswers = {
   SnapshotStat: SnapshotStatAnswer,
   Image: ImageAnswer,
   Function: FunctionAnswer,
+  Revision: RevisionAnswer,
+  Traffic: TrafficAnswer,
   Invocation: InvocationAnswer,
   Call: CallAnswer,
   Secret: SecretAnswer,

@@ -20,6 +20,7 @@ import { lambdaPath, lambdaRoutes } from "./lambda/mod.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
+import { revisionRoutes } from "./revisions.ts";
 import { runRoutes } from "./run.ts";
 import { secretRoutes } from "./secrets.ts";
 import { snapshotRoutes } from "./snapshots.ts";
@@ -88,6 +89,7 @@ export function createApp(parts: ApiParts, access: Access) {
     .route("/v1/containers", execRoutes(parts))
     .route("/v1/events", eventRoutes(parts))
     .route("/v1/functions", functionRoutes(parts))
+    .route("/v1/functions", revisionRoutes(parts))
     .route("/v1/images", imageRoutes(parts))
     .route("/v1/invocations", invocationRoutes(parts))
     .route("/v1/namespaces", namespaceRoutes(parts))

@@ -2,11 +2,12 @@ import type { Context } from "hono";
 import { NameSchema } from "../core/function.ts";
 import { parse } from "../core/parse.ts";
 import type { InvocationRequest } from "../functions/request.ts";
+import { revisionHeader } from "../functions/route.ts";
 import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 /**
- * `/fn/{name}`, `/fn/{name}.{namespace}` and what is below: any method is one invocation.
+ * `/fn/{name}`, `/fn/{name}.{namespace}`, `/fn/{name}@{tag}` and what is below: any method is one invocation.
  */
 export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return async (c) => {
@@ -42,8 +43,10 @@ function accepted(
 }
 
 function requestOf(c: Context<ApiEnv>, url: string) {
-  const { name, namespace, mount, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
-  const { method, headers, signal } = c.req.raw;
+  const { name, namespace, mount, revision, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
+  const { method, signal } = c.req.raw;
+  const headers = revision === undefined ? c.req.raw.headers : new Headers(c.req.raw.headers);
+  if (revision !== undefined) headers.set(revisionHeader, revision);
   const { client, identify, span } = c.var;
   const request: InvocationRequest = {
     ...parts,
@@ -74,6 +77,8 @@ type Target = Pick<InvocationRequest, "scriptName" | "path" | "query"> & {
   readonly namespace: string;
   /** What stands before `/fn`: empty, or `/jobs` in a server where the API is mounted there. */
   readonly mount: string;
+  /** The tag or revision that is asked for: `blue` of `/fn/upper@blue`. */
+  readonly revision?: string;
 };
 
 /**
@@ -90,7 +95,7 @@ export function splitTarget(url: string, above = 0): Target {
   for (let i = 0; i < above; i++) base = pathname.indexOf("/", base + 1);
   const end = pathname.indexOf("/", base + "/fn/".length);
   const scriptName = end < 0 ? pathname : pathname.slice(0, end);
-  const target = scriptName.slice(base + "/fn/".length);
+  const [target = "", revision] = scriptName.slice(base + "/fn/".length).split("@", 2);
   const dot = target.indexOf(".");
   const action = `cannot invoke function ${JSON.stringify(target)}`;
   return {
@@ -100,5 +105,6 @@ export function splitTarget(url: string, above = 0): Target {
     scriptName,
     path: end < 0 ? "" : pathname.slice(end),
     query: mark < 0 ? "" : whole.slice(mark + 1),
+    ...(revision !== undefined && { revision }),
   };
 }

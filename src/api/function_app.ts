@@ -4,6 +4,7 @@ import { AcceptedAnswer } from "./answers.ts";
 import { ownCallRoutes } from "./calls.ts";
 import { withDescription } from "./documented.ts";
 import { answerError } from "./errors.ts";
+import { revisionHeader } from "../functions/route.ts";
 import { acceptRoute, invokeRoute } from "./fn.ts";
 import { type ApiEnv, observeRequests } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
@@ -14,6 +15,7 @@ export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
     summary: "Invokes a function: the request becomes a container, its output the answer.",
     answers: { 200: "application/octet-stream" },
     body: "application/octet-stream",
+    headers: { [revisionHeader]: "The revision that is to answer: a tag, or one with a tag or traffic." },
     problems: ["resource_exhausted", "unavailable", "deadline_exceeded", "internal", "invalid_argument"],
   });
   app.all("/fn/:target", invoke);
@@ -22,6 +24,7 @@ export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
     summary: "Accepts a request to a function, to be run later.",
     answers: { 202: AcceptedAnswer },
     body: "application/octet-stream",
+    headers: { [revisionHeader]: "The revision that is to answer: a tag, or one with a tag or traffic." },
     problems: ["not_found", "resource_exhausted", "unavailable", "invalid_argument"],
   });
   app.all("/async/fn/:target", accept);

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { TagSchema } from "../core/revision.ts";
 import { FunctionAnswer, InvocationAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
 import { requireMeans } from "./machine_means.ts";
@@ -7,6 +8,11 @@ import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 import { json, limitField, namespaceField, query } from "./input.ts";
 
+/** Whether a new revision gets the traffic that goes to the newest; true where it is not said. */
+const whetherField = v.optional(
+  v.pipe(v.picklist(["true", "false"]), v.transform((text) => text === "true")),
+  "true",
+);
 const scope = query(v.strictObject({ namespace: namespaceField }));
 
 /** `/v1/functions` */
@@ -24,16 +30,16 @@ export function functionRoutes({ functions }: ApiParts) {
         200: FunctionAnswer,
         201: FunctionAnswer,
       }, { problems: ["permission_denied", "failed_precondition", "unavailable"] }),
-      scope,
+      query(v.strictObject({ namespace: namespaceField, traffic: whetherField, tag: v.optional(TagSchema) })),
       json(v.looseObject({ image: v.string() })),
       async (c) => {
         requireMeans(await c.var.identify(), c.req.valid("json"), "deploy a function");
-        const record = await functions.deploy(
-          c.req.valid("query").namespace,
-          c.req.param("name"),
-          c.req.valid("json"),
-          { parent: c.var.span },
-        );
+        const { namespace, ...options } = c.req.valid("query");
+        const input = c.req.valid("json");
+        const record = await functions.deploy(namespace, c.req.param("name"), input, {
+          ...options,
+          parent: c.var.span,
+        });
         return c.json(record, record.revision === 1 ? 201 : 200);
       },
     )

@@ -58,6 +58,11 @@ const needs: Readonly<Record<string, Need>> = {
   "GET /v1/events": { scope: "read", where: "given" },
 
   "GET /v1/functions": look,
+  "GET /v1/functions/:name/revisions": look,
+  "GET /v1/functions/:name/traffic": look,
+  "PUT /v1/functions/:name/traffic": change,
+  "PATCH /v1/functions/:name/traffic": change,
+  "POST /v1/functions/:name/rollback": change,
   "GET /v1/functions/:name": look,
   "PUT /v1/functions/:name": change,
   "DELETE /v1/functions/:name": change,

@@ -26,6 +26,7 @@ import { plugins } from "./plugins.ts";
 import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
 import { push } from "./push.ts";
+import { revisions } from "./revisions.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
@@ -40,6 +41,7 @@ import { system } from "./system.ts";
 import { tag } from "./tag.ts";
 import { token } from "./token.ts";
 import { top } from "./top.ts";
+import { rollback, traffic } from "./traffic.ts";
 import { unpause } from "./unpause.ts";
 import { update } from "./update.ts";
 import { wait } from "./wait.ts";
@@ -78,6 +80,9 @@ export const commands: readonly Command[] = [
   commit,
   checkpoint,
   deploy,
+  revisions,
+  traffic,
+  rollback,
   invoke,
   calls,
   functions,

@@ -4,6 +4,7 @@ import { result } from "./answer.ts";
 import { type Command, type Flag, type FlagValues, text, texts } from "./command.ts";
 import { byteCount, milliseconds, namespaceFlag, number, pairs, scope } from "./flags.ts";
 import { mountFlags, mounts } from "./mount_flags.ts";
+import { answersAll, splitText } from "./traffic_text.ts";
 
 /** What `deploy` and `run` say of a container. */
 export const settingsFlags: Readonly<Record<string, Flag>> = {
@@ -74,6 +75,8 @@ export const deploy: Command = {
     "max-body": { type: "string", value: "size", help: "limit of a request's body (default 64m; 0 for none)" },
     "body-timeout": { type: "string", value: "time", help: "wait for a slow caller's body (default 30s; 0 for none)" },
     "content-type": { type: "string", value: "type", help: "of its answers (default application/octet-stream)" },
+    "no-traffic": { type: "boolean", help: "requests stay with the revisions that answer them now" },
+    tag: { type: "string", value: "name", help: "reach the new revision as /fn/<name>@<tag>" },
     label: { type: "string", multiple: true, value: "NAME=value", help: "a label; may be given often" },
   },
   async run({ connect, words: [name = "", ...args], flags, output }) {
@@ -109,7 +112,11 @@ export const deploy: Command = {
     await using connection = await connect();
     const record = await result(connection.api.v1.functions[":name"].$put({
       param: { name },
-      query: scope(flags),
+      query: {
+        ...scope(flags),
+        traffic: flags["no-traffic"] === true ? "false" : undefined,
+        tag: text(flags, "tag"),
+      },
       json: input,
     }));
     output.line(
@@ -117,6 +124,7 @@ export const deploy: Command = {
         ? JSON.stringify(record, undefined, 2)
         : `${record.name} revision ${record.revision}, POST /fn/${record.name}`,
     );
+    if (!output.json && !answersAll(record)) output.note(`traffic: ${splitText(record.traffic)}`);
     return 0;
   },
 };

@@ -9,7 +9,7 @@ import { standardInput } from "./stdin.ts";
 export const invoke: Command = {
   name: "invoke",
   summary: "send a function a request and print its answer",
-  usage: "invoke [options] <name>[/path]",
+  usage: "invoke [options] <name>[@tag][/path]",
   examples: ["echo hello | mayfly invoke upper", "mayfly invoke upper --data hello"],
   words: { min: 1, max: 1 },
   flags: {
@@ -20,6 +20,7 @@ export const invoke: Command = {
       value: "text|@file",
       help: "the body; default: standard input, where it is no terminal",
     },
+    revision: { type: "string", value: "revision", help: "the one that is to answer: its name, number or tag" },
     async: { type: "boolean", help: "do not wait: print the id of the call, see `mayfly calls`" },
     method: { type: "string", short: "X", value: "method", help: "default POST" },
     header: { type: "string", short: "H", multiple: true, value: "name=value", help: "a header; may be given often" },
@@ -34,7 +35,9 @@ export const invoke: Command = {
       : process.stdin.isTTY === true
       ? undefined
       : standardInput();
-    const [name = "", ...rest] = target.split("/");
+    const [named = "", ...rest] = target.split("/");
+    const [name = "", tag] = named.split("@", 2);
+    const revision = text(flags, "revision") ?? tag;
     const namespace = text(flags, "namespace");
     const path = `${flags["async"] === true ? "/async" : ""}/fn/${encodeURIComponent(name)}${
       namespace === undefined ? "" : `.${namespace}`
@@ -42,7 +45,10 @@ export const invoke: Command = {
     await using connection = await connect();
     const request = new Request(new URL(path, "http://mayfly"), {
       method,
-      headers: pairs("header", texts(flags, "header")),
+      headers: {
+        ...pairs("header", texts(flags, "header")),
+        ...(revision !== undefined && { "x-mayfly-revision": revision }),
+      },
       ...(body === undefined ? {} : { body, duplex: "half" }),
     } as RequestInit);
     const answer = await succeeded(connection.fetch(request));

@@ -18,7 +18,7 @@ import {
   revisionName,
   TagSchema,
   type Traffic,
-  TrafficChangeSchema,
+  type TrafficChange,
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import { heldBy } from "./deployment.ts";
@@ -165,15 +165,15 @@ export class Rollouts {
 
   /**
    * Says which revisions answer. Those that are to are ready before they do, and no request is lost between them.
-   * @param input `{ split?, tags? }`
    * @throws not_found for a function or revision; invalid_argument; what making a revision's recipe throws, and all stays.
    */
-  async setTraffic(namespace: string, name: string, input: unknown): Promise<DeployedFunction> {
-    const change = parse(TrafficChangeSchema, input, `cannot split the traffic of function ${JSON.stringify(name)}`);
-    return await this.#parts.locks.hold(keyOf(namespace, name), async () => {
-      const before = await requireFunction(this.#parts.metadata.functions, namespace, name);
-      return await this.#move(before, changed(before.traffic, change, name));
-    });
+  setTraffic(namespace: string, name: string, traffic: Traffic): Promise<DeployedFunction> {
+    return this.#locked(namespace, name, () => changed({ split: [], tags: {} }, traffic, name));
+  }
+
+  /** Changes which revisions answer. @throws as `setTraffic`. */
+  changeTraffic(namespace: string, name: string, change: Partial<TrafficChange>): Promise<DeployedFunction> {
+    return this.#locked(namespace, name, ({ traffic }) => changed(traffic, change, name));
   }
 
   /**
@@ -181,11 +181,10 @@ export class Rollouts {
    * @param to default the one before the newest that has traffic.
    * @throws as `setTraffic`; failed_precondition where none is before it.
    */
-  async rollback(namespace: string, name: string, to?: string): Promise<DeployedFunction> {
-    return await this.#parts.locks.hold(keyOf(namespace, name), async () => {
-      const before = await requireFunction(this.#parts.metadata.functions, namespace, name);
+  rollback(namespace: string, name: string, to?: string): Promise<DeployedFunction> {
+    return this.#locked(namespace, name, async (before) => {
       const revision = to ?? await this.#revisionBefore(before);
-      return await this.#move(before, changed(before.traffic, { split: [{ revision, percent: 100 }], tags: {} }, name));
+      return changed(before.traffic, { split: [{ revision, percent: 100 }] }, name);
     });
   }
 
@@ -201,7 +200,18 @@ export class Rollouts {
     );
   }
 
-  /** Its function's lock is held. */
+  /** Moves traffic as `decide` says, while nothing else of the function changes. */
+  #locked(
+    namespace: string,
+    name: string,
+    decide: (before: DeployedFunction) => Traffic | Promise<Traffic>,
+  ): Promise<DeployedFunction> {
+    return this.#parts.locks.hold(keyOf(namespace, name), async () => {
+      const before = await requireFunction(this.#parts.metadata.functions, namespace, name);
+      return await this.#move(before, await decide(before));
+    });
+  }
+
   async #move(before: DeployedFunction, traffic: Traffic): Promise<DeployedFunction> {
     const { namespace, name } = before;
     const key = keyOf(namespace, name);

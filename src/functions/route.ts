@@ -7,7 +7,7 @@ import type { InvocationRequest } from "./request.ts";
 const stride = 61;
 
 /** The revision that a request asks for: a tag, a revision's name or number, or `latest`. */
-const revisionHeader = "x-mayfly-revision";
+export const revisionHeader = "x-mayfly-revision";
 
 /** Which of a function's revisions answers a request. */
 export class Route {

@@ -26,6 +26,17 @@ describe("splitTarget()", () => {
     });
   }
 
+  it("finds the revision that is asked for", () => {
+    const { name, namespace, scriptName, path, revision } = splitTarget("http://h/fn/hello.team@blue/a@b?c=@d");
+    assert.deepEqual([name, namespace, revision, scriptName, path], [
+      "hello",
+      "team",
+      "blue",
+      "/fn/hello.team@blue",
+      "/a@b",
+    ]);
+  });
+
   it("leaves out what stands before the API in a server of somebody else's", () => {
     assert.deepEqual(splitTarget("http://localhost/jobs/of%2Fme/fn/hello/x", 2), {
       mount: "/jobs/of%2Fme",

@@ -170,6 +170,14 @@ describe("/openapi.json", () => {
     await call("PUT", "/v1/functions/one", { image: "box:1", command: ["cat"], labels: { a: "b" } });
     await call("GET", "/v1/functions/one");
     await call("GET", "/v1/functions");
+    await call("GET", "/v1/functions/one/revisions");
+    await call("GET", "/v1/functions/one/traffic");
+    await call("PUT", "/v1/functions/one/traffic", {
+      split: [{ revision: "latest", percent: 100 }],
+      tags: { blue: "1" },
+    });
+    await call("PATCH", "/v1/functions/one/traffic", { tags: { blue: null } });
+    await call("POST", "/v1/functions/one/rollback", { to: "latest" });
     for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
       await call(method, "/fn/one");
       await call(method, "/fn/one/below");

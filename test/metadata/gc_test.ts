@@ -10,6 +10,7 @@ import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
 import { chainIds, type Digest, digestOf } from "../../src/core/digest.ts";
 import { FunctionInputSchema } from "../../src/core/function.ts";
+import { allToLatest } from "../../src/core/revision.ts";
 import { SharedLock } from "../../src/core/shared_lock.ts";
 import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
 import { currentHost } from "../../src/host/mod.ts";
@@ -174,7 +175,10 @@ describe("collectGarbage()", () => {
     const byLease = await makeImage(opened, "c");
     const byView = await makeImage(opened, "d");
     const settings = v.parse(FunctionInputSchema, { image: "x" });
-    await metadata.functions.put({ namespace: "default", name: "f", digest: byFunction.manifest, ...settings });
+    const byRevision = await makeImage(opened, "e");
+    for (const { manifest } of [byRevision, byFunction]) {
+      await metadata.functions.put({ namespace: "default", name: "f", digest: manifest, ...settings });
+    }
     await metadata.containers.create({
       namespace: "default",
       id: "c",
@@ -196,9 +200,14 @@ describe("collectGarbage()", () => {
 
     await collect();
     // The index names the manifest, but it is the manifest that the function was deployed from.
-    assert.deepEqual(await blobs(), [...byFunction.blobs.slice(1), byLease.blobs[0]!].sort());
+    const held = [...byFunction.blobs.slice(1), byLease.blobs[0]!];
+    assert.deepEqual(await blobs(), [...held, ...byRevision.blobs.slice(1)].sort());
     const chains = [byFunction, byContainer, byLease, byView].map(({ chain }) => chain[0]!);
-    assert.deepEqual(await keys(), [...chains, "view"].sort());
+    assert.deepEqual(await keys(), [...chains, byRevision.chain[0]!, "view"].sort());
+    // A revision that is kept no more holds nothing.
+    await metadata.functions.setTraffic("default", "f", allToLatest, { keep: 1 });
+    await collect();
+    assert.deepEqual([await blobs(), await keys()], [held.sort(), [...chains, "view"].sort()]);
   });
 
   it("keeps snapshots that are labelled as roots, with their parents, until they are not", async () => {

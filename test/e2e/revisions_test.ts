@@ -1,0 +1,289 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { until } from "../support/until.ts";
+
+interface Listed {
+  readonly id: string;
+  readonly percent: number;
+  readonly tags: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+describe("revisions of a function", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mayfly-revisions-"));
+  let daemon: MayflyProcess;
+  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
+    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
+  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await run(command, ...args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const start = async () => {
+    const flags = ["--log-level", "warn", "--keep-revisions", "3", "--max-prepared", "8", "--call-retry-ms", "20"];
+    daemon = await MayflyProcess.start(folder, flags);
+  };
+  const answered = async (method: string, path: string, body?: unknown) => {
+    const answer = await daemon.admin(method, `/v1/functions/${path}`, body);
+    return { status: answer.status, problem: await answer.text() };
+  };
+  const ask = async (method: string, path: string, body?: unknown) => {
+    const { status, problem } = await answered(method, path, body);
+    assert.ok(status < 300, problem);
+    return JSON.parse(problem);
+  };
+  /** Deploys what says a word behind its input. */
+  const deploy = (name: string, word: string, more: object = {}, query = "") => {
+    const command = ["sh", "-c", "cat; echo $WORD"];
+    return ask("PUT", `${name}${query}`, { image: "box:1", command, env: { WORD: word }, ...more });
+  };
+  const listed = async (name: string): Promise<readonly Listed[]> => (await ask("GET", `${name}/revisions`)).items;
+  const call = async (path: string, headers: Record<string, string> = {}, body = "") => {
+    const answer = await fetch(`${daemon.url}/fn/${path}`, { method: "POST", body, headers });
+    const text = await answer.text();
+    return {
+      text: text.trim(),
+      status: answer.status,
+      revision: answer.headers.get("x-mayfly-revision"),
+      how: answer.headers.get("x-mayfly-start"),
+    };
+  };
+  const waiting = async (): Promise<number> => {
+    const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as { items: { status: string }[] };
+    return items.filter(({ status }) => status === "created").length;
+  };
+
+  before(async () => {
+    await start();
+    await out("import", makeBusyboxImage(folder, "box:1"));
+  });
+  after(async () => {
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("are made by each deployment, and the newest answers and says so", async () => {
+    await deploy("app", "one");
+    assert.deepEqual(await call("app"), { text: "one", status: 200, revision: "app-00001", how: "cold" });
+    await deploy("app", "two");
+    const { text, revision } = await call("app");
+    assert.deepEqual([text, revision], ["two", "app-00002"]);
+    const [two, one] = await listed("app");
+    assert.deepEqual([two?.id, two?.percent, two?.env["WORD"]], ["app-00002", 100, "two"]);
+    assert.deepEqual([one?.id, one?.percent, one?.env["WORD"]], ["app-00001", 0, "one"]);
+    assert.match(await out("revisions", "app"), /^app-00002 +100% +.*box:1 +sha256:[^]*^app-00001 +box:1 /m);
+    await deploy("fails", "x", { command: ["sh", "-c", "exit 3"] });
+    const failed = await call("fails");
+    assert.deepEqual([failed.status, failed.revision], [500, "fails-00001"]);
+  });
+
+  it("share the traffic by weight", async () => {
+    const split = await out("traffic", "app", "--to", "1=75", "--to", "latest=25");
+    assert.match(split, /^app-00001 +75%\nlatest +25%$/m);
+    const texts: string[] = [];
+    for (let i = 0; i < 100; i++) texts.push((await call("app")).text);
+    assert.deepEqual(["one", "two"].map((word) => texts.filter((text) => text === word).length), [75, 25]);
+    // The newest is another one now, and has the same share.
+    await deploy("app", "three");
+    assert.deepEqual((await listed("app")).map(({ id, percent }) => [id, percent]), [
+      ["app-00003", 25],
+      ["app-00002", 0],
+      ["app-00001", 75],
+    ]);
+  });
+
+  it("are rolled back by one word, and forward", async () => {
+    await out("traffic", "app", "--to", "latest=100");
+    assert.equal((await call("app")).text, "three");
+    const back = await run("rollback", "app");
+    assert.deepEqual([back.code, back.stdout], [0, "app-00002\n"]);
+    assert.match(back.stderr, /--to latest=100/);
+    assert.equal((await call("app")).text, "two");
+    assert.equal(await out("rollback", "app"), "app-00001\n");
+    assert.equal((await call("app")).text, "one");
+    // Who has rolled back decides when to go on.
+    await deploy("app", "four");
+    assert.equal((await call("app")).text, "one");
+    assert.equal(await out("rollback", "app", "--to", "latest"), "latest\n");
+    assert.equal((await call("app")).text, "four");
+    await deploy("app", "five");
+    assert.equal((await call("app")).text, "five");
+  });
+
+  it("are reached by tag, and without one or traffic from the daemon's socket alone", async () => {
+    const before = (await ask("GET", "app")).revision;
+    await deploy("app", "green", {}, "?traffic=false&tag=next");
+    const next = `app-0000${before + 1}`;
+    assert.equal((await call("app")).text, "five");
+    assert.deepEqual(await call("app@next"), { text: "green", status: 200, revision: next, how: "cold" });
+    for (const revision of ["next", next, "latest", String(before + 1)]) {
+      assert.equal((await call("app", { "x-mayfly-revision": revision })).text, "green", revision);
+    }
+    const [, , old] = await listed("app");
+    for (const revision of [old?.id ?? "", "nothing", "app-00099"]) {
+      assert.equal((await call("app", { "x-mayfly-revision": revision })).status, 404, revision);
+    }
+    assert.equal((await out("invoke", "app", "--revision", old?.id ?? "", "--data", "")).trim(), old?.env["WORD"]);
+    assert.equal((await out("invoke", "app@next", "--data", "")).trim(), "green");
+    assert.match(await out("traffic", "app", "--untag", "next"), /^app-00005 +100%$/m);
+    assert.equal((await call("app@next")).status, 404);
+  });
+
+  it("are kept while they have traffic or a tag, and as many besides as are to be", async () => {
+    await deploy("many", "1");
+    await deploy("many", "2");
+    await ask("PATCH", "many/traffic", { split: [{ revision: "1", percent: 100 }], tags: { two: "2" } });
+    for (let i = 3; i <= 7; i++) await deploy("many", String(i));
+    const kept = async () => (await listed("many")).map(({ id }) => Number(id.slice(-1)));
+    assert.deepEqual(await kept(), [7, 6, 5, 2, 1]);
+    await daemon.end("SIGKILL");
+    await start();
+    assert.deepEqual([(await call("many")).text, (await call("many@two")).text], ["1", "2"]);
+    await ask("PUT", "many/traffic", { split: [{ revision: "many-00006", percent: 100 }] });
+    assert.deepEqual(await kept(), [7, 6, 5]);
+    assert.equal((await call("many")).text, "6");
+  });
+
+  it("lose no request while they take turns, with containers that wait", async () => {
+    const prepared = { prepared: 2 };
+    await deploy("busy", "w1", prepared);
+    const long = Promise.withResolvers<void>();
+    const body = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        controller.enqueue(new TextEncoder().encode("long "));
+        await long.promise;
+        controller.close();
+      },
+    });
+    const init: RequestInit & { duplex: "half" } = { method: "POST", body, duplex: "half" };
+    const running = fetch(`${daemon.url}/fn/busy`, init);
+    await until(async () => {
+      const { items } = await (await daemon.admin("GET", "/v1/invocations?function=busy")).json() as {
+        items: { status: string }[];
+      };
+      return items.some(({ status }) => status === "running");
+    });
+    const seen = new Map<string, number>();
+    let done = false;
+    const client = async (id: number) => {
+      for (let i = 0; !done; i++) {
+        const { text, status, revision } = await call("busy", {}, `${id}-${i} `);
+        assert.equal(status, 200, text);
+        const [, word = ""] = /^(?:\d+-\d+) w(\d+)$/.exec(text) ?? [];
+        assert.equal(revision, `busy-0000${word}`, text);
+        seen.set(word, (seen.get(word) ?? 0) + 1);
+      }
+    };
+    const clients = Promise.all([0, 1, 2, 3].map(client));
+    const moves = async () => {
+      const meets = (word: string) => {
+        const before = seen.get(word) ?? 0;
+        return until(() => (seen.get(word) ?? 0) > before);
+      };
+      for (let i = 2; i <= 5; i++) {
+        await deploy("busy", `w${i}`, prepared);
+        await meets(String(i));
+        await ask("POST", "busy/rollback", {});
+        await meets(String(i - 1));
+        const split = [{ revision: "latest", percent: 50 }, { revision: String(i - 1), percent: 50 }];
+        await ask("PATCH", "busy/traffic", { split });
+        await Promise.all([meets(String(i)), meets(String(i - 1))]);
+        await ask("POST", "busy/rollback", { to: "latest" });
+      }
+    };
+    try {
+      await Promise.race([moves(), clients]);
+    } finally {
+      done = true;
+      await clients;
+    }
+    long.resolve();
+    const answer = await running;
+    assert.equal(answer.headers.get("x-mayfly-revision"), "busy-00001");
+    assert.equal((await answer.text()).trim(), "long w1");
+    // Those of the revision that answers alone.
+    await until(async () => await waiting() === 2);
+  });
+
+  it("have their waiting containers before they have traffic", async () => {
+    assert.equal((await call("busy")).how, "prepared");
+    await until(async () => await waiting() === 2);
+    await deploy("busy", "cold", { prepared: 4 }, "?traffic=false");
+    assert.equal(await waiting(), 2);
+    await ask("PATCH", "busy/traffic", { split: [{ revision: "latest", percent: 100 }] });
+    assert.equal((await call("busy")).how, "prepared");
+    await until(async () => await waiting() === 4);
+    await ask("POST", "busy/rollback", {});
+    assert.equal((await call("busy")).how, "prepared");
+    await until(async () => await waiting() === 2);
+    await daemon.end("SIGKILL");
+    await start();
+    await until(async () => await waiting() === 2);
+    const { how, text } = await call("busy");
+    assert.deepEqual([how, text], ["prepared", "w5"]);
+    const { problem } = await answered("PUT", "more?traffic=true", { image: "box:1", prepared: 7 });
+    assert.match(problem, /maxPrepared is 8/);
+    await out("rm", "busy");
+    await until(async () => await waiting() === 0);
+  });
+
+  it("are chosen for asynchronous calls when these run", async () => {
+    const command = ["sh", "-c", "exit 3"];
+    await deploy("later", "bad", { command, asyncAttempts: 100 });
+    const accept = async (headers: Record<string, string>) => {
+      const answer = await fetch(`${daemon.url}/async/fn/later`, { method: "POST", headers });
+      assert.equal(answer.status, 202, await answer.clone().text());
+      return await answer.json() as { readonly id: string; readonly answer: string };
+    };
+    const { answer } = await accept({});
+    await deploy("later", "good");
+    const text = (path: string) =>
+      until(async () => {
+        const given = await fetch(`${daemon.url}${path}`);
+        return given.status === 200 && await given.text();
+      });
+    assert.equal(await text(answer), "good\n");
+    await deploy("later", "tagged", {}, "?traffic=false&tag=blue");
+    const [plain, tagged] = [await accept({}), await accept({ "x-mayfly-revision": "blue" })];
+    assert.deepEqual([await text(plain.answer), await text(tagged.answer)], ["good\n", "tagged\n"]);
+    const refused = await fetch(`${daemon.url}/async/fn/later@red`, { method: "POST" });
+    assert.equal(refused.status, 404);
+  });
+
+  it("are refused where they would make no sense, and all stays as it is", async () => {
+    const before = await ask("GET", "app/traffic");
+    const all = (revision: string) => ({ split: [{ revision, percent: 100 }] });
+    for (
+      const [status, method, path, body, pattern] of [
+        [400, "PUT", "app/traffic", { split: [{ revision: "latest", percent: 99 }] }, /percents whose sum is 100/],
+        [400, "PUT", "app/traffic", { split: [] }, /split/],
+        [400, "PUT", "app/traffic", { split: [{ revision: "1", percent: 100.5 }] }, /percent/],
+        [400, "PUT", "app/traffic", all("other-00001"), /no revision of it/],
+        [400, "PATCH", "app/traffic", { tags: { latest: "1" } }, /latest/],
+        [400, "PATCH", "app/traffic", { weights: {} }, /unknown field/],
+        [404, "PUT", "app/traffic", all("app-00001"), /no revision \\"app-00001\\".*is kept/],
+        [404, "PATCH", "app/traffic", { tags: { old: "app-00001" } }, /is kept/],
+        [404, "POST", "app/rollback", { to: "77" }, /is kept/],
+        [404, "GET", "nothing/revisions", undefined, /no function/],
+        [404, "POST", "nothing/rollback", {}, /no function/],
+        [409, "POST", "later-on/rollback", {}, /no revision before later-on-00001 is kept/],
+        [409, "PUT", "first?traffic=false", { image: "box:1" }, /no revision that has it yet/],
+        [400, "PUT", "first?tag=latest", { image: "box:1" }, /tag/],
+        [400, "PUT", "first?tag=a-00001", { image: "box:1" }, /no revision's/],
+      ] as const
+    ) {
+      if (path.startsWith("later-on")) await deploy("later-on", "x");
+      const refused = await answered(method, path, body);
+      assert.equal(refused.status, status, `${method} ${path} ${JSON.stringify(body)}: ${refused.problem}`);
+      assert.match(refused.problem, pattern);
+    }
+    assert.deepEqual(await ask("GET", "app/traffic"), before);
+    assert.equal((await answered("GET", "first")).status, 404);
+    assert.match((await run("traffic", "app", "--to", "latest")).stderr, /--to is "latest", wanted a revision/);
+  });
+});
