@@ -74,6 +74,13 @@ export const options = {
     v.optional(v.array(v.pipe(v.string(), v.toLowerCase())), []),
     "names that requests over TCP may carry as Host, beside loopback and the listening address",
   ),
+  accessLog: option(
+    "text",
+    v.optional(
+      v.union([v.literal("-"), v.pipe(v.string(), v.startsWith("/"), v.maxLength(4096))], "an absolute path, or -"),
+    ),
+    "file for a JSON line of each request, - for standard output; default: none",
+  ),
   trustedProxies: option(
     "list",
     v.optional(

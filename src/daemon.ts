@@ -7,9 +7,11 @@ import { join } from "node:path";
 import { authenticator } from "./access/authenticate.ts";
 import { Tokens } from "./access/tokens.ts";
 import { type Access, checkHost } from "./api/access.ts";
+import { type AccessEntry, logAccess } from "./api/access_log.ts";
 import { type Api, createApp } from "./api/app.ts";
 import { observeRequests } from "./api/observe_requests.ts";
 import type { ApiParts } from "./api/parts.ts";
+import { giveRequestId } from "./api/request_id.ts";
 import type { DaemonHandle } from "./cli/command.ts";
 import { socketPath } from "./cli/connection.ts";
 import type { Config } from "./config.ts";
@@ -48,6 +50,7 @@ import { Kernel } from "./linux/kernel.ts";
 import type { Upgrade } from "./core/web_socket.ts";
 import { Collector } from "./metadata/collector.ts";
 import { retain, usedPercentOf } from "./metadata/retention.ts";
+import { AccessLog } from "./monitoring/access_log.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { ContainerNetworks } from "./network/container_network.ts";
@@ -245,6 +248,8 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   }, pruneEveryMs);
   undo.defer(() => clearInterval(pruning));
 
+  const accessLog = config.accessLog === undefined ? undefined : undo.use(new AccessLog(config.accessLog, onError));
+  const logEntry = accessLog && ((entry: AccessEntry) => accessLog.write(entry));
   const tokens = await Tokens.open({ store: metadata.tokens, namespaces: metadata.namespaces });
   const authenticate = authenticator({ tokens, adminToken: config.adminToken });
 
@@ -258,7 +263,12 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       lock,
       tokens: config.registryTokens ?? {},
       authenticate,
-      before: [observeRequests(monitor, config.trustedProxies), checkHost(access)],
+      before: [
+        logAccess("registry", config.trustedProxies, logEntry),
+        giveRequestId(),
+        observeRequests(monitor, config.trustedProxies),
+        checkHost(access),
+      ],
       onError,
     }),
   );
@@ -276,6 +286,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     namespaces: metadata.namespaces,
     tokens,
     authenticate,
+    accessLog: logEntry,
     storage: new Storage({
       kernel,
       root: config.root,

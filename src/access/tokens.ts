@@ -2,6 +2,7 @@ import { type Caller, everywhere } from "../core/access.ts";
 import { digestOf } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
 import type { NamespaceStore } from "../core/metadata.ts";
+import { Rates } from "../core/rate.ts";
 import { equal } from "../core/secret.ts";
 import type { TokenInfo, TokenInput, TokenRecord, TokenStore } from "../core/token.ts";
 
@@ -22,6 +23,7 @@ export interface TokensParts {
 export class Tokens {
   readonly #parts: TokensParts;
   readonly #now: () => number;
+  readonly #rates = new Rates();
   /** By id. */
   readonly #known = new Map<string, TokenRecord>();
 
@@ -43,7 +45,7 @@ export class Tokens {
    */
   async create(
     namespace: string,
-    { name, scopes, expiresInMs }: TokenInput,
+    { name, scopes, rate, expiresInMs }: TokenInput,
   ): Promise<TokenInfo & { readonly token: string }> {
     if (this.#known.size >= maxTokens) {
       throw new Failure(
@@ -61,6 +63,7 @@ export class Tokens {
       name,
       namespace,
       scopes,
+      rate,
       createdAt: new Date(now),
       expiresAt: expiresInMs === undefined ? undefined : new Date(now + expiresInMs),
     };
@@ -81,7 +84,10 @@ export class Tokens {
   async remove(namespace: string, name: string): Promise<TokenInfo> {
     const there = await this.#parts.store.delete(namespace, name);
     const known = [...this.#known.values()].find((token) => token.namespace === namespace && token.name === name);
-    if (known !== undefined) this.#known.delete(known.id);
+    if (known !== undefined) {
+      this.#known.delete(known.id);
+      this.#rates.forget(known.id);
+    }
     if (there && known !== undefined) {
       const { hash: _, ...info } = known;
       return info;
@@ -103,12 +109,16 @@ export class Tokens {
     return text.startsWith("mayfly_");
   }
 
-  /** Whose a token is. @returns undefined where it is none of ours. @throws unauthenticated when it has expired. */
+  /**
+   * Whose a token is.
+   * @returns undefined where it is none of ours.
+   * @throws unauthenticated when it has expired; resource_exhausted where it is used too often.
+   */
   async find(text: string): Promise<Caller | undefined> {
     const [, id = "", secret = ""] = form.exec(text) ?? [];
     const known = this.#known.get(id);
     if (known === undefined || !equal(await digestOf(secret), known.hash)) return undefined;
-    const { name, namespace, scopes, expiresAt } = known;
+    const { name, namespace, scopes, rate, expiresAt } = known;
     const called = `token ${JSON.stringify(name)}`;
     if (expiresAt !== undefined && expiresAt.getTime() <= this.#now()) {
       throw new Failure(
@@ -116,7 +126,12 @@ export class Tokens {
         `${called} has expired at ${expiresAt.toISOString()}: make another with mayfly token create`,
       );
     }
-    return { name: called, key: `token/${id}`, grants: [{ scopes, namespace }] };
+    return {
+      name: called,
+      key: `token/${id}`,
+      grants: [{ scopes, namespace }],
+      rate: this.#rates.take(id, rate, called),
+    };
   }
 }
 

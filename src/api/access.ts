@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { matchedRoutes } from "hono/route";
 import { type Caller, requireScope, rootCaller } from "../core/access.ts";
 import { Failure } from "../core/errors.ts";
+import { type Origins, serveOrigin } from "./cors.ts";
 import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 import { needOf, placeOf } from "./scopes.ts";
@@ -28,15 +29,16 @@ const loopback: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"
 /**
  * Refuses what a browser sends on behalf of a page from elsewhere: a Host that is none of ours is DNS rebinding, and an
  * Origin that is none of ours is another site.
+ * @param originsOf which other origins may use what is asked for.
  * @throws permission_denied.
  */
-export function checkHost(access: Access): MiddlewareHandler {
+export function checkHost(access: Access, originsOf: Origins = () => Promise.resolve([])): MiddlewareHandler<ApiEnv> {
   const names = new Set([...loopback, ...(access.allowedHosts ?? []).map((name) => name.toLowerCase())]);
   if (access.address !== undefined) names.add(bracketed(access.address.toLowerCase()));
   // Bound to every address of the machine, each of them is its own; a rebound request carries a name, never a number.
   const anyAddress = access.address === "0.0.0.0" || access.address === "::" || access.address === "[::]";
   const known = (name: string) => names.has(name) || (anyAddress && isAddress(name));
-  return (c, next) => {
+  return async (c, next) => {
     const host = c.req.raw.headers.get("host") ?? "";
     if (!known(hostname(host))) {
       throw new Failure(
@@ -46,11 +48,15 @@ export function checkHost(access: Access): MiddlewareHandler {
       );
     }
     const origin = c.req.raw.headers.get("origin");
+    if (origin !== null) {
+      const allowed = await originsOf(c);
+      if (allowed.includes("*") || allowed.includes(origin)) return await serveOrigin(c, next, allowed);
+    }
     if (origin !== null && !known(originHost(origin))) {
       throw new Failure(
         "permission_denied",
         `cannot serve a page from ${JSON.stringify(origin)}: its origin is none of this daemon's names, ` +
-          "allowedHosts in its configuration adds some",
+          "allowedHosts in its configuration adds some, and mayfly deploy --cors-origin for a function",
       );
     }
     // A page's images, scripts and frames are asked for without an Origin; links that a person follows are let through.
@@ -64,7 +70,7 @@ export function checkHost(access: Access): MiddlewareHandler {
         "cannot serve a page from elsewhere: its browser says so (Sec-Fetch-Site)",
       );
     }
-    return next();
+    return await next();
   };
 }
 
@@ -102,7 +108,10 @@ export function identifyCaller(
           "mayfly token create makes one",
       );
     }
-    return await authenticate(given);
+    const caller = await authenticate(given);
+    c.set("caller", caller.name);
+    if (caller.rate !== undefined) c.var.onRate("token", caller.rate);
+    return caller;
   };
   return (c, next) => {
     let caller: Promise<Caller> | undefined;

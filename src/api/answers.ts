@@ -232,6 +232,7 @@ const token = {
   name: v.string(),
   namespace: v.string(),
   scopes: v.array(v.picklist(scopes)),
+  rate: optionalText,
   createdAt: time,
   expiresAt: v.optional(time),
 };

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { callStatuses } from "../core/call.ts";
 import { passOverEnded } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
-import { requireCaller } from "../functions/entitled.ts";
+import { requireCaller } from "../functions/ingress.ts";
 import { CallAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
 import { limitField, namespaceField, query } from "./input.ts";

@@ -1,4 +1,5 @@
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
+import { addRateHeaders, type RateState } from "../core/rate.ts";
 import { type FailureReason, reasonOf } from "../functions/failures.ts";
 
 /** The HTTP status of each code. The one map from errors to statuses, with its refinement below. */
@@ -75,7 +76,7 @@ export function statusOf(error: unknown): number {
 export function problemOf(error: unknown, status: number = statusOf(error)): Problem {
   const code = codeOf(error);
   const known = error instanceof Failure;
-  const { reason, serverTiming: _, ...facts } = known ? error.details ?? {} : {};
+  const { reason, serverTiming: _, rate: _rate, ...facts } = known ? error.details ?? {} : {};
   return {
     ...facts,
     type: `urn:mayfly:problem:${String(reason ?? code).replaceAll("_", "-")}`,
@@ -100,6 +101,9 @@ export function problemResponse(error: unknown, options: { readonly status?: num
   if (typeof invocation === "string") headers.set("x-mayfly-invocation", invocation);
   if (typeof revision === "string") headers.set("x-mayfly-revision", revision);
   if (typeof retryAfterSeconds === "number") headers.set("retry-after", String(retryAfterSeconds));
+  if (error instanceof Failure && error.details?.["rate"] !== undefined) {
+    addRateHeaders(headers, "limit", error.details["rate"] as RateState);
+  }
   if (typeof allow === "string") headers.set("allow", allow);
   if (problem.status === 401) headers.set("www-authenticate", 'Bearer realm="mayfly"');
   return new Response(body, { status: problem.status, headers });

@@ -54,6 +54,7 @@ function requestOf(c: Context<ApiEnv>, url: string) {
     headers,
     client,
     identify,
+    onRate: (state) => c.var.onRate("function", state),
     span,
     signal,
     body: bodyOf(c.req.raw),

@@ -8,6 +8,7 @@ import { revisionHeader } from "../functions/route.ts";
 import { acceptRoute, invokeRoute } from "./fn.ts";
 import { type ApiEnv, observeRequests } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
+import { giveRequestId } from "./request_id.ts";
 
 /** `/fn/{name}` and `/async/fn/{name}`: what callers of functions ask. */
 export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
@@ -38,6 +39,7 @@ export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
 export function createFunctionApp(parts: ApiParts): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
   app.onError(answerError(parts));
+  app.use(giveRequestId());
   // What stands in X-Forwarded-For is not believed: who is at the other end of that server's connection is not known here.
   const observe = observeRequests(parts.monitor, []);
   app.use("/fn/*", observe);

@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { Caller } from "../core/access.ts";
 import { codeOf } from "../core/errors.ts";
 import type { Monitor, Span, TraceContext } from "../core/monitor.ts";
+import type { RateState } from "../core/rate.ts";
 import { reasonOf } from "../functions/failures.ts";
 import type { Client } from "../functions/request.ts";
 import { type Bindings, clientAddress } from "./client_address.ts";
@@ -12,6 +13,11 @@ export interface ApiEnv {
   Variables: {
     /** The request's span. */
     span: Span;
+    requestId: string;
+    /** Who asks, for the log, once that is known. */
+    caller: string | undefined;
+    /** Told what is left of a rate, so that the answer tells it. */
+    onRate: (policy: string, state: RateState) => void;
     /** Where it comes from, as far as it is known. */
     client: Client | undefined;
     /** Tells who asks. @throws unauthenticated. */
@@ -49,6 +55,7 @@ export function observeRequests(monitor: Monitor, trustedProxies: readonly strin
         "http.request.method": method,
         "http.request.method_original": method === given ? undefined : given,
         "http.route": route,
+        "http.request.header.x-request-id": [c.var.requestId],
         "http.response.status_code": status,
         "url.scheme": "http",
         "url.path": c.req.path,

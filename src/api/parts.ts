@@ -11,6 +11,7 @@ import type { Functions } from "../functions/functions.ts";
 import type { Secrets } from "../functions/secrets.ts";
 import type { Images } from "../images/images.ts";
 import type { Storage } from "../images/storage.ts";
+import type { AccessEntry } from "./access_log.ts";
 import type { Containers } from "../tasks/containers.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 
@@ -31,6 +32,8 @@ export interface ApiParts {
   readonly storage: Storage;
   readonly monitor: Monitor;
   readonly host: Pick<Host, "name" | "version" | "arch" | "pid">;
+  /** Takes a line for each request; undefined where no log is kept. */
+  readonly accessLog: ((entry: AccessEntry) => void) | undefined;
   /** Every plugin with its state. */
   readonly plugins: () => readonly PluginInfo[];
   /** What `GET /v1/info` shows of the configuration. */

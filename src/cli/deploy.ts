@@ -59,6 +59,17 @@ export const deploy: Command = {
       help: "invocations at once, with http in one container (default 64); one more gets 429",
     },
     auth: { type: "string", value: "none|token", help: "token: who calls it needs a token of scope invoke" },
+    rate: {
+      type: "string",
+      value: "rate",
+      help: "how often it may be called, as 100/s, 600/m or 1000/h; more gets 429",
+    },
+    "cors-origin": {
+      type: "string",
+      multiple: true,
+      value: "origin",
+      help: "pages from there may call it, as https://app.example, or * for all; may be given often",
+    },
     schedule: {
       type: "string",
       multiple: true,
@@ -101,6 +112,8 @@ export const deploy: Command = {
       stopGraceMs: milliseconds("stop-grace", text(flags, "stop-grace")),
       concurrency: number("concurrency", text(flags, "concurrency")),
       auth: text(flags, "auth"),
+      rate: text(flags, "rate"),
+      corsOrigins: texts(flags, "cors-origin").length === 0 ? undefined : texts(flags, "cors-origin"),
       schedules: texts(flags, "schedule").length === 0 ? undefined : texts(flags, "schedule").map((cron) => ({ cron })),
       secrets: texts(flags, "secret"),
       prepared: number("prepared", text(flags, "prepared")),

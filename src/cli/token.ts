@@ -26,6 +26,7 @@ export const token: Command = {
       value: "admin|deploy|invoke|read",
       help: "what it may do; may be given often. deploy may read and invoke, too, admin everything",
     },
+    rate: { type: "string", value: "rate", help: "how often it may be used, as 100/s, 600/m or 1000/h; more gets 429" },
     expires: {
       type: "string",
       value: "time",
@@ -49,6 +50,7 @@ export const token: Command = {
           name: names[0] ?? "",
           // The daemon says what is wrong with them.
           scopes: texts(flags, "scope").flatMap((given) => given.split(",")) as ["read"],
+          rate: text(flags, "rate"),
           expiresInMs: milliseconds("expires", text(flags, "expires")),
         },
       }));
@@ -65,12 +67,13 @@ export const token: Command = {
     const { items } = await result(api.$get({ query: scope(flags) }));
     table(
       output,
-      ["name", "namespace", "scopes", "id", "created", "expires"],
+      ["name", "namespace", "scopes", "id", "rate", "created", "expires"],
       items.map((item) => [
         item.name,
         item.namespace,
         item.scopes.join(","),
         item.id,
+        item.rate ?? "-",
         ago(item.createdAt),
         item.expiresAt ?? "never",
       ]),

@@ -1,5 +1,6 @@
 /** Who may do what: scopes, in a namespace or in all of them. */
 import { Failure } from "./errors.ts";
+import type { RateState } from "./rate.ts";
 
 /**
  * What a caller may do: `read` looks, `invoke` calls functions, `deploy` changes what is in a namespace (and looks and
@@ -31,6 +32,8 @@ export interface Caller {
   /** The same for all requests of one caller, and of no other. */
   readonly key: string;
   readonly grants: readonly Grant[];
+  /** What is left of how often it may ask; absent where there is no limit. */
+  readonly rate?: RateState | undefined;
 }
 
 /** The daemon itself, and whoever can open its Unix socket. */

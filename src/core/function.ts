@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ContainerMountsSchema } from "./container_mount.ts";
+import { RateSchema } from "./rate.ts";
 import type { Traffic } from "./revision.ts";
 import { SecretNamesSchema } from "./secret_store.ts";
 
@@ -12,6 +13,14 @@ export const NameSchema = v.pipe(
   ),
 );
 
+const OriginSchema = v.pipe(
+  v.string(),
+  v.maxLength(512),
+  v.regex(
+    /^(?:\*|https?:\/\/(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?)$/,
+    "an origin as a browser sends it, as https://app.example or http://localhost:3000, or *",
+  ),
+);
 const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
 const noNul = v.check((text: string) => !text.includes("\0"), "text without NUL bytes");
 const MiB = 1024 * 1024;
@@ -57,6 +66,10 @@ export const FunctionInputSchema = v.strictObject({
   timeoutMs: v.optional(count(1, 24 * 3600_000), 60_000),
   /** `token`: its callers need a token of scope `invoke`. `none`: whoever reaches it may call it. Default `none`. */
   auth: v.optional(v.picklist(["none", "token"]), "none"),
+  /** How often it may be called, as `100/s`, `600/m` or `1000/h`; more is answered with 429. Default: as often as may be. */
+  rate: v.optional(RateSchema),
+  /** Origins of pages that may call it, as `https://app.example`, or `*` for all. Default: pages of the daemon's own names. */
+  corsOrigins: v.optional(v.pipe(v.array(OriginSchema), v.maxLength(64)), []),
   /**
    * `stdio`: each request gets a fresh container, which reads the body on stdin and writes the answer to stdout. `http`: its
    * containers serve HTTP on `port`, and live on. Default `stdio`.

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { everywhere, scopes } from "./access.ts";
 import type { Digest } from "./digest.ts";
 import { NameSchema } from "./function.ts";
+import { RateSchema } from "./rate.ts";
 
 /** A namespace, or `*` for all. */
 export const TokenNamespaceSchema = v.union(
@@ -18,6 +19,8 @@ export const TokenInputSchema = v.strictObject({
     v.maxLength(scopes.length),
     v.transform((given) => [...new Set(given)]),
   ),
+  /** How often it may be used, as `100/s`. Default: as often as may be. */
+  rate: v.optional(RateSchema),
   /** Default: it does not expire. */
   expiresInMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(100 * 365 * 24 * 3600_000))),
 });
@@ -34,6 +37,7 @@ export interface TokenRecord {
   readonly scopes: TokenInput["scopes"];
   /** SHA-256 of its secret part. That is 256 random bits: nothing slower would protect it better. */
   readonly hash: Digest;
+  readonly rate?: string | undefined;
   readonly createdAt: Date;
   readonly expiresAt?: Date | undefined;
 }

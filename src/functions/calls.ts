@@ -3,7 +3,6 @@ import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../c
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { Callbacks } from "./callbacks.ts";
-import { requireCaller } from "./entitled.ts";
 import { reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
 import { InvocationIds } from "./invocation_ids.ts";
@@ -86,7 +85,7 @@ export class Calls implements AsyncDisposable {
     const { store, functions, callbacks, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
     const record = await functions.answering(namespace, name, request);
-    if (record.auth !== "none") await requireCaller(record, request.identify);
+    await functions.ingress.admit(record, request);
     const url = request.headers.get("x-callback-url");
     const callback = url === null ? undefined : callbacks.parse(url);
     let waiting = 0;
@@ -284,8 +283,8 @@ export class Calls implements AsyncDisposable {
       path: asked.path,
       query: asked.query,
       headers,
-      // It was let in when it was accepted.
       identify: () => Promise.resolve(rootCaller),
+      accepted: true,
       client: asked.client === undefined ? undefined : { address: asked.client },
       body: body === undefined ? null : new Blob([body]).stream(),
       span: this.#parts.monitor.span(call.function, { kind: "server", parent }),

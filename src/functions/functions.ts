@@ -13,8 +13,8 @@ import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
 import { admitted, type Deployment, heldBy, type Protocols } from "./deployment.ts";
 import { Deployments } from "./deployments.ts";
-import { entitled } from "./entitled.ts";
 import { bodyTooLarge } from "./failures.ts";
+import { Ingress } from "./ingress.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
 import { keyOf, mainRevision, requireFunction, requireRevision, unknownFunction } from "./known.ts";
@@ -54,6 +54,8 @@ export class Functions {
   readonly #recipes: Recipes;
   readonly #admission: Admission;
   readonly #ids = new InvocationIds();
+  /** What lets requests through, those that are run later too. */
+  readonly ingress = new Ingress();
   readonly #locks = new KeyedLock();
   readonly #deployments: Deployments;
   readonly #running = new Map<string, Run>();
@@ -118,6 +120,7 @@ export class Functions {
     await this.#locks.hold(key, async () => {
       const there = await this.#parts.metadata.functions.delete(namespace, name);
       await this.#deployments.remove(key);
+      this.ingress.forget({ namespace, name });
       if (!there) throw unknownFunction(namespace, name);
       this.#parts.events.publish("/functions/delete", namespace, { name });
     });
@@ -126,7 +129,8 @@ export class Functions {
   /**
    * Runs a request in a fresh container, or has it answered by one that serves many.
    * @returns the answer, when its head may leave.
-   * @throws not_found; unauthenticated, permission_denied where it wants a token; resource_exhausted when too many run; unavailable while draining; what `failures.ts` lists.
+   * @throws not_found; unauthenticated, permission_denied where it wants a token; resource_exhausted when too many run or
+   * come; unavailable while draining; what `failures.ts` lists.
    */
   async invoke(namespace: string, name: string, asked: InvocationRequest): Promise<Response> {
     this.#admission.requireOpen();
@@ -135,7 +139,7 @@ export class Functions {
     let request = asked;
     const length = Number(asked.headers.get("content-length"));
     try {
-      if (record.auth !== "none") request = await entitled(record, asked);
+      if (record.auth !== "none" || record.rate !== undefined) request = await this.ingress.admit(record, asked);
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
       this.#admission.enter(key, admitted(record));
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { Caller } from "../core/access.ts";
 import type { Span } from "../core/monitor.ts";
+import type { RateState } from "../core/rate.ts";
 
 /** Where a request came from, as far as it is known. */
 export interface Client {
@@ -22,6 +23,10 @@ export interface InvocationRequest {
   readonly client: Client | undefined;
   /** Tells who asks, where a function wants to know. @throws unauthenticated. */
   readonly identify: () => Promise<Caller>;
+  /** It was let in before: neither its caller nor its function's rate is asked. */
+  readonly accepted?: boolean;
+  /** Told what is left of its function's rate. */
+  readonly onRate?: (state: RateState) => void;
   /** Null for a request that has none. */
   readonly body: ReadableStream<Uint8Array> | null;
   /** The request's own span: an invocation's, which ends it, once there is one. */

@@ -107,6 +107,7 @@ export class Schedules implements Disposable {
         headers: new Headers({ "x-mayfly-schedule": cron }),
         client: undefined,
         identify: () => Promise.resolve(rootCaller),
+        accepted: true,
         body: body === "" ? null : new Blob([body]).stream(),
         span,
         signal: new AbortController().signal,

@@ -188,4 +188,5 @@ export const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE calls ADD COLUMN callback_error text`,
     `CREATE INDEX calls_callback ON calls (callback_status, callback_due_at)`,
   ],
+  [`ALTER TABLE tokens ADD COLUMN rate text`],
 ];

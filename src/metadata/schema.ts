@@ -240,4 +240,5 @@ export const tokens = sqliteTable("tokens", {
   hash: text("hash").$type<Digest>().notNull(),
   createdAt: time("created_at").notNull(),
   expiresAt: time("expires_at"),
+  rate: text("rate"),
 }, (table) => [unique("tokens_name").on(table.namespace, table.name)]);

@@ -17,7 +17,11 @@ export class LibsqlTokenStore implements TokenStore {
     const rows = await this.#database.run((queries) =>
       queries.select().from(tokens).orderBy(asc(tokens.namespace), asc(tokens.name))
     );
-    return rows.map(({ expiresAt, ...row }) => ({ ...row, expiresAt: expiresAt ?? undefined }));
+    return rows.map(({ expiresAt, rate, ...row }) => ({
+      ...row,
+      rate: rate ?? undefined,
+      expiresAt: expiresAt ?? undefined,
+    }));
   }
 
   async create(record: TokenRecord): Promise<void> {

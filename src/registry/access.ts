@@ -13,6 +13,8 @@ export interface RegistryEnv {
   Variables: {
     /** The namespace of who has logged in. */
     namespace: string;
+    /** Who that is, for the log. */
+    caller: string;
   };
 }
 
@@ -33,11 +35,13 @@ export function requireLogin({ tokens, authenticate }: Logins): MiddlewareHandle
   const namespaces = new Map(Object.entries(tokens).map(([namespace, token]) => [namespace, secret(token)]));
   return async (c, next) => {
     const [user, password] = basicCredentials(c.req.raw.headers.get("authorization") ?? "");
-    if (!await namespaces.get(user)?.(password)) {
+    if (await namespaces.get(user)?.(password)) c.set("caller", `namespace ${JSON.stringify(user)}`);
+    else {
       const caller = await authenticate?.(password).catch(unlessUnknown);
       if (caller === undefined || !v.is(NameSchema, user)) {
         throw refusal("UNAUTHORIZED", "the registry wants a namespace as user and its token as password: docker login");
       }
+      c.set("caller", caller.name);
       const looks = c.req.method === "GET" || c.req.method === "HEAD";
       requireScope(caller, looks ? "read" : "deploy", user, `${c.req.method} ${c.req.path}`);
     }

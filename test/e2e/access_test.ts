@@ -235,7 +235,7 @@ describe("who may do what over TCP", () => {
     assert.equal(late.status, 401);
     assert.match(late.detail, /token "short" has expired at/);
     const table = await out("token", "list");
-    assert.match(table, /^last +default +read,invoke +[0-9a-f]{16} +\d+ seconds? ago +2/m);
+    assert.match(table, /^last +default +read,invoke +[0-9a-f]{16} +- +\d+ seconds? ago +2/m);
     assert.equal(await out("token", "remove", "last"), "last");
     assert.equal(await status("GET", "/v1/functions", "last"), 401);
     const again = await command("token", "remove", "last");

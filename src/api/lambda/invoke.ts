@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import * as v from "valibot";
 import { Failure, messageOf } from "../../core/errors.ts";
 import { parse } from "../../core/parse.ts";
-import { requireCaller } from "../../functions/entitled.ts";
+import { requireCaller } from "../../functions/ingress.ts";
 import type { InvocationRequest } from "../../functions/request.ts";
 import { collect, readBody } from "../../functions/whole_body.ts";
 import type { ApiEnv } from "../observe_requests.ts";
@@ -88,6 +88,7 @@ function requestOf(c: Context<ApiEnv>, payload: Uint8Array<ArrayBuffer>): Invoca
     headers,
     client: c.var.client,
     identify: c.var.identify,
+    onRate: (state) => c.var.onRate("function", state),
     span: c.var.span,
     signal: c.req.raw.signal,
     body: payload.length === 0 ? null : new Blob([payload]).stream(),
