@@ -6,7 +6,25 @@ import { mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import type { BunPlugin } from "bun";
+
+/** What of Bun's bundler is used here: its own types change `URL` for all that `deno check` sees. */
+interface BunPlugin {
+  readonly name: string;
+  setup(build: {
+    onLoad(
+      options: { readonly filter: RegExp },
+      load: (file: { readonly path: string }) => Loaded | Promise<Loaded>,
+    ): void;
+  }): void;
+}
+interface Loaded {
+  readonly contents: string;
+  readonly loader: "js" | "ts";
+}
+declare const Bun: {
+  file(path: string): { text(): Promise<string> };
+  build(options: object): Promise<unknown>;
+};
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const outfile = resolve(process.argv[2] ?? join(root, "dist/mayfly"));
