@@ -15,7 +15,10 @@ export function functionOrigins({ functions }: Pick<ApiParts, "functions">): Ori
   return async (c) => {
     if (!/^(?:\/async)?\/fn\//.test(c.req.path)) return [];
     const { name, namespace } = splitTarget(c.req.raw.url.replace("/async/fn/", "/fn/"));
-    const record = await functions.get(namespace, name).catch(passOverEnded);
+    const record = await functions.answering(namespace, name, {
+      headers: c.req.raw.headers,
+      client: c.var.client,
+    }).catch(passOverEnded);
     return record?.corsOrigins ?? [];
   };
 }
