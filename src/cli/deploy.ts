@@ -52,6 +52,7 @@ export const deploy: Command = {
     "min-instances": { type: "string", value: "number", help: "how many of them are kept ready (default 0)" },
     "max-instances": { type: "string", value: "number", help: "the most of them (default 4); more requests wait" },
     idle: { type: "string", value: "time", help: "how long one lives without a request (default 60s)" },
+    "no-freeze": { type: "boolean", help: "it runs on while it has no request" },
     "stop-grace": { type: "string", value: "time", help: "from SIGTERM to SIGKILL (default 10s)" },
     concurrency: {
       type: "string",
@@ -109,6 +110,7 @@ export const deploy: Command = {
       minInstances: number("min-instances", text(flags, "min-instances")),
       maxInstances: number("max-instances", text(flags, "max-instances")),
       idleMs: milliseconds("idle", text(flags, "idle")),
+      freeze: flags["no-freeze"] === true ? false : undefined,
       stopGraceMs: milliseconds("stop-grace", text(flags, "stop-grace")),
       concurrency: number("concurrency", text(flags, "concurrency")),
       auth: text(flags, "auth"),

@@ -87,6 +87,8 @@ export const FunctionInputSchema = v.strictObject({
   maxInstances: v.optional(count(1, 1000), 4),
   /** How long such a container lives without a request. Default 60 s. */
   idleMs: v.optional(count(0, 24 * 3600_000), 60_000),
+  /** Whether such a container is frozen while no request is there for it, and thawed by the next one. Default true. */
+  freeze: v.optional(v.boolean(), true),
   /** How long it has from SIGTERM to SIGKILL. Default 10 s. */
   stopGraceMs: v.optional(count(0, 3600_000), 10_000),
   /**

@@ -56,6 +56,13 @@ export interface Span {
   end(error?: unknown, endMs?: number): void;
 }
 
+/**
+ * How an invocation's container was there: made for it; prepared, with its command still to be executed; frozen, and thawed
+ * for it; running.
+ */
+export const startKinds = ["cold", "prepared", "frozen", "warm"] as const;
+export type StartKind = (typeof startKinds)[number];
+
 /** The numbers of one ended, or refused, invocation. */
 export interface InvocationMeasure {
   readonly namespace: string;
@@ -64,7 +71,8 @@ export interface InvocationMeasure {
   readonly durationMs: number;
   /** Time until the container's process was executed. */
   readonly startMs: number | undefined;
-  readonly cold: boolean;
+  /** Undefined for what was refused. */
+  readonly start: StartKind | undefined;
   readonly cpuMicros: number | undefined;
   readonly memoryPeakBytes: number | undefined;
   readonly ioReadBytes: number | undefined;

@@ -339,7 +339,7 @@ function rejection(record: FunctionRecord): Parameters<Monitor["invocation"]>[0]
     outcome: "rejected",
     durationMs: 0,
     startMs: undefined,
-    cold: false,
+    start: undefined,
     cpuMicros: undefined,
     memoryPeakBytes: undefined,
     ioReadBytes: undefined,

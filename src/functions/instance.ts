@@ -1,6 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { FunctionRecord } from "../core/function.ts";
-import type { Exit, Task } from "../core/task.ts";
+import { can, demand, type Exit, type Task } from "../core/task.ts";
 import { newContainerId } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { died, notReady, startFailed } from "./failures.ts";
@@ -10,6 +10,9 @@ import { Tail } from "./tail.ts";
 
 /** So much of its log is kept for who asks why it is not ready. */
 export const logTailBytes = 16 * 1024;
+
+/** How long one has nothing to do before it is frozen. Connections that nobody uses are closed by then. */
+const freezeMs = 2000;
 
 export interface InstanceParts {
   readonly tasks: Tasks;
@@ -37,6 +40,9 @@ export class Instance {
   readonly #parts: InstanceParts;
   readonly #gone = new AbortController();
   #server: Server | undefined;
+  #drowsy: ReturnType<typeof setTimeout> | undefined;
+  /** Set from its freezing on; tells whether that has come to pass. */
+  #asleep: Promise<boolean> | undefined;
   #task: Task | undefined;
   #exit: Exit | undefined;
   #release: AsyncDisposableStack | undefined;
@@ -136,12 +142,37 @@ export class Instance {
     }));
   }
 
+  /** Freezes it when it has had nothing to do for a while longer, where its runtime can. */
+  freezeSoon(): void {
+    const task = this.#task;
+    if (task === undefined || !can(task, "pause") || this.#asleep !== undefined) return;
+    clearTimeout(this.#drowsy);
+    this.#drowsy = setTimeout(() => {
+      if (this.used > 0 || this.closing) return;
+      // One that does not stop goes on as it is.
+      this.#asleep = task.pause().then(() => true, () => false);
+    }, freezeMs);
+  }
+
+  /** Lets it go on. @returns whether it was frozen. @throws what thawing throws. */
+  async thaw(): Promise<boolean> {
+    clearTimeout(this.#drowsy);
+    const asleep = this.#asleep;
+    if (asleep === undefined) return false;
+    this.#asleep = undefined;
+    if (this.#task === undefined || !await asleep) return false;
+    await demand(this.#task, "pause").resume();
+    return true;
+  }
+
   /**
    * Asks it to end, waits, kills it where it has not, and removes all of it.
    * @param graceMs from SIGTERM to SIGKILL.
    */
   async end(graceMs: number): Promise<void> {
     this.closing = true;
+    clearTimeout(this.#drowsy);
+    await this.#asleep;
     const task = this.#task;
     if (task !== undefined && this.#exit === undefined && graceMs > 0) {
       await this.#parts.tasks.stop(task, graceMs).catch(() => {});

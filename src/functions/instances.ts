@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../core/errors.ts";
+import type { StartKind } from "../core/monitor.ts";
 import { noInstance } from "./failures.ts";
 import { Instance, type InstanceParts } from "./instance.ts";
 import type { Tail } from "./tail.ts";
@@ -17,16 +18,18 @@ export interface InstancesParts extends InstanceParts {
 /** A place in an instance, for one request. */
 export interface Lease {
   readonly instance: Instance;
-  /** Whether its container was made while the request waited. */
-  readonly cold: boolean;
+  /** `cold`: its container was made while the request waited. */
+  readonly start: StartKind;
   /** Gives the place back. @param options.spent the instance takes no more requests, and ends with those that it has. */
   release(options?: { readonly spent?: boolean }): void;
 }
 
+type Place = Omit<Lease, "start">;
+
 interface Waiter {
   /** Told what the instance that serves it writes, or why none does. */
   readonly log: Tail;
-  readonly place: PromiseWithResolvers<Lease>;
+  readonly place: PromiseWithResolvers<Place>;
   /** How many instances had become ready when it came. */
   readonly readies: number;
 }
@@ -53,7 +56,7 @@ export class Instances {
   #leases = 0;
   #readies = 0;
   #failures = 0;
-  #rest: ReturnType<typeof setTimeout> | undefined;
+  #pause: ReturnType<typeof setTimeout> | undefined;
 
   constructor(parts: InstancesParts) {
     this.#parts = parts;
@@ -98,22 +101,23 @@ export class Instances {
   async acquire({ log, signal }: { readonly log: Tail; readonly signal: AbortSignal }): Promise<Lease> {
     signal.throwIfAborted();
     const free = this.#waiting.length === 0 ? this.#free() : undefined;
-    if (free !== undefined) return this.#lease(free, { log, cold: false });
-    const place = Promise.withResolvers<Lease>();
-    const waiter: Waiter = { log, place, readies: this.#readies };
+    if (free !== undefined) return await awake(this.#lease(free, log), false);
+    const taken = Promise.withResolvers<Place>();
+    const waiter: Waiter = { log, place: taken, readies: this.#readies };
     this.#waiting.push(waiter);
     const limitMs = this.#parts.record.startTimeoutMs + lineMs;
     const leave = (reason: unknown) => {
       const at = this.#waiting.indexOf(waiter);
       if (at >= 0) this.#waiting.splice(at, 1);
-      place.reject(reason);
+      taken.reject(reason);
     };
     const onAbort = () => leave(signal.reason);
     signal.addEventListener("abort", onAbort);
     const timer = setTimeout(() => leave(noInstance(limitMs, this.#parts.record.maxInstances)), limitMs);
     try {
       this.#match();
-      return await place.promise;
+      const place = await taken.promise;
+      return await awake(place, place.instance.readyAs > waiter.readies);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);
@@ -129,14 +133,14 @@ export class Instances {
     return best;
   }
 
-  #lease(instance: Instance, { log, cold }: { readonly log: Tail; readonly cold: boolean }): Lease {
+  #lease(instance: Instance, log: Tail): Place {
     clearTimeout(this.#idle.get(instance));
     this.#idle.delete(instance);
     instance.used++;
     instance.listeners.add(log);
     this.#leases++;
     let released = false;
-    const release: Lease["release"] = ({ spent = false } = {}) => {
+    const release: Place["release"] = ({ spent = false } = {}) => {
       if (released) return;
       released = true;
       instance.listeners.delete(log);
@@ -145,18 +149,25 @@ export class Instances {
       if (spent) instance.closing = true;
       this.#settle(instance);
     };
-    return { instance, cold, release };
+    return { instance, release };
   }
 
   /** Decides what becomes of an instance that has a place more than before. */
   #settle(instance: Instance): void {
     if (instance.used === 0 && this.#ready.has(instance)) {
       if (instance.closing || this.#retired !== undefined) this.#end(instance);
-      else if (this.#ready.size > this.#least && this.#waiting.length === 0) {
-        this.#idle.set(instance, setTimeout(() => this.#letGo(instance), this.#parts.record.idleMs));
-      }
+      else if (this.#waiting.length === 0) this.#rest(instance);
     }
     this.#match();
+  }
+
+  /** There is nothing for it to do. */
+  #rest(instance: Instance): void {
+    const { freeze, idleMs } = this.#parts.record;
+    if (freeze) instance.freezeSoon();
+    if (this.#ready.size <= this.#least) return;
+    clearTimeout(this.#idle.get(instance));
+    this.#idle.set(instance, setTimeout(() => this.#letGo(instance), idleMs));
   }
 
   /** Nothing was asked of it for so long. */
@@ -170,7 +181,7 @@ export class Instances {
     for (let free = this.#free(); free !== undefined; free = this.#free()) {
       const waiter = this.#waiting.shift();
       if (waiter === undefined) break;
-      waiter.place.resolve(this.#lease(free, { log: waiter.log, cold: free.readyAs > waiter.readies }));
+      waiter.place.resolve(this.#lease(free, waiter.log));
     }
     if (this.#retired !== undefined) {
       if (this.#leases === 0 && this.#waiting.length === 0) this.#drained.resolve();
@@ -178,13 +189,13 @@ export class Instances {
     }
     const wanted = Math.ceil(this.#waiting.length / this.#concurrency) - this.#starting.size;
     // Where starting them fails, those that are there go on alone for a while.
-    const room = this.#rest !== undefined && this.count > 0 ? 0 : this.#parts.record.maxInstances - this.count;
+    const room = this.#pause !== undefined && this.count > 0 ? 0 : this.#parts.record.maxInstances - this.count;
     for (let i = 0; i < Math.min(wanted, room); i++) this.#start();
     this.#keepReady();
   }
 
   #keepReady(): void {
-    if (this.#retired !== undefined || this.#rest !== undefined) return;
+    if (this.#retired !== undefined || this.#pause !== undefined) return;
     while (this.count < this.#least) this.#start();
   }
 
@@ -235,9 +246,9 @@ export class Instances {
         const told = new Error(`${messageOf(error)}; the end of its log: ${log ?? "nothing"}`, { cause: error });
         this.#parts.onError(told, `cannot keep containers of function ${name} ready`);
       }
-      clearTimeout(this.#rest);
-      this.#rest = setTimeout(() => {
-        this.#rest = undefined;
+      clearTimeout(this.#pause);
+      this.#pause = setTimeout(() => {
+        this.#pause = undefined;
         this.#match();
       }, Math.min(restMs.first * 2 ** this.#failures++, restMs.last));
     }
@@ -266,7 +277,7 @@ export class Instances {
 
   async #retire(): Promise<void> {
     await Promise.resolve();
-    clearTimeout(this.#rest);
+    clearTimeout(this.#pause);
     for (const instance of [...this.#ready]) if (instance.used === 0 && this.#waiting.length === 0) this.#end(instance);
     this.#match();
     await this.#drained.promise;
@@ -286,5 +297,16 @@ export class Instances {
     for (const waiter of this.#waiting.splice(0)) waiter.place.reject(this.#killed.signal.reason);
     for (const { giveUp } of this.#starting.values()) giveUp.abort(this.#killed.signal.reason);
     for (const instance of [...this.#ready]) this.#end(instance);
+  }
+}
+
+/** A place whose instance runs. */
+async function awake(place: Place, cold: boolean): Promise<Lease> {
+  try {
+    const thawed = await place.instance.thaw();
+    return { ...place, start: cold ? "cold" : thawed ? "frozen" : "warm" };
+  } catch (error) {
+    place.release({ spent: true });
+    throw error;
   }
 }

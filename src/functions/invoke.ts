@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers";
 import type { Failure } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
-import type { Span } from "../core/monitor.ts";
+import type { Span, StartKind } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Exit, Task } from "../core/task.ts";
 import { requestEnvironment } from "./cgi.ts";
@@ -44,8 +44,7 @@ export class InvocationRun implements Progress {
   startMs: number | undefined;
   durationMs: number | undefined;
   failure: Failure | undefined;
-  /** Whether its container is made for it. */
-  cold = true;
+  start: StartKind = "cold";
 
   readonly #head = Promise.withResolvers<Response>();
   readonly #outcome = Promise.withResolvers<void>();
@@ -103,7 +102,7 @@ export class InvocationRun implements Progress {
         stdio: { stdin: request.body !== null },
       });
     } else {
-      this.cold = false;
+      this.start = "prepared";
       task = ready.task;
       undo.defer(() => ready.release());
       // What was made for any request has a pipe for its body.
@@ -194,7 +193,7 @@ export class InvocationRun implements Progress {
       "content-type": this.options.record.contentType,
       "x-mayfly-invocation": this.options.id,
       "x-mayfly-revision": this.#revision,
-      "x-mayfly-start": this.cold ? "cold" : "prepared",
+      "x-mayfly-start": this.start,
       "server-timing": this.phases.serverTiming(),
     };
   }

@@ -1,7 +1,7 @@
 import { type Failure, messageOf } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { FunctionRecord } from "../core/function.ts";
-import type { InvocationMeasure, Monitor, Span } from "../core/monitor.ts";
+import type { InvocationMeasure, Monitor, Span, StartKind } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Exit } from "../core/task.ts";
 import { reasonOf, statusOf } from "./failures.ts";
@@ -33,8 +33,7 @@ export interface Progress {
   /** Undefined until the outcome is known. */
   readonly durationMs: number | undefined;
   readonly failure: Failure | undefined;
-  /** Whether its container was made for it. */
-  readonly cold: boolean;
+  readonly start: StartKind;
 }
 
 /**
@@ -113,7 +112,8 @@ export function measure(run: Progress): void {
     }
     span.set({
       "process.exit.code": exit?.code,
-      "faas.coldstart": run.cold,
+      "faas.coldstart": run.start === "cold",
+      "mayfly.start": run.start,
       "container.id": run.task?.id ?? run.options.id,
     });
   }
@@ -124,7 +124,7 @@ export function measure(run: Progress): void {
     outcome: outcomes[statusOf(failure)],
     durationMs: run.durationMs ?? phases.elapsedMs,
     startMs: run.startMs,
-    cold: run.cold,
+    start: run.start,
     cpuMicros: exit?.usage.cpuMicros,
     memoryPeakBytes: exit?.usage.memoryPeakBytes,
     ioReadBytes: exit?.usage.ioReadBytes,

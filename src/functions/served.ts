@@ -1,6 +1,6 @@
 import type { Failure } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
-import type { Span } from "../core/monitor.ts";
+import type { Span, StartKind } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Task } from "../core/task.ts";
 import { cancelled, ofInvocation, timedOut } from "./failures.ts";
@@ -36,7 +36,7 @@ export class ServedRun implements Progress {
   startMs: number | undefined;
   durationMs: number | undefined;
   failure: Failure | undefined;
-  cold = true;
+  start: StartKind = "cold";
 
   readonly #head = Promise.withResolvers<Response>();
   /** Aborted with the failure that ends it before its time. */
@@ -58,10 +58,10 @@ export class ServedRun implements Progress {
     try {
       if (request.signal.aborted) onAbort();
       lease = await instances.acquire({ log: this.stderr, signal: this.#stop.signal });
-      this.cold = lease.cold;
+      this.start = lease.start;
       this.task = lease.instance.task;
       this.phases.mark("instance");
-      if (this.cold) this.startMs = this.phases.elapsedMs;
+      if (this.start === "cold") this.startMs = this.phases.elapsedMs;
       deadline = setTimeout(() => this.stop(timedOut(record.timeoutMs)), record.timeoutMs);
       const answer = await this.#ask(lease, Date.now() + record.timeoutMs);
       this.phases.mark("first_byte");
@@ -100,7 +100,7 @@ export class ServedRun implements Progress {
   async #hand({ status, headers, body }: ServerAnswer): Promise<void> {
     headers.set("x-mayfly-invocation", this.options.id);
     headers.set("x-mayfly-revision", this.#revision);
-    headers.set("x-mayfly-start", this.cold ? "cold" : "warm");
+    headers.set("x-mayfly-start", this.start);
     headers.append("server-timing", this.phases.serverTiming());
     const withBody = this.options.request.method !== "HEAD" && ![204, 205, 304].includes(status);
     if (!(body instanceof ReadableStream) || !withBody) {

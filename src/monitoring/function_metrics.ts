@@ -1,4 +1,4 @@
-import type { InvocationMeasure } from "../core/monitor.ts";
+import type { InvocationMeasure, StartKind } from "../core/monitor.ts";
 import { Histogram, type Labels, type PrometheusText } from "./prometheus_text.ts";
 
 /** Upper bounds in seconds, those of OpenTelemetry's conventions with finer ones below. */
@@ -10,7 +10,7 @@ class FunctionNumbers {
   readonly outcomes = new Map<InvocationMeasure["outcome"], number>();
   readonly duration = new Histogram(durationBounds);
   readonly start = new Histogram(durationBounds);
-  coldStarts = 0;
+  readonly starts = new Map<StartKind, number>();
   cpuMicros = 0;
   memoryPeakBytes = 0;
   ioReadBytes = 0;
@@ -28,7 +28,7 @@ class FunctionNumbers {
     if (measure.outcome === "rejected") return;
     this.duration.record(measure.durationMs / 1000);
     if (measure.startMs !== undefined) this.start.record(measure.startMs / 1000);
-    if (measure.cold) this.coldStarts++;
+    if (measure.start !== undefined) this.starts.set(measure.start, (this.starts.get(measure.start) ?? 0) + 1);
     this.cpuMicros += measure.cpuMicros ?? 0;
     this.memoryPeakBytes = Math.max(this.memoryPeakBytes, measure.memoryPeakBytes ?? 0);
     this.ioReadBytes += measure.ioReadBytes ?? 0;
@@ -50,7 +50,7 @@ const counted: readonly Counted[] = [
     name: "mayfly_cold_starts_total",
     type: "counter",
     help: "Invocations that waited for a container to be made.",
-    value: (numbers) => numbers.coldStarts,
+    value: (numbers) => numbers.starts.get("cold") ?? 0,
   },
   {
     name: "mayfly_container_cpu_seconds_total",
@@ -111,6 +111,10 @@ export class FunctionMetrics {
     text.metric("mayfly_invocations_total", "counter", "Ended and refused invocations by outcome.");
     for (const { labels, outcomes } of functions) {
       for (const [outcome, count] of outcomes) text.sample("mayfly_invocations_total", count, { ...labels, outcome });
+    }
+    text.metric("mayfly_starts_total", "counter", "Invocations by how their container was there.");
+    for (const { labels, starts } of functions) {
+      for (const [start, count] of starts) text.sample("mayfly_starts_total", count, { ...labels, start });
     }
     text.metric(
       "mayfly_invocation_duration_seconds",

@@ -59,7 +59,7 @@ export function instruments(meter: Meter): Instruments {
     if (measure.outcome === "rejected") return faas.errors.add(1, { ...labels, "error.type": measure.outcome });
     faas.invokeDuration.record(measure.durationMs / 1000, labels);
     if (measure.startMs !== undefined) faas.initDuration.record(measure.startMs / 1000, labels);
-    if (measure.cold) faas.coldStarts.add(1, labels);
+    if (measure.start === "cold") faas.coldStarts.add(1, labels);
     if (measure.outcome === "ok") faas.invocations.add(1, labels);
     else faas.errors.add(1, { ...labels, "error.type": measure.outcome });
     if (measure.outcome === "timeout") faas.timeouts.add(1, labels);

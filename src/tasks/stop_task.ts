@@ -13,7 +13,7 @@ export async function stopTask(kernel: Kernel, task: Task, graceMs: number): Pro
     await task.kill(SIGTERM);
     await goOn(task);
     timer = setTimeout(() => killSoon(task), graceMs);
-  } else killSoon(task);
+  } else await task.kill().then(() => goOn(task));
   try {
     await task.wait();
   } finally {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -57,7 +57,7 @@ describe("functions that serve HTTP", () => {
   const start = async () => daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--max-prepared", "8"]);
   const running = async (): Promise<readonly Running[]> => {
     const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as { readonly items: readonly Running[] };
-    return items.filter(({ status }) => status === "running");
+    return items.filter(({ status }) => status === "running" || status === "paused");
   };
   const count = (wanted: number) => until(async () => (await running()).length === wanted);
   const call = (path: string, init: RequestInit = {}) => fetch(`${daemon.url}/fn/${path}`, init);
@@ -224,6 +224,34 @@ describe("functions that serve HTTP", () => {
     const again = await call("kept");
     assert.match(await again.text(), /^two/);
     assert.equal(again.headers.get("x-mayfly-start"), "warm");
+  });
+
+  it("are frozen while no request is there, and thawed by one", async () => {
+    const ticks = `(while sleep 0.02; do echo tick >> /seen/ticks; done) & ${serve(`${head}${say("$HOSTNAME")}`)}`;
+    await deploy("cold", ticks, "--idle", "1h");
+    const { items: before } = await (await daemon.admin("GET", "/v1/tasks")).json() as { items: Running[] };
+    const first = await call("cold");
+    assert.equal(first.headers.get("x-mayfly-start"), "cold");
+    const frozen = () =>
+      until(async () => {
+        const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as { items: Running[] };
+        return items.some(({ id, status }) => status === "paused" && !before.some((other) => other.id === id));
+      });
+    await frozen();
+    const size = () => statSync(join(seen, "ticks")).size;
+    const asleep = size();
+    const second = await call("cold");
+    assert.equal(second.headers.get("x-mayfly-start"), "frozen");
+    assert.equal(await second.text(), await first.text());
+    await until(() => size() > asleep);
+    assert.equal((await call("cold")).headers.get("x-mayfly-start"), "warm");
+    await frozen();
+    // What is frozen ends, too.
+    await out("rm", "cold");
+    await until(async () => {
+      const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as { items: Running[] };
+      return items.every(({ id }) => before.some((other) => other.id === id));
+    });
   });
 
   it("are refused where they could not be reached", async () => {

@@ -8,7 +8,7 @@ export function measure(part: Partial<InvocationMeasure>): InvocationMeasure {
     outcome: "ok",
     durationMs: 1,
     startMs: undefined,
-    cold: true,
+    start: "cold",
     cpuMicros: undefined,
     memoryPeakBytes: undefined,
     ioReadBytes: undefined,
