@@ -1,0 +1,47 @@
+import { Failure } from "../core/errors.ts";
+import * as f from "./flags.ts";
+import type { Kernel } from "./kernel.ts";
+import { raiseLoopback } from "./loopback.ts";
+import { syscallFailure } from "./syscall_failure.ts";
+
+const own = "/proc/thread-self/ns/net";
+
+/** Makes a network namespace, with loopback up. @returns its descriptor, which is the caller's to close. */
+export function makeNetworkNamespace(kernel: Kernel): number {
+  return aside(kernel, () => {
+    kernel.call("unshare", f.CLONE_NEWNET);
+    kernel.run([...raiseLoopback()]);
+    return kernel.call("openat", f.AT_FDCWD, own, f.O_RDONLY | f.O_CLOEXEC, 0);
+  });
+}
+
+/** Makes a socket in a network namespace. @returns its descriptor, which is the caller's to close. */
+export function socketIn(
+  kernel: Kernel,
+  namespace: number,
+  socket: { readonly family: number; readonly type: number; readonly protocol?: number },
+): number {
+  return aside(kernel, () => {
+    kernel.call("setns", namespace, f.CLONE_NEWNET);
+    return kernel.call("socket", socket.family, socket.type | f.SOCK_CLOEXEC, socket.protocol ?? 0);
+  });
+}
+
+/**
+ * Lets this thread be in another network namespace for a while, in which nothing else of this process can run. Where it
+ * cannot come back, the process ends: it is not to go on as a part of a container.
+ */
+function aside<T>(kernel: Kernel, use: () => T): T {
+  const home = kernel.attempt("openat", f.AT_FDCWD, own, f.O_RDONLY | f.O_CLOEXEC, 0);
+  if (home < 0) throw syscallFailure("cannot hold this process's network namespace", "openat", home);
+  try {
+    return use();
+  } finally {
+    const back = kernel.attempt("setns", home, f.CLONE_NEWNET);
+    if (back < 0) {
+      kernel.attempt("exit_group", 70);
+      throw new Failure("internal", "cannot go back to this process's network namespace");
+    }
+    kernel.attempt("close", home);
+  }
+}
