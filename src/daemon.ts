@@ -119,7 +119,18 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     checkpoints: join(config.root, "checkpoints"),
     foreignCheckpoints: config.foreignCheckpoints,
   });
-  const tasks = undo.use(new Tasks({ host, runtimes, snapshotters, containers: metadata.containers, events }));
+  const networkPlugins = registry.all<Network>("network");
+  const tasks = undo.use(
+    new Tasks({
+      host,
+      runtimes,
+      snapshotters,
+      networks: networkPlugins,
+      containers: metadata.containers,
+      events,
+      onError,
+    }),
+  );
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);
   for (const { what, error } of problems) log.error(`cannot remove what was left: ${what}`, error);
   if (metadata.conflict !== undefined) log.warn(`nothing is cleaned up: ${metadata.conflict}`);
@@ -176,7 +187,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     tasks,
     runtimes,
     snapshotters,
-    networks: registry.all<Network>("network"),
+    networks: networkPlugins,
     defaults,
     platform: defaultPlatform(host.arch),
     idRanges: metadata.idRanges,

@@ -9,6 +9,7 @@ import type { Plugin } from "./core/plugin.ts";
 import { distribution } from "./distribution/mod.ts";
 import { metadata } from "./metadata/mod.ts";
 import { monitor } from "./monitoring/mod.ts";
+import { bridge } from "./network/bridge.ts";
 import { host } from "./network/host.ts";
 import { none } from "./network/none.ts";
 
@@ -28,5 +29,6 @@ export const builtins: readonly Plugin[] = [
   runsc,
   none,
   host,
+  bridge,
   monitor,
 ];

@@ -20,7 +20,7 @@ export interface MountMapping {
 
 /** Descriptors from here upwards, one for each mapping: above those that are kept for the user, below those of the launch. */
 const first = 3 + mostPreserved;
-const most = mostDescriptors - 4 - first;
+const most = mostDescriptors - 5 - first;
 
 /** What the kernel takes for one namespace. @see https://man7.org/linux/man-pages/man7/user_namespaces.7.html */
 const mostRanges = 340;

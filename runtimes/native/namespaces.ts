@@ -3,7 +3,8 @@ import { Failure } from "../../src/core/errors.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import * as f from "../../src/linux/flags.ts";
 import { raiseLoopback } from "../../src/linux/loopback.ts";
-import type { Operation } from "../../src/linux/program.ts";
+import type { Argument, Operation } from "../../src/linux/program.ts";
+import { mostDescriptors } from "../../src/linux/stages.ts";
 import { quote } from "./steps.ts";
 
 export const cloneFlags = {
@@ -107,16 +108,23 @@ export function cloneFlagsOf({ made }: Namespaces): number {
   return flags;
 }
 
+/** Where a process that is launched in stages finds the network namespace that it is given, if it is. */
+export const networkDescriptor = mostDescriptors - 5;
+
 /**
- * Takes the network namespace that was made ahead, whose descriptor fills the hole `network`, or makes one where that is -1.
- * It comes before the daemon's descriptors are closed.
+ * Takes the network namespace that is there already, or makes one where there is none. It comes before the daemon's
+ * descriptors are closed.
+ * @param descriptor of the namespace. Default: what fills the hole `network`, -1 for none.
  */
-export function* takeNetwork({ made }: Namespaces): Generator<Operation> {
+export function* takeNetwork(
+  { made }: Namespaces,
+  descriptor: Argument = { hole: "network" },
+): Generator<Operation> {
   if (!made.has("network")) return;
   const [make, end] = ["make-network", "network"];
   yield {
     syscall: "setns",
-    args: [{ hole: "network" }, f.CLONE_NEWNET],
+    args: [descriptor, f.CLONE_NEWNET],
     why: "enter the network namespace that was made ahead",
     onError: { goto: make },
     onZero: { goto: end },
@@ -149,9 +157,10 @@ export function* takeNamespaces(namespaces: Namespaces): Generator<Operation> {
   const { made } = namespaces;
   yield* joinNamespaces(namespaces);
   let flags = 0;
-  for (const type of made) if (type !== "user") flags |= cloneFlags[type];
+  for (const type of made) if (type !== "user" && type !== "network") flags |= cloneFlags[type];
   yield { syscall: "unshare", args: [flags], why: `make namespaces: ${[...made].join(", ")}` };
-  if (made.has("network")) yield* raiseLoopback();
+  yield* takeNetwork(namespaces, networkDescriptor);
+  yield { syscall: "close", args: [networkDescriptor], why: "let go of the network namespace", onError: "ignore" };
 }
 
 /** Goes on as a process that is in all of its namespaces. */

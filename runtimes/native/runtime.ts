@@ -23,7 +23,7 @@ import { directLaunch } from "./direct_launch.ts";
 import { ExecPlans } from "./exec_plans.ts";
 import { Hooks } from "./hooks.ts";
 import { cgroupViews, folderOf, launchValues, processValues } from "./launch_values.ts";
-import { cloneFlagsOf, type Namespaces } from "./namespaces.ts";
+import { cloneFlagsOf, type Namespaces, networkDescriptor } from "./namespaces.ts";
 import type { Settings } from "./settings.ts";
 import { mappingDescriptors } from "./mount_mapping.ts";
 import { mappingDescriptor } from "./staged_plan.ts";
@@ -132,7 +132,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     }
   }
 
-  async #create({ id, spec, rootfs, stdio, bundle, lazy, checkpoint }: CreateTask): Promise<Task> {
+  async #create({ id, spec, rootfs, stdio, bundle, lazy, checkpoint, networkNamespace }: CreateTask): Promise<Task> {
     const { kernel, children, cgroups, cgroupParent } = this.#parts;
     const terminal = spec.process.terminal === true;
     const kinds = stdioKinds(kernel, terminal ? noStreams : stdio);
@@ -168,6 +168,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         const values = env === undefined ? own : { ...own, envp: [...env, 0] };
         return this.#withNetwork(
           namespaces,
+          networkNamespace,
           (network) => kernel.spawn(template.fill(network === undefined ? values : { ...values, network }), { flags }),
         );
       },
@@ -201,10 +202,11 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
         ? await StagedLaunch.prepare(this.#stages, {
           ...options,
           plan: blueprint.staged,
-          descriptors: await this.#descriptors(streams, blueprint.settings, held),
+          descriptors: await this.#descriptors(streams, blueprint.settings, { held, networkNamespace }),
         })
         : this.#withNetwork(
           namespaces,
+          networkNamespace,
           (network) => StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network }),
         );
       launch = prepared;
@@ -261,9 +263,14 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     return `${this.#parts.folder}.restores`;
   }
 
-  /** Lends a network namespace that was made ahead: -1 where none is ready, undefined where none is wanted. */
-  #withNetwork<T>({ made }: Namespaces, use: (network: number | undefined) => T): T {
+  /** Lends the network namespace that was given, or one made ahead: -1 where none is ready, undefined where none is wanted. */
+  #withNetwork<T>(
+    { made }: Namespaces,
+    given: number | undefined,
+    use: (network: number | undefined) => T,
+  ): T {
     if (!made.has("network")) return use(undefined);
+    if (given !== undefined) return use(given);
     const network = this.#networks.take() ?? -1;
     try {
       return use(network);
@@ -276,9 +283,10 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   async #descriptors(
     { descriptors: own }: Streams,
     { maps, mounts }: Settings,
-    held: DisposableStack,
+    { held, networkNamespace }: { readonly held: DisposableStack; readonly networkNamespace: number | undefined },
   ): Promise<Descriptors> {
-    const descriptors = new Map([...own, ...await mappingDescriptors(this.#users, mounts, held)]);
+    const network = networkNamespace === undefined ? [] : [[networkDescriptor, networkNamespace] as const];
+    const descriptors = new Map([...own, ...network, ...await mappingDescriptors(this.#users, mounts, held)]);
     if (maps === undefined) return descriptors;
     const mapping = held.use(
       await this.#users.hold(JSON.stringify(maps), (kernel, pid) => writeMaps(kernel, pid, maps)),

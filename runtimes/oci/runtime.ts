@@ -123,7 +123,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     }
   }
 
-  async #create({ id, spec, rootfs, stdio }: CreateTask): Promise<OciTask> {
+  async #create({ id, spec, rootfs, stdio, networkNamespace }: CreateTask): Promise<OciTask> {
     const { kernel, cgroups, cgroupParent } = this.#parts;
     const features = await this.#features();
     features.check(spec);
@@ -132,7 +132,12 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     const mounting = mountRootfs(rootfs, this.#mountPoint);
     let step = mounting.next();
     for (; step.done !== true; step = mounting.next()) prepare.push(step.value);
-    const complete: Spec = { ...spec, linux: { ...spec.linux, cgroupsPath } };
+    const namespaces = spec.linux.namespaces?.map((each) =>
+      each.type !== "network" || networkNamespace === undefined
+        ? each
+        : { ...each, path: `/proc/${kernel.host.pid}/fd/${networkNamespace}` }
+    );
+    const complete: Spec = { ...spec, linux: { ...spec.linux, namespaces, cgroupsPath } };
     const cgroup = () => cgroups.open(cgroupsPath);
     // Short: sockets lie in it, whose paths are limited.
     const name = crypto.randomUUID().slice(0, 8);

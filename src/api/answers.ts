@@ -119,6 +119,7 @@ export const TaskAnswer = jsonOf<TaskInfo>()(v.object({
   pid: optionalNumber,
   createdAt: time,
   startedAt: v.optional(time),
+  addresses: v.array(v.string()),
   stats: v.optional(v.object(figures)),
 }));
 export const TaskWaitAnswer = v.object({ exitStatus: count, signal: v.optional(count), exitedAt: time });

@@ -4,6 +4,7 @@ import { result } from "./answer.ts";
 import { type Command, type Flag, type FlagValues, text, texts } from "./command.ts";
 import { byteCount, milliseconds, namespaceFlag, number, pairs, scope } from "./flags.ts";
 import { mountFlags, mounts } from "./mount_flags.ts";
+import { networkFields, networkFlags } from "./network_flags.ts";
 import { answersAll, splitText } from "./traffic_text.ts";
 
 /** What `deploy` and `run` say of a container. */
@@ -19,7 +20,7 @@ export const settingsFlags: Readonly<Record<string, Flag>> = {
   scratch: { type: "string", value: "size", help: "limit of what it may write, in memory (default 64m)" },
   "read-only": { type: "boolean", help: "its root filesystem cannot be written" },
   ...mountFlags,
-  network: { type: "string", value: "none|host", help: "none (default) has only loopback" },
+  ...networkFlags,
   userns: { type: "string", value: "host|auto", help: "auto: users of its namespace's own; root is nobody outside" },
   restore: { type: "boolean", help: "the image is a checkpoint: go on from there, see `mayfly checkpoint`" },
   "function-runtime": { type: "string", value: "id", help: "the runtime plugin" },
@@ -161,7 +162,7 @@ export function settings(flags: FlagValues, args: readonly string[]): Fields {
     scratchBytes: byteCount("scratch", text(flags, "scratch")),
     readonlyRootfs: flags["read-only"] === true ? true : undefined,
     mounts: mounts(flags),
-    network: text(flags, "network"),
+    ...networkFields(flags),
     userns: text(flags, "userns"),
     restore: flags["restore"] === true ? true : undefined,
     runtime: text(flags, "function-runtime"),

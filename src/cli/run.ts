@@ -12,6 +12,7 @@ import { byteCount, namespaceFlag, number, pairs } from "./flags.ts";
 import { requireTerminal, terminalSize } from "./keyboard.ts";
 import { mounts } from "./mount_flags.ts";
 import { ofContainer } from "./named.ts";
+import { networkFields } from "./network_flags.ts";
 import { outcome } from "./outcome.ts";
 import { pullImage } from "./pull.ts";
 import { requireDaemon } from "./require_daemon.ts";
@@ -138,8 +139,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       autoRemove: remove ? true : undefined,
       // The daemon says what is wrong with them.
       mounts: mounts(flags) as ContainerMount[] | undefined,
-      // The daemon says what is wrong with it.
-      network: text(flags, "network") as "none",
+      ...networkFields(flags),
       userns: text(flags, "userns") as "auto",
       restore: flags["restore"] === true ? true : undefined,
       ...ownSettings({ flags }, args),

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ContainerMountsSchema } from "./container_mount.ts";
+import { HostnameSchema, networkEntries } from "./network.ts";
 import { RateSchema } from "./rate.ts";
 import type { Traffic } from "./revision.ts";
 import { SecretNamesSchema } from "./secret_store.ts";
@@ -110,8 +111,10 @@ export const FunctionInputSchema = v.strictObject({
   mounts: v.optional(ContainerMountsSchema, []),
   /** Secrets of its namespace, each a file of its name in `/run/secrets` and in `/var/openfaas/secrets`. */
   secrets: v.optional(SecretNamesSchema, []),
-  /** `none`: an own network namespace with loopback. `host`: the machine's network. */
-  network: v.optional(v.picklist(["none", "host"]), "none"),
+  /** How it is connected. `none`: an own network namespace with loopback. `host`: the machine's network. */
+  ...networkEntries,
+  /** Default: the end of its id. */
+  hostname: v.optional(HostnameSchema),
   /** `auto`: its users are ids of the host that no other namespace has, and root is nobody there. */
   userns: v.optional(v.picklist(["host", "auto"]), "host"),
   /** How often an asynchronous call is tried. Default 3. */

@@ -51,6 +51,11 @@ export interface CreateTask {
   readonly bundle?: string;
   /** The caller starts it at once: its process may be made at `start`, which is faster than to make it wait. Default false. */
   readonly lazy?: boolean;
+  /**
+   * A descriptor of this process's for the network namespace that takes the place of the new one which the spec asks for. It
+   * is open until the task is deleted.
+   */
+  readonly networkNamespace?: number;
   /** A folder that `checkpoint` filled: the task goes on from there when it starts. */
   readonly checkpoint?: string;
 }

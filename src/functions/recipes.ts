@@ -2,7 +2,7 @@ import { Failure } from "../core/errors.ts";
 import { checkSources } from "../tasks/spec_mounts.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { Traced } from "../core/monitor.ts";
-import type { Network } from "../core/network.ts";
+import { type Network, networkPlugin } from "../core/network.ts";
 import { formatPlatform, matchPlatform } from "../core/platform.ts";
 import type { Platform } from "../core/descriptor.ts";
 import { parseDigest } from "../core/digest.ts";
@@ -105,7 +105,7 @@ export class Recipes implements IngredientSource {
         readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0,
       },
     });
-    const spec = specWithin(network.apply(generated), tasks.means);
+    const spec = specWithin(network.apply(generated, settings), tasks.means);
     await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
     const checkpoint = settings.restore ? await this.checkpoint(digest) : undefined;
     let secrets: SecretFolder | undefined;
@@ -113,7 +113,8 @@ export class Recipes implements IngredientSource {
       if (settings.secrets.length > 0) {
         secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
       }
-      const template = specTemplate(secrets === undefined ? spec : withMounts(spec, secrets.mounts));
+      const shown = secrets === undefined ? spec : withMounts(spec, secrets.mounts);
+      const template = specTemplate(shown, settings.hostname);
       return await Recipe.make({ ...parts, settings, template, views: this.#views, checkpoint, secrets });
     } catch (error) {
       secrets?.[Symbol.dispose]();
@@ -136,9 +137,10 @@ export class Recipes implements IngredientSource {
     const { images, runtimes, snapshotters, networks, defaults, platform, tasks, idRanges } = this.#parts;
     const runtime = named(runtimes, settings.runtime ?? defaults.runtime, "runtime");
     const snapshotter = named(snapshotters, settings.snapshotter ?? defaults.snapshotter, "snapshotter");
-    const network = named(networks, settings.network, "network");
+    const network = named(networks, networkPlugin(settings.network), "network");
     checkSources(settings.mounts);
-    if (settings.userns === "auto") checkUsers(settings, runtime);
+    if (settings.userns === "auto") checkUsers(settings, runtime, network);
+    if (settings.restore) checkRestored(settings, network);
     if (settings.restore && !runtime.abilities.has("checkpoint")) {
       throw new Failure(
         "unimplemented",
@@ -228,9 +230,19 @@ function checkPrepared({ restore }: FunctionSettings, runtime: Runtime): void {
 }
 
 /** @throws invalid_argument; unimplemented. */
-function checkUsers({ network }: IngredientSettings, runtime: Runtime): void {
+function checkUsers(settings: IngredientSettings, runtime: Runtime, network: Network): void {
   const details = { field: "userns" };
-  if (network === "host") {
+  if (network.connect !== undefined) {
+    throw new Failure(
+      "unimplemented",
+      `cannot give a container users of its own on network ${
+        JSON.stringify(settings.network)
+      }: choose userns "host", ` +
+        'or network "none"',
+      { details },
+    );
+  }
+  if (settings.network === "host") {
     throw new Failure(
       "invalid_argument",
       `cannot give a container users of its own on the machine's network: choose userns "host", or network "none"`,
@@ -242,6 +254,16 @@ function checkUsers({ network }: IngredientSettings, runtime: Runtime): void {
     "unimplemented",
     `cannot give a container users of its own: runtime ${JSON.stringify(runtime.id)} cannot map the ids of its image`,
     { details },
+  );
+}
+
+/** What is restored has the addresses that it had. @throws unimplemented. */
+function checkRestored(settings: IngredientSettings, network: Network): void {
+  if (network.connect === undefined) return;
+  throw new Failure(
+    "unimplemented",
+    `cannot restore a container on network ${JSON.stringify(settings.network)}: choose "none" or "host"`,
+    { details: { field: "network" } },
   );
 }
 

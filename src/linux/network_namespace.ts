@@ -1,10 +1,12 @@
-import { Failure } from "../core/errors.ts";
 import * as f from "./flags.ts";
 import type { Kernel } from "./kernel.ts";
 import { raiseLoopback } from "./loopback.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 
 const own = "/proc/thread-self/ns/net";
+
+/** The exit status of a process that cannot go back: EX_SOFTWARE. */
+const lost = 70;
 
 /** Makes a network namespace, with loopback up. @returns its descriptor, which is the caller's to close. */
 export function makeNetworkNamespace(kernel: Kernel): number {
@@ -37,11 +39,7 @@ function aside<T>(kernel: Kernel, use: () => T): T {
   try {
     return use();
   } finally {
-    const back = kernel.attempt("setns", home, f.CLONE_NEWNET);
-    if (back < 0) {
-      kernel.attempt("exit_group", 70);
-      throw new Failure("internal", "cannot go back to this process's network namespace");
-    }
+    if (kernel.attempt("setns", home, f.CLONE_NEWNET) < 0) kernel.attempt("exit_group", lost);
     kernel.attempt("close", home);
   }
 }

@@ -3,6 +3,7 @@ import { Kernel } from "../linux/kernel.ts";
 import type { Network } from "../core/network.ts";
 import type { Plugin } from "../core/plugin.ts";
 import type { Spec, SpecMount } from "../core/spec.ts";
+import { refuseSettings } from "./settings.ts";
 import { withNetworkNamespace } from "./namespace.ts";
 
 /** What names are looked up in. */
@@ -19,7 +20,13 @@ export const host: Plugin<Network> = {
   contract: 1,
   create: (context) => {
     const kernel = new Kernel(context.host);
-    return { id: "host", apply: (spec) => applyHost(spec, (path) => exists(kernel, path)) };
+    return {
+      id: "host",
+      apply: (spec, settings) => {
+        refuseSettings("host", settings);
+        return applyHost(spec, (path) => exists(kernel, path));
+      },
+    };
   },
 };
 

@@ -3,7 +3,7 @@ import type { ImageConfig } from "../core/descriptor.ts";
 import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { IdRange } from "../core/id_range.ts";
-import type { Network } from "../core/network.ts";
+import type { Network, NetworkSettings } from "../core/network.ts";
 import type { CreateTask, Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
@@ -34,7 +34,7 @@ export interface RunOptions {
   readonly runtime: Runtime;
   readonly snapshotter: Snapshotter;
   readonly network: Network;
-  readonly settings: SpecSettings & Partial<Pick<FunctionSettings, "scratchBytes" | "timeoutMs">>;
+  readonly settings: SpecSettings & Partial<Pick<FunctionSettings, "scratchBytes" | "timeoutMs"> & NetworkSettings>;
   /** Default: what it writes is in memory, where the snapshotter can do that. */
   readonly keep?: RootfsOptions["keep"];
   /** The image's account files. */
@@ -66,6 +66,11 @@ interface Parts {
 /** Codes that tell how the container ended; others tell what could not be removed. */
 const endings: ReadonlySet<ErrorCode> = new Set(["deadline_exceeded", "aborted"]);
 
+/** How a container is connected, with the defaults of what is not said. */
+function networkSettingsOf({ network, settings }: Pick<RunOptions, "network" | "settings">): NetworkSettings {
+  return { network: network.id, egress: false, dns: [], extraHosts: [], ...settings };
+}
+
 /** A new container's id: 16 hex digits, random. */
 export function newContainerId(): string {
   return crypto.randomUUID().replaceAll("-", "").slice(-16);
@@ -85,7 +90,7 @@ export async function startContainer(
     options;
   signal?.throwIfAborted();
   const own = { ...options, settings: settingsWithin(settings, means), id, image: options.config };
-  const spec = specWithin(options.network.apply(generateSpec(own)), means);
+  const spec = specWithin(options.network.apply(generateSpec(own), networkSettingsOf(options)), means);
   await check(spec);
   await using undo = new AsyncDisposableStack();
 

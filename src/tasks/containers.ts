@@ -115,7 +115,7 @@ export class Containers implements AsyncDisposable {
     parseSignal(stopSignal);
     const id = newContainerId();
     const generated = generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty });
-    const spec = specWithin(network.apply(generated), tasks.means);
+    const spec = specWithin(network.apply(generated, settings), tasks.means);
     await tasks.checkCommand(snapshotter, chain, spec);
     await using undo = new AsyncDisposableStack();
     const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;

@@ -1,7 +1,7 @@
 import type { ImageConfig } from "../core/descriptor.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { IdRange } from "../core/id_range.ts";
-import type { Network } from "../core/network.ts";
+import type { Network, NetworkSettings } from "../core/network.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Accounts } from "./accounts.ts";
@@ -22,7 +22,7 @@ export interface Ingredients {
 /** What says which ingredients are wanted; a plugin that is not named is the daemon's default. */
 export type IngredientSettings = Pick<
   FunctionSettings,
-  "image" | "runtime" | "snapshotter" | "network" | "mounts" | "userns" | "restore"
+  "image" | "runtime" | "snapshotter" | "mounts" | "userns" | "restore" | keyof NetworkSettings
 >;
 
 /** Where images come from. */

@@ -1,4 +1,5 @@
 import type { ContainerStore, ListedContainer } from "../core/container.ts";
+import type { Network } from "../core/network.ts";
 import type { Runtime } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { containerSnapshotPrefix, ephemeralLabel } from "./container_run.ts";
@@ -7,6 +8,7 @@ interface Parts {
   readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly containers: ContainerStore;
+  readonly networks?: ReadonlyMap<string, Network>;
 }
 
 /** What was removed, by name. */
@@ -17,6 +19,8 @@ export interface Recovered {
   readonly containers: readonly string[];
   /** `<snapshotter>/<key>`. */
   readonly snapshots: readonly string[];
+  /** `<network>/<what>`. */
+  readonly networks: readonly string[];
   /** What could not be removed, and why. It is tried again at the next start. */
   readonly problems: readonly { readonly what: string; readonly error: unknown }[];
 }
@@ -30,6 +34,7 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
     tasks: [] as string[],
     containers: [] as string[],
     snapshots: [] as string[],
+    networks: [] as string[],
     problems: [] as { what: string; error: unknown }[],
   };
   const attempt = async (what: string, action: () => Promise<void>) => {
@@ -48,6 +53,11 @@ export async function recover(parts: Parts, snapshotPrefixes: readonly string[])
   for (const runtime of parts.runtimes.values()) {
     await attempt(`tasks of runtime ${runtime.id}`, async () => {
       recovered.tasks.push(...(await runtime.recover()).map((id) => `${runtime.id}/${id}`));
+    });
+  }
+  for (const network of parts.networks?.values() ?? []) {
+    await attempt(`network ${network.id}`, async () => {
+      recovered.networks.push(...(await network.recover?.() ?? []).map((what) => `${network.id}/${what}`));
     });
   }
   const prefixes = [containerSnapshotPrefix, ...snapshotPrefixes];

@@ -26,14 +26,24 @@ const seccomp = defaultSeccomp(defaultCapabilities);
 export type SpecSettings = Partial<
   Pick<
     FunctionSettings,
-    "command" | "args" | "env" | "user" | "workdir" | "memoryBytes" | "cpus" | "pids" | "readonlyRootfs" | "mounts"
+    | "command"
+    | "args"
+    | "env"
+    | "user"
+    | "workdir"
+    | "memoryBytes"
+    | "cpus"
+    | "pids"
+    | "readonlyRootfs"
+    | "mounts"
+    | "hostname"
   >
 >;
 
 export interface SpecOptions {
   readonly image: ImageConfig;
   readonly settings?: SpecSettings;
-  /** The task's id: its end becomes the host name. */
+  /** The task's id: its end becomes the host name, where the settings have none. */
   readonly id: string;
   /** The image's account files (`readAccounts`); without them, only root and numbers can be users. */
   readonly accounts?: Accounts;
@@ -60,7 +70,7 @@ export function generateSpec(options: SpecOptions): Spec {
   const text = settings.user ?? config.User ?? "";
   const { user, home } = resolveUser(text, options.accounts ?? { passwd: "", group: "" });
   checkIds(user, options.ids);
-  const hostname = hostnameOf(id);
+  const hostname = settings.hostname ?? hostnameOf(id);
   const args = withoutNul("argument", argsOf(config, settings));
   const [cwd = "/"] = withoutNul("working folder", [settings.workdir || config.WorkingDir || "/"]);
   const env = new Map([
@@ -120,11 +130,13 @@ function checkIds(user: SpecProcess["user"], ids: IdRange | undefined): void {
 export interface SpecTemplate {
   readonly spec: Spec;
   readonly env: ReadonlyMap<string, string>;
+  /** That of all of them, where they share one. */
+  readonly hostname: string | undefined;
 }
 
-/** Prepares a configuration for `withRequest`. */
-export function specTemplate(spec: Spec): SpecTemplate {
-  return { spec, env: new Map(parseEnv(spec.process.env ?? [])) };
+/** Prepares a configuration for `withRequest`. @param hostname of all tasks. Default: the end of the id of each. */
+export function specTemplate(spec: Spec, hostname?: string): SpecTemplate {
+  return { spec, env: new Map(parseEnv(spec.process.env ?? [])), hostname };
 }
 
 /**
@@ -136,7 +148,7 @@ export function withRequest(
   request: { readonly id: string; readonly env?: Readonly<Record<string, string>> },
 ): Spec {
   const { spec } = template;
-  const hostname = hostnameOf(request.id);
+  const hostname = template.hostname ?? hostnameOf(request.id);
   const env = new Map(template.env);
   env.set("HOSTNAME", hostname);
   for (const name in request.env) env.set(name, request.env[name] as string);

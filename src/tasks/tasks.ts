@@ -3,6 +3,7 @@ import { Failure } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import { ExecInputSchema } from "../core/exec.ts";
 import type { Host } from "../core/host.ts";
+import { type Attachment, connectionOf, type Network, networkPlugin } from "../core/network.ts";
 import { parse } from "../core/parse.ts";
 import type { CreateTask, Runtime, TaskEvent } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
@@ -27,6 +28,10 @@ export interface TasksParts {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly containers: ContainerStore;
   readonly events: Events;
+  /** Those that tasks may be connected to. Default none: what a spec says of it is left alone. */
+  readonly networks?: ReadonlyMap<string, Network>;
+  /** Told what fails behind a task's end. */
+  readonly onError?: (error: unknown, what: string) => void;
 }
 
 /** Whose task it is. */
@@ -53,6 +58,8 @@ export interface TaskInfo extends TaskOwner {
   readonly pid: number | undefined;
   readonly createdAt: Date;
   readonly startedAt: Date | undefined;
+  /** Those of its own network; none where it has the machine's, or none at all. */
+  readonly addresses: readonly string[];
   /** Undefined for one that does not run. */
   readonly stats: TaskStats | undefined;
 }
@@ -60,11 +67,13 @@ export interface TaskInfo extends TaskOwner {
 interface Entry {
   readonly owner: TaskOwner;
   readonly runtime: Runtime;
-  readonly spec: Spec;
+  spec: Spec;
   /** Undefined while the runtime makes it. */
   task: Task | undefined;
   createdAt: Date | undefined;
   startedAt: Date | undefined;
+  /** Its end of a network, where it has to be connected to one. */
+  attachment: Attachment | undefined;
 }
 
 /**
@@ -86,6 +95,8 @@ export class Tasks implements AsyncDisposable {
   readonly #entries = new Map<string, Entry>();
   /** The tasks that share a network with others. */
   readonly #sharing = new WeakSet<Task>();
+  /** The ends of networks that are given back, by `<runtime>/<id>`; none of them rejects. */
+  readonly #releases = new Map<string, Promise<void>>();
   /** Settles when nothing is left of a run. */
   readonly #runs = new Set<Promise<unknown>>();
 
@@ -105,7 +116,10 @@ export class Tasks implements AsyncDisposable {
     if (entry === undefined) return;
     if (event.type === "create") entry.createdAt = event.at;
     else if (event.type === "start") entry.startedAt = event.at;
-    else if (event.type === "delete") this.#entries.delete(key);
+    else if (event.type === "delete") {
+      this.#entries.delete(key);
+      this.#release(key, entry.attachment);
+    }
     const { namespace, labels } = entry.owner;
     const data = taskEventData(event);
     this.#parts.events.publish(
@@ -126,15 +140,28 @@ export class Tasks implements AsyncDisposable {
     if (this.#entries.has(key)) {
       throw new Failure("already_exists", `cannot create task "${options.id}": there is one of this id`);
     }
-    const spec = withOomScoreAdj(options.spec, this.#oomScoreAdj);
-    const owner = { namespace, function: functionName, image, labels };
-    const entry: Entry = { owner, runtime, spec, task: undefined, createdAt: undefined, startedAt: undefined };
+    const entry: Entry = {
+      owner: { namespace, function: functionName, image, labels },
+      runtime,
+      spec: options.spec,
+      task: undefined,
+      createdAt: undefined,
+      startedAt: undefined,
+      attachment: undefined,
+    };
     this.#entries.set(key, entry);
     let task: Task;
+    let spec: Spec;
     try {
-      task = await runtime.create({ ...options, spec });
+      if (connectionOf(options.spec) !== undefined) {
+        entry.attachment = await this.#connect(key, { id: options.id, namespace, spec: options.spec });
+      }
+      spec = entry.spec = withOomScoreAdj(entry.attachment?.spec ?? options.spec, this.#oomScoreAdj);
+      const { networkNamespace } = entry.attachment ?? {};
+      task = await runtime.create({ ...options, spec, ...(networkNamespace !== undefined && { networkNamespace }) });
     } catch (error) {
       this.#entries.delete(key);
+      await this.#release(key, entry.attachment);
       throw error;
     }
     entry.task = task;
@@ -149,6 +176,44 @@ export class Tasks implements AsyncDisposable {
       );
     }
     return task;
+  }
+
+  /** Connects a task to the network that its spec names. */
+  async #connect(
+    key: string,
+    { id, namespace, spec }: { readonly id: string; readonly namespace: string; readonly spec: Spec },
+  ): Promise<Attachment | undefined> {
+    const { networks } = this.#parts;
+    const settings = networks && connectionOf(spec);
+    if (settings === undefined) return undefined;
+    const network = networks?.get(networkPlugin(settings.network));
+    if (network?.connect === undefined) {
+      throw new Failure(
+        "failed_precondition",
+        `cannot create task "${id}": its network ${JSON.stringify(settings.network)} is not running`,
+      );
+    }
+    // One of the same id may just have ended.
+    await this.#releases.get(key);
+    return await network.connect({ id, namespace, spec, settings });
+  }
+
+  /** Gives a task's end of a network back. The promise never rejects. */
+  #release(key: string, attachment: Attachment | undefined): Promise<void> {
+    if (attachment === undefined) return Promise.resolve();
+    const release = this.#disconnect(key, attachment).finally(() => {
+      if (this.#releases.get(key) === release) this.#releases.delete(key);
+    });
+    this.#releases.set(key, release);
+    return release;
+  }
+
+  async #disconnect(key: string, attachment: Attachment): Promise<void> {
+    try {
+      await attachment[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#parts.onError?.(error, `cannot disconnect task ${key} from its network`);
+    }
   }
 
   /**
@@ -255,6 +320,7 @@ export class Tasks implements AsyncDisposable {
     this.#closed = true;
     const deletions = await Promise.allSettled(Array.from(this.#entries.values(), ({ task }) => task?.delete()));
     await Promise.all(this.#runs);
+    await Promise.all(this.#releases.values());
     for (const stop of this.#stopListening) stop();
     const errors = deletions.flatMap((deletion) => deletion.status === "rejected" ? [deletion.reason] : []);
     if (errors.length > 0) {
@@ -275,10 +341,23 @@ function sharesNetwork(spec: Spec): boolean {
   return spec.linux.namespaces?.some(({ type, path }) => type === "network" && !path) !== true;
 }
 
-async function describe({ task, runtime, owner, createdAt, startedAt }: Entry & { task: Task }): Promise<TaskInfo> {
+async function describe(
+  { task, runtime, owner, createdAt, startedAt, attachment }: Entry & { task: Task },
+): Promise<TaskInfo> {
   const { id, status, pid } = task;
   // It may end in between: then there is nothing to tell.
   const alive = (status === "running" || status === "paused") && can(task, "stats") ? task : undefined;
   const stats = await alive?.stats().catch(() => undefined);
-  return { id, runtime: runtime.id, status, pid, createdAt: createdAt ?? new Date(), startedAt, stats, ...owner };
+  const addresses = attachment?.addresses ?? [];
+  return {
+    id,
+    runtime: runtime.id,
+    status,
+    pid,
+    createdAt: createdAt ?? new Date(),
+    startedAt,
+    addresses,
+    stats,
+    ...owner,
+  };
 }

@@ -116,6 +116,10 @@ describe("a user who is not root", () => {
   it("is refused by name what is not the user's to have", async () => {
     const refused: readonly [flags: readonly string[], text: RegExp][] = [
       [
+        ["--network", "bridge"],
+        /by network "bridge": the daemon, which an ordinary user runs, may not make interfaces/,
+      ],
+      [
         ["--memory", "64m"],
         /cannot set linux\.resources\.memory\.limit: no cgroup with the memory controller is this user's to change/,
       ],

@@ -1,5 +1,12 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
+import { currentHost } from "../../src/host/mod.ts";
+import { Kernel } from "../../src/linux/kernel.ts";
+import { Nftables } from "../../src/linux/netlink/nftables.ts";
+import { Routing } from "../../src/linux/netlink/route.ts";
+
+const kernel = new Kernel(await currentHost());
 
 /** One process of this machine. */
 export interface ProcessState {
@@ -22,11 +29,16 @@ export interface MachineState {
   readonly mounts: readonly string[];
   /** Paths of all cgroups, in every hierarchy. */
   readonly cgroups: readonly string[];
+  /**
+   * Network interfaces and nftables tables, in this process's network namespace: `/sys/class/net/<name>`, behind which an
+   * interface that says what it belongs to has that; `/nftables/<name>`.
+   */
+  readonly links: readonly string[];
 }
 
 /** Looks at the machine. */
 export function machineState(): MachineState {
-  return { processes: processes(), mounts: mounts(), cgroups: cgroups() };
+  return { processes: processes(), mounts: mounts(), cgroups: cgroups(), links: links() };
 }
 
 /**
@@ -49,7 +61,8 @@ export function leftSince(
   const cgroups = added(before.cgroups, after.cgroups).filter((path) => isOurs({ path })).map((path) =>
     `cgroup ${path}`
   );
-  return [...processes, ...mounts, ...cgroups];
+  const links = added(before.links, after.links).filter((path) => isOurs({ path }));
+  return [...processes, ...mounts, ...cgroups, ...links];
 }
 
 function added(before: readonly string[], after: readonly string[]): readonly string[] {
@@ -87,6 +100,17 @@ function mounts(): readonly string[] {
     const [before = "", after = ""] = line.split(" - ");
     return `${after.split(" ")[0]} on ${before.split(" ")[4]}`;
   });
+}
+
+function links(): readonly string[] {
+  // Without the kernel's rights there is nothing that could have been left.
+  if (process.getuid?.() !== 0) return [];
+  using routing = Routing.open(kernel);
+  using nftables = Nftables.open(kernel);
+  return [
+    ...routing.links().map(({ name, alias }) => `/sys/class/net/${[name, ...alias.split(" ", 1)].join("/")}`),
+    ...nftables.tables().map((name) => `/nftables/${name}`),
+  ];
 }
 
 function cgroups(): readonly string[] {

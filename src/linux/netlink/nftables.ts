@@ -143,6 +143,10 @@ export const match = {
     padded.set(new TextEncoder().encode(name));
     return [meta(metaKeys[side]), compare(padded, not)];
   },
+  /** It came in by an interface whose name begins otherwise. */
+  notFrom(prefix: string): readonly Expression[] {
+    return [meta(metaKeys.iifname), compare(new TextEncoder().encode(prefix), true)];
+  },
   /** The EtherType of a frame. */
   etherType(type: number): readonly Expression[] {
     return [meta(metaKeys.protocol), compare(be16(type))];
@@ -164,11 +168,7 @@ export const match = {
   headerIn(set: string, offset: number, length: number): readonly Expression[] {
     return [payload(bases.network, offset, length, registers.first), lookup(set)];
   },
-  /** The index of the interface it came in by is in a set. */
-  interfaceIn(set: string, { not = false } = {}): readonly Expression[] {
-    return [meta(metaKeys.iif), lookup(set, not)];
-  },
-  /** The same, with bytes of the network header behind it. */
+  /** The index of the interface it came in by, with bytes of the network header behind it, is in a set. */
   interfaceAndHeaderIn(set: string, offset: number, length: number): readonly Expression[] {
     return [meta(metaKeys.iif), payload(bases.network, offset, length, registers.second), lookup(set)];
   },
@@ -259,9 +259,8 @@ function compare(value: Uint8Array, not = false): Expression {
   ]);
 }
 
-function lookup(set: string, not = false): Expression {
-  const inverted = not ? [attribute(5, be32(1))] : [];
-  return expression("lookup", [attribute(1, text(set)), attribute(2, be32(registers.first)), ...inverted]);
+function lookup(set: string): Expression {
+  return expression("lookup", [attribute(1, text(set)), attribute(2, be32(registers.first))]);
 }
 
 function verdict(code: number): Expression {

@@ -164,7 +164,12 @@ export class Routing implements Disposable {
   addAddress(index: number, address: Uint8Array, bits: number): void {
     const header = joined([new Uint8Array([AF_INET, bits, 0, 0]), u32(index)]);
     const body = joined([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]);
-    this.#socket.ask({ type: RTM_NEWADDR, flags: NLM_F_CREATE | NLM_F_EXCL, body, why: "give an interface an address" });
+    this.#socket.ask({
+      type: RTM_NEWADDR,
+      flags: NLM_F_CREATE | NLM_F_EXCL,
+      body,
+      why: "give an interface an address",
+    });
   }
 
   /** Sends what is for nobody near by to a gateway. */
