@@ -30,7 +30,7 @@ describe("the single executable", { skip: host === "bun" ? false : "it has Bun i
   };
 
   before(async () => {
-    execFileSync(process.execPath, [fileURLToPath(new URL("../build/executable.ts", import.meta.url)), program]);
+    execFileSync(process.execPath, [fileURLToPath(new URL("../src/build/executable.ts", import.meta.url)), program]);
     layout = makeBusyboxImage(folder, "box:1");
     registry = await startRegistry();
     await registry.push(`oci:${layout}:box:1`, "box:1");

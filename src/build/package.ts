@@ -10,7 +10,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
 const dist = join(root, "dist");
 
 const Paths = v.record(v.string(), v.string());
@@ -20,7 +20,7 @@ const { scripts: _, devDependencies: __, overrides: ___, allowScripts: ____, bin
 );
 
 rmSync(dist, { recursive: true, force: true });
-execFileSync(process.execPath, [join(root, "node_modules/.bin/tsc"), "-p", join(root, "build/tsconfig.json")], {
+execFileSync(process.execPath, [join(root, "node_modules/.bin/tsc"), "-p", join(root, "src/build/tsconfig.json")], {
   stdio: "inherit",
 });
 // The compiler renames imports in the JavaScript alone.
