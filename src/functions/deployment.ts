@@ -1,5 +1,7 @@
+import { Failure, messageOf } from "../core/errors.ts";
 import type { FunctionRecord, FunctionSettings } from "../core/function.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { reasonOf } from "./failures.ts";
 import { Instances, lineLength } from "./instances.ts";
 import { Prepared } from "./prepared.ts";
 import type { Protocol } from "./protocol.ts";
@@ -32,6 +34,11 @@ export function heldBy(settings: FunctionSettings): number {
   return isServed(settings) ? Math.min(settings.minInstances, settings.maxInstances) : settings.prepared;
 }
 
+/** Whether it keeps containers ready that serve many requests. */
+export function keepsInstances(settings: FunctionSettings): boolean {
+  return isServed(settings) && heldBy(settings) > 0;
+}
+
 /** How many invocations of a function may be there at once, those included that wait in line. */
 export function admitted(settings: FunctionSettings): number {
   return isServed(settings) ? settings.concurrency * settings.maxInstances + lineLength : settings.concurrency;
@@ -57,6 +64,27 @@ export class Deployment {
   /** Containers that wait; undefined where none are to. */
   get prepared(): Prepared | undefined {
     return this.#pool?.prepared;
+  }
+
+  /**
+   * As `warm`, for a revision that nobody depends on yet.
+   * @throws failed_precondition, with why its containers are not ready, for who deploys it.
+   */
+  async prove(): Promise<void> {
+    const { instances, record } = this;
+    if (instances === undefined) return;
+    try {
+      await instances.warm();
+    } catch (error) {
+      // What no caller of the function is told, its owner is.
+      const why = reasonOf(error) === "start_failed" && error instanceof Failure ? error.cause ?? error : error;
+      const log = instances.lastLog === undefined ? "" : `; the end of its log: ${instances.lastLog}`;
+      throw new Failure(
+        "failed_precondition",
+        `cannot deploy function ${JSON.stringify(record.name)}: ${messageOf(why)}${log}`,
+        { cause: error },
+      );
+    }
   }
 
   /** Makes ready what is to be so before a request comes: all containers that are to wait. */

@@ -40,6 +40,8 @@ interface Waiter {
  * find no place wait in line, and those that came first go first.
  */
 export class Instances {
+  /** What the last one wrote that could not be started. */
+  lastLog: string | undefined;
   readonly #parts: InstancesParts;
   readonly #ready = new Set<Instance>();
   readonly #starting = new Map<Instance, { readonly started: Promise<void>; readonly giveUp: AbortController }>();
@@ -231,6 +233,7 @@ export class Instances {
   }
 
   #failed(error: unknown, instance: Instance): void {
+    this.lastLog = instance.log.text();
     if (this.#ready.size === 0 && this.#starting.size === 0) {
       const log = instance.log.text();
       for (const waiter of this.#waiting.splice(0)) {

@@ -21,9 +21,10 @@ import {
   type TrafficChange,
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
-import { heldBy } from "./deployment.ts";
+import { type Deployment, heldBy, keepsInstances } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
+import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
 import { Route } from "./route.ts";
 import { checkSchedules } from "./schedules.ts";
@@ -126,6 +127,7 @@ export class Rollouts {
     const traffic = made.traffic === false ? withheld(name, before) : undefined;
     this.#checkPrepared(key, name, { settings, before, traffic });
     const recipe = await this.#parts.recipes.make(namespace, digest, settings, { parent: span });
+    const tried = await this.#tried(namespace, name, { settings, digest, before, traffic, recipe });
     let record: DeployedFunction;
     try {
       record = await step(monitor, "record", { parent: span }, async () => {
@@ -136,16 +138,47 @@ export class Rollouts {
         return await functions.setTraffic(namespace, name, tagged, { keep }) ?? put;
       });
     } catch (error) {
-      await recipe.leave();
+      await (tried?.retire() ?? recipe.leave());
       throw error;
     }
     const route = new Route(record);
-    const deployment = this.#parts.deployments.deployment(record, recipe);
+    const deployment = tried ?? this.#parts.deployments.deployment(record, recipe);
     if (route.split.has(record.revision)) await deployment.warm();
     await this.#parts.deployments.move(key, route, [deployment]);
     const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
     events.publish(topic, namespace, { name, digest, revision: record.revision });
     return record;
+  }
+
+  /**
+   * Makes the containers that are to be kept ready, before anything is recorded: where they cannot be, all stays as it is.
+   * @returns undefined for a revision that keeps none, or has no traffic.
+   * @throws failed_precondition; the recipe is let go of then.
+   */
+  async #tried(
+    namespace: string,
+    name: string,
+    { settings, digest, before, traffic = before?.traffic ?? allToLatest, recipe }: {
+      readonly settings: FunctionSettings;
+      readonly digest: string;
+      readonly before: DeployedFunction | undefined;
+      readonly traffic: Traffic | undefined;
+      readonly recipe: Recipe;
+    },
+  ): Promise<Deployment | undefined> {
+    // As it will be recorded: the function's lock is held.
+    const revision = (before?.revision ?? 0) + 1;
+    if (!keepsInstances(settings) || !new Route({ name, revision, traffic }).split.has(revision)) return undefined;
+    const now = new Date();
+    const record = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
+    const deployment = this.#parts.deployments.deployment(record, recipe);
+    try {
+      await deployment.prove();
+      return deployment;
+    } catch (error) {
+      await deployment.retire();
+      throw error;
+    }
   }
 
   /** @throws resource_exhausted where more containers would wait than may, once the next revision has its traffic. */

@@ -215,7 +215,22 @@ describe("functions that serve HTTP", () => {
       answers.push(answer.text());
     }
     await deployed;
-    assert.match(await (await call("kept")).text(), /^two/);
+    const wrong = [
+      "--image",
+      "box:1",
+      "--protocol",
+      "http",
+      "--min-instances",
+      "1",
+      "--",
+      "sh",
+      "-c",
+      "echo no table; exit 3",
+    ];
+    assert.match((await run("deploy", "kept", ...wrong)).stderr, /died before it was ready.*exit code 3.*no table/);
+    const kept = await call("kept");
+    assert.equal(kept.headers.get("x-mayfly-revision"), "kept-00002");
+    assert.match(await kept.text(), /^two/);
     assert.match(await answers[0] ?? "", /^one/);
     await count(1);
     await daemon.end("SIGKILL");

@@ -119,7 +119,10 @@ export class HttpConnection {
   #noHead(): Failure {
     if (!this.heard) return closedEarly("without an answer");
     try {
-      parseAnswerHead(this.#reader.take(answerLimits.headBytes));
+      // Its first line alone is whole, if any is.
+      const bytes = this.#reader.take(answerLimits.headBytes);
+      const end = bytes.findIndex((byte) => byte === 13 || byte === 10);
+      parseAnswerHead(end < 0 ? bytes : bytes.subarray(0, end));
     } catch (error) {
       return brokenOff(error);
     }
