@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -53,9 +55,25 @@ describe("revisions of a function", () => {
       how: answer.headers.get("x-mayfly-start"),
     };
   };
-  const waiting = async (): Promise<number> => {
+  const tasks = async (wanted: string): Promise<number> => {
     const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as { items: { status: string }[] };
-    return items.filter(({ status }) => status === "created").length;
+    return items.filter(({ status }) => status === wanted).length;
+  };
+  const waiting = () => tasks("created");
+  /** Sends a request but its body. @returns what sends that, and gives all of the answer. */
+  const slowRequest = async (name: string): Promise<(body: string) => Promise<string>> => {
+    const { hostname, port } = new URL(daemon.url);
+    const socket = connect({ host: hostname, port: Number(port) });
+    await once(socket, "connect");
+    let all = "";
+    socket.on("data", (chunk) => all += String(chunk));
+    const ended = once(socket, "close");
+    socket.write(`POST /fn/${name} HTTP/1.1\r\nhost: ${hostname}\r\ncontent-length: 5\r\nconnection: close\r\n\r\n`);
+    return async (body) => {
+      socket.write(body);
+      await ended;
+      return all;
+    };
   };
 
   before(async () => {
@@ -149,66 +167,69 @@ describe("revisions of a function", () => {
     assert.equal((await call("many")).text, "6");
   });
 
-  it("lose no request while they take turns, with containers that wait", async () => {
-    const prepared = { prepared: 2 };
-    await deploy("busy", "w1", prepared);
-    const long = Promise.withResolvers<void>();
-    const body = new ReadableStream<Uint8Array>({
-      async start(controller) {
-        controller.enqueue(new TextEncoder().encode("long "));
-        await long.promise;
-        controller.close();
-      },
-    });
-    const init: RequestInit & { duplex: "half" } = { method: "POST", body, duplex: "half" };
-    const running = fetch(`${daemon.url}/fn/busy`, init);
-    await until(async () => {
-      const { items } = await (await daemon.admin("GET", "/v1/invocations?function=busy")).json() as {
-        items: { status: string }[];
+  /** A server that says its word behind the body; each connection is one request. */
+  const server = `printf '%s' '#!/bin/sh
+length=0; while read -r line; do line=$(printf %s "$line" | tr -d "\\r"); [ -z "$line" ] && break
+case "$line" in content-length:*) length=\${line#*: };; esac; done
+text="$(head -c "$length")$WORD"
+printf "HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\nconnection: close\\r\\n\\r\\n%s" "\${#text}" "$text"
+' > /tmp/app; chmod 755 /tmp/app; exec nc -ll -p $PORT -e /tmp/app`;
+
+  for (
+    const [name, settings] of [
+      ["busy", { prepared: 2 }],
+      ["served", { protocol: "http", minInstances: 1, maxInstances: 2, concurrency: 4, command: ["sh", "-c", server] }],
+    ] as const
+  ) {
+    it(`lose no request while they take turns: ${name}`, async () => {
+      await deploy(name, "w1", settings);
+      const running = await slowRequest(name);
+      await until(async () => {
+        const path = `/v1/invocations?function=${name}`;
+        const { items } = await (await daemon.admin("GET", path)).json() as { items: { status: string }[] };
+        return items.some(({ status }) => status === "running");
+      });
+      const seen = new Map<string, number>();
+      let done = false;
+      const client = async (id: number) => {
+        for (let i = 0; !done; i++) {
+          const { text, status, revision } = await call(name, {}, `${id}-${i} `);
+          assert.equal(status, 200, text);
+          const [, word = ""] = /^(?:\d+-\d+) w(\d+)$/.exec(text) ?? [];
+          assert.equal(revision, `${name}-0000${word}`, text);
+          seen.set(word, (seen.get(word) ?? 0) + 1);
+        }
       };
-      return items.some(({ status }) => status === "running");
-    });
-    const seen = new Map<string, number>();
-    let done = false;
-    const client = async (id: number) => {
-      for (let i = 0; !done; i++) {
-        const { text, status, revision } = await call("busy", {}, `${id}-${i} `);
-        assert.equal(status, 200, text);
-        const [, word = ""] = /^(?:\d+-\d+) w(\d+)$/.exec(text) ?? [];
-        assert.equal(revision, `busy-0000${word}`, text);
-        seen.set(word, (seen.get(word) ?? 0) + 1);
-      }
-    };
-    const clients = Promise.all([0, 1, 2, 3].map(client));
-    const moves = async () => {
-      const meets = (word: string) => {
-        const before = seen.get(word) ?? 0;
-        return until(() => (seen.get(word) ?? 0) > before);
+      const clients = Promise.all([0, 1, 2, 3].map(client));
+      const moves = async () => {
+        const meets = (word: string) => {
+          const before = seen.get(word) ?? 0;
+          return until(() => (seen.get(word) ?? 0) > before);
+        };
+        for (let i = 2; i <= 5; i++) {
+          await deploy(name, `w${i}`, settings);
+          await meets(String(i));
+          await ask("POST", `${name}/rollback`, {});
+          await meets(String(i - 1));
+          const split = [{ revision: "latest", percent: 50 }, { revision: String(i - 1), percent: 50 }];
+          await ask("PATCH", `${name}/traffic`, { split });
+          await Promise.all([meets(String(i)), meets(String(i - 1))]);
+          await ask("POST", `${name}/rollback`, { to: "latest" });
+        }
       };
-      for (let i = 2; i <= 5; i++) {
-        await deploy("busy", `w${i}`, prepared);
-        await meets(String(i));
-        await ask("POST", "busy/rollback", {});
-        await meets(String(i - 1));
-        const split = [{ revision: "latest", percent: 50 }, { revision: String(i - 1), percent: 50 }];
-        await ask("PATCH", "busy/traffic", { split });
-        await Promise.all([meets(String(i)), meets(String(i - 1))]);
-        await ask("POST", "busy/rollback", { to: "latest" });
+      try {
+        await Promise.race([moves(), clients]);
+      } finally {
+        done = true;
+        await clients;
       }
-    };
-    try {
-      await Promise.race([moves(), clients]);
-    } finally {
-      done = true;
-      await clients;
-    }
-    long.resolve();
-    const answer = await running;
-    assert.equal(answer.headers.get("x-mayfly-revision"), "busy-00001");
-    assert.equal((await answer.text()).trim(), "long w1");
-    // Those of the revision that answers alone.
-    await until(async () => await waiting() === 2);
-  });
+      const answer = await running("long ");
+      assert.match(answer, new RegExp(`^HTTP/1.1 200 [^]*\r\nx-mayfly-revision: ${name}-00001\r\n[^]*\r\n\r\n`, "i"));
+      assert.match(answer, /long w1/);
+      // Those of the revision that answers alone.
+      await until(async () => await tasks("created") === 2 && await tasks("running") === (name === "busy" ? 0 : 1));
+    });
+  }
 
   it("have their waiting containers before they have traffic", async () => {
     assert.equal((await call("busy")).how, "prepared");
