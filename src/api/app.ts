@@ -56,8 +56,8 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/async/*", observe);
   app.use("/v1/*", observe);
   app.use(`${lambdaPath}/*`, observe);
-  if (access.listener === "tcp") app.use(checkHost(access, functionOrigins(parts)));
   app.use(identifyCaller(access, parts));
+  if (access.listener === "tcp") app.use(checkHost(access, functionOrigins(parts)));
   const admin = requireRight(access);
   app.use("/v1/*", admin);
   app.use("/metrics", admin);

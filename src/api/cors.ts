@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { passOverEnded } from "../core/errors.ts";
 import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
-import { splitTarget } from "./fn.ts";
+import { splitTarget, withRevision } from "./fn.ts";
 
 /** How long a browser may keep what it was told. */
 const maxAgeSeconds = 600;
@@ -14,10 +14,10 @@ export type Origins = (c: Context<ApiEnv>) => Promise<readonly string[]>;
 export function functionOrigins({ functions }: Pick<ApiParts, "functions">): Origins {
   return async (c) => {
     if (!/^(?:\/async)?\/fn\//.test(c.req.path)) return [];
-    const { name, namespace } = splitTarget(c.req.raw.url.replace("/async/fn/", "/fn/"));
+    const { name, namespace, revision } = splitTarget(c.req.raw.url.replace("/async/fn/", "/fn/"));
     const record = await functions.answering(namespace, name, {
-      headers: c.req.raw.headers,
-      client: c.var.client,
+      headers: withRevision(c.req.raw.headers, revision),
+      identify: c.var.identify,
     }).catch(passOverEnded);
     return record?.corsOrigins ?? [];
   };

@@ -45,8 +45,7 @@ function accepted(
 function requestOf(c: Context<ApiEnv>, url: string) {
   const { name, namespace, mount, revision, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
   const { method, signal } = c.req.raw;
-  const headers = revision === undefined ? c.req.raw.headers : new Headers(c.req.raw.headers);
-  if (revision !== undefined) headers.set(revisionHeader, revision);
+  const headers = withRevision(c.req.raw.headers, revision);
   const { client, identify, span } = c.var;
   const request: InvocationRequest = {
     ...parts,
@@ -60,6 +59,14 @@ function requestOf(c: Context<ApiEnv>, url: string) {
     body: bodyOf(c.req.raw),
   };
   return { name, namespace, mount, request };
+}
+
+/** What a path asks for as the header does. */
+export function withRevision(given: Headers, revision: string | undefined): Headers {
+  if (revision === undefined) return given;
+  const headers = new Headers(given);
+  headers.set(revisionHeader, revision);
+  return headers;
 }
 
 /** How many segments of a path stand before those of the API: `/jobs/fn/:target` has one. */

@@ -17,12 +17,12 @@ import { bodyTooLarge } from "./failures.ts";
 import { Ingress } from "./ingress.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import { InvocationRun } from "./invoke.ts";
-import { keyOf, mainRevision, requireFunction, requireRevision, unknownFunction } from "./known.ts";
+import { askedRevision, keyOf, mainRevision, requireFunction, requireRevision, unknownFunction } from "./known.ts";
 import type { Recipes } from "./recipes.ts";
 import { Refill } from "./refill.ts";
 import type { InvocationRequest } from "./request.ts";
 import { type DeployOptions, Rollouts } from "./rollouts.ts";
-import { Route } from "./route.ts";
+import { revisionHeader, Route } from "./route.ts";
 import type { Secrets } from "./secrets.ts";
 import { ServedRun } from "./served.ts";
 
@@ -95,11 +95,11 @@ export class Functions {
   async answering(
     namespace: string,
     name: string,
-    request?: Pick<InvocationRequest, "headers" | "client">,
+    request?: Pick<InvocationRequest, "headers" | "identify">,
   ): Promise<FunctionRecord> {
     const { functions } = this.#parts.metadata;
     const record = await this.get(namespace, name);
-    const asked = request && new Route(record).asked(request);
+    const asked = request && await askedRevision(record, new Route(record), request);
     return asked === undefined
       ? await mainRevision(functions, record)
       : await requireRevision(functions, record, asked);
@@ -303,7 +303,15 @@ export class Functions {
     let revision = 0;
     while (true) {
       const now = this.#deployments.route(key);
-      if (now !== undefined && now !== route) revision = (route = now).choose(request);
+      if (now !== undefined && now !== route) {
+        route = now;
+        if (request.headers.has(revisionHeader)) {
+          revision = await askedRevision({ namespace, name }, route, request) ?? revision;
+          // Another may decide by now.
+          continue;
+        }
+        revision = route.next();
+      }
       const deployment = this.#deployments.find(key, revision);
       if (deployment !== undefined) {
         // In the turn in which it was found: no roll-out lets go of it in between.

@@ -1,7 +1,9 @@
+import { may } from "../core/access.ts";
 import { Failure } from "../core/errors.ts";
 import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
 import { revisionName } from "../core/revision.ts";
-import { Route } from "./route.ts";
+import type { InvocationRequest } from "./request.ts";
+import { notForRequests, Route } from "./route.ts";
 
 /** By what this process keeps things of a function. */
 export function keyOf(namespace: string, name: string): string {
@@ -30,6 +32,23 @@ export async function requireRevision(
         `mayfly revisions ${name} lists those that are`,
     ),
   );
+}
+
+/**
+ * The revision that a request asks for: one that has a tag or traffic, or any that is kept for who may give it some.
+ * @returns undefined where it asks for none.
+ * @throws not_found.
+ */
+export async function askedRevision(
+  { namespace, name }: Pick<FunctionRecord, "namespace" | "name">,
+  route: Route,
+  { headers, identify }: Pick<InvocationRequest, "headers" | "identify">,
+): Promise<number | undefined> {
+  const asked = route.asked(headers);
+  if (asked === undefined || route.reaches(asked)) return asked;
+  const mayDeploy = await identify().then((caller) => may(caller, "deploy", namespace), () => false);
+  if (mayDeploy) return asked;
+  throw notForRequests(name, revisionName(name, asked));
 }
 
 /** The revision with the most traffic: its settings hold for what a function has once. */

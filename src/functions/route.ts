@@ -1,7 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { DeployedFunction } from "../core/function.ts";
 import { latest, revisionNumber } from "../core/revision.ts";
-import type { InvocationRequest } from "./request.ts";
 
 /** Prime to 100 and near its golden section: every hundred steps go to each hundredth once, and apart from each other. */
 const stride = 61;
@@ -37,35 +36,25 @@ export class Route {
     return main;
   }
 
-  /** Whether anybody may reach it. */
+  /** Whether it has traffic or a tag. */
   reaches(revision: number): boolean {
     return this.split.has(revision) || [...this.tags.values()].includes(revision);
   }
 
   /**
-   * The revision that a request is for: the one that it asks for, else one by weight, so that each hundred requests are split
-   * exactly.
-   * @throws not_found for one that is not there, or may not be reached: who comes by the Unix socket may reach all.
+   * The revision that a request asks for by name.
+   * @throws not_found for one that there never was.
    */
-  choose(request: Pick<InvocationRequest, "headers" | "client">): number {
-    return this.asked(request) ?? this.#next();
-  }
-
-  /** The one that a request asks for by name. @throws as `choose`. */
-  asked({ headers, client }: Pick<InvocationRequest, "headers" | "client">): number | undefined {
+  asked(headers: Pick<Headers, "get">): number | undefined {
     const asked = headers.get(revisionHeader);
     if (asked === null) return undefined;
-    const name = this.#name;
-    const number = this.tags.get(asked) ?? (asked === latest ? this.newest : revisionNumber(name, asked));
-    if (number !== undefined && number <= this.newest && (client === undefined || this.reaches(number))) return number;
-    throw new Failure(
-      "not_found",
-      `function ${JSON.stringify(name)} has no revision ${JSON.stringify(asked.slice(0, 80))} for requests: ` +
-        "it wants a tag, or one that has a tag or a share of the traffic",
-    );
+    const number = this.tags.get(asked) ?? (asked === latest ? this.newest : revisionNumber(this.#name, asked));
+    if (number !== undefined && number <= this.newest) return number;
+    throw notForRequests(this.#name, asked);
   }
 
-  #next(): number {
+  /** A revision by weight, so that each hundred requests are split exactly. */
+  next(): number {
     this.#position = (this.#position + stride) % 100;
     let end = 0;
     for (const [revision, percent] of this.split) {
@@ -78,4 +67,13 @@ export class Route {
   #number(revision: string): number {
     return (revision === latest ? undefined : revisionNumber(this.#name, revision)) ?? this.newest;
   }
+}
+
+/** Nobody may reach a revision that is asked for. */
+export function notForRequests(name: string, asked: string): Failure {
+  return new Failure(
+    "not_found",
+    `function ${JSON.stringify(name)} has no revision ${JSON.stringify(asked.slice(0, 80))} for requests: ` +
+      "it wants a tag, or one that has a tag or a share of the traffic",
+  );
 }

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Caller, Scope } from "../../src/core/access.ts";
+import { Failure } from "../../src/core/errors.ts";
 import { changed, type Traffic } from "../../src/core/revision.ts";
+import { askedRevision } from "../../src/functions/known.ts";
 import { Route } from "../../src/functions/route.ts";
 
 const traffic: Traffic = {
@@ -11,13 +14,11 @@ const traffic: Traffic = {
   tags: { blue: "app-00003", next: "latest" },
 };
 const route = () => new Route({ name: "app", revision: 5, traffic });
-const plain = { headers: new Headers(), client: { address: "127.0.0.1" } };
-const asking = (revision: string) => ({ ...plain, headers: new Headers({ "x-mayfly-revision": revision }) });
 
 describe("Route", () => {
   it("splits each hundred requests exactly, and spreads them", () => {
     const chosen = route();
-    const numbers = Array.from({ length: 200 }, () => chosen.choose(plain));
+    const numbers = Array.from({ length: 200 }, () => chosen.next());
     for (const hundred of [numbers.slice(0, 100), numbers.slice(100)]) {
       const count = (revision: number) => hundred.filter((number) => number === revision).length;
       assert.deepEqual([2, 4, 5].map(count), [70, 20, 10]);
@@ -32,17 +33,33 @@ describe("Route", () => {
     assert.deepEqual([...both.split], [[5, 100]]);
   });
 
-  it("gives the revision that is asked for, where it has traffic or a tag, or its caller is at the socket", () => {
-    const asked = (revision: string) => route().choose(asking(revision));
-    const names = ["blue", "next", "latest", "app-00003", "4", "app-00002"];
-    assert.deepEqual(names.map(asked), [3, 5, 5, 3, 4, 2]);
-    for (const revision of ["app-00001", "1", "green", "other-00003", "", "0", "app-00006", "x".repeat(5000)]) {
+  it("finds the revision that is asked for", () => {
+    const asked = (revision: string) => route().asked(new Headers({ "x-mayfly-revision": revision }));
+    const names = ["blue", "next", "latest", "app-00003", "4", "app-00002", "1"];
+    assert.deepEqual(names.map(asked), [3, 5, 5, 3, 4, 2, 1]);
+    assert.equal(route().asked(new Headers()), undefined);
+    for (const revision of ["green", "other-00003", "", "0", "app-00006", "x".repeat(5000)]) {
       assert.throws(() => asked(revision), { code: "not_found" });
     }
-    const inside = (revision: string) => route().choose({ ...asking(revision), client: undefined });
-    assert.equal(inside("app-00001"), 1);
-    assert.throws(() => inside("app-00006"), { code: "not_found" });
-    assert.throws(() => inside("green"), { code: "not_found" });
+    assert.deepEqual([1, 2, 3, 4, 5].filter((revision) => route().reaches(revision)), [2, 3, 4, 5]);
+  });
+});
+
+describe("askedRevision()", () => {
+  it("gives one without a tag or traffic to who may deploy alone", async () => {
+    const asked = (revision: string, identify: () => Promise<Caller>) =>
+      askedRevision({ namespace: "team", name: "app" }, route(), {
+        headers: new Headers({ "x-mayfly-revision": revision }),
+        identify,
+      });
+    const caller = (scope: Scope, namespace: string) => () =>
+      Promise.resolve({ name: "x", key: "x", grants: [{ scopes: [scope], namespace }] });
+    const nobody = () => Promise.reject(new Failure("unauthenticated", "no token"));
+    assert.equal(await asked("blue", nobody), 3);
+    assert.equal(await asked("1", caller("deploy", "team")), 1);
+    for (const identify of [nobody, caller("invoke", "team"), caller("admin", "other")]) {
+      await assert.rejects(asked("1", identify), { code: "not_found" });
+    }
   });
 });
 
