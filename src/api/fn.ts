@@ -1,6 +1,8 @@
 import type { Context } from "hono";
+import { Failure } from "../core/errors.ts";
 import { NameSchema } from "../core/function.ts";
 import { parse } from "../core/parse.ts";
+import { eventMode, eventsOf } from "../functions/cloud_events.ts";
 import type { InvocationRequest } from "../functions/request.ts";
 import { revisionHeader } from "../functions/route.ts";
 import type { ApiEnv } from "./observe_requests.ts";
@@ -12,9 +14,18 @@ import type { ApiParts } from "./parts.ts";
 export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return async (c) => {
     const { name, namespace, mount, request } = requestOf(c, c.req.raw.url);
-    const prefer = c.req.raw.headers.get("prefer");
-    if (prefer === null || !respondAsync.test(prefer)) return await functions.invoke(namespace, name, request);
-    return accepted(await calls.accept(namespace, name, request), mount, { "preference-applied": "respond-async" });
+    const { headers } = c.req.raw;
+    const prefer = headers.get("prefer");
+    const later = prefer !== null && respondAsync.test(prefer);
+    const mode = eventMode(headers);
+    if (mode === "batch" && !later) throw batchAtOnce(name);
+    if (later) {
+      const made = await calls.acceptAll(namespace, name, await eventsOf(request));
+      return accepted(made, mode === "batch", mount, { "preference-applied": "respond-async" });
+    }
+    if (mode === undefined) return await functions.invoke(namespace, name, request);
+    const [event = request] = await eventsOf(request);
+    return await functions.invoke(namespace, name, event);
   };
 }
 
@@ -25,21 +36,33 @@ const respondAsync = /(?:^|,)\s*respond-async\s*(?:[;,]|$)/i;
 export function acceptRoute({ calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
   return async (c) => {
     const { name, namespace, mount, request } = requestOf(c, c.req.raw.url.replace("/async/fn/", "/fn/"));
-    return accepted(await calls.accept(namespace, name, request), mount);
+    const made = await calls.acceptAll(namespace, name, await eventsOf(request));
+    return accepted(made, eventMode(c.req.raw.headers) === "batch", mount);
   };
 }
 
-/** Where the caller may ask how it goes: whoever knows the id. */
+/** Where the caller may ask how it goes: whoever knows the ids. A batch is answered as one, whatever its length. */
 function accepted(
-  { id }: { readonly id: string },
+  calls: readonly { readonly id: string }[],
+  batch: boolean,
   mount: string,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
-  const location = `${mount}/async/calls/${id}`;
-  return Response.json({ id, status: "queued", url: location, answer: `${location}/answer` }, {
-    status: 202,
-    headers: { ...headers, location, "x-call-id": id },
+  const items = calls.map(({ id }) => {
+    const url = `${mount}/async/calls/${id}`;
+    return { id, status: "queued", url, answer: `${url}/answer` };
   });
+  const [first] = items;
+  if (batch || first === undefined) return Response.json({ items }, { status: 202, headers });
+  return Response.json(first, { status: 202, headers: { ...headers, location: first.url, "x-call-id": first.id } });
+}
+
+function batchAtOnce(name: string): Failure {
+  return new Failure(
+    "invalid_argument",
+    `cannot invoke function ${JSON.stringify(name)} with a batch of events and answer it: ` +
+      "send it to /async/fn, or with Prefer: respond-async",
+  );
 }
 
 function requestOf(c: Context<ApiEnv>, url: string) {

@@ -67,8 +67,8 @@ export type CallOutcome =
 
 /** The queue of calls. */
 export interface CallStore {
-  /** Writes a call durably: when it returns, the call outlives a power cut. */
-  add(call: NewCall): Promise<void>;
+  /** Writes calls durably, all or none: when it returns, they outlive a power cut. */
+  add(calls: readonly NewCall[]): Promise<void>;
   /** @returns undefined where nobody knows the id. @param namespace default any. */
   get(id: string, namespace?: string): Promise<Call | undefined>;
   /** The newest first. */

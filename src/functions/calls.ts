@@ -1,5 +1,5 @@
 import { rootCaller } from "../core/access.ts";
-import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
+import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore, NewCall } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { Callbacks } from "./callbacks.ts";
@@ -82,6 +82,19 @@ export class Calls implements AsyncDisposable {
    * too many wait; what a body does that is too large or slow; what a callback is that may not be.
    */
   async accept(namespace: string, name: string, request: InvocationRequest): Promise<Pick<Call, "id">> {
+    const [call] = await this.acceptAll(namespace, name, [request]);
+    if (call === undefined) throw new Error("a call was not made");
+    return call;
+  }
+
+  /** Accepts several requests of one caller, all or none. @throws as `accept`. */
+  async acceptAll(
+    namespace: string,
+    name: string,
+    requests: readonly InvocationRequest[],
+  ): Promise<readonly Pick<Call, "id">[]> {
+    const [request] = requests;
+    if (request === undefined) return [];
     const { store, functions, callbacks, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
     const record = await functions.answering(namespace, name, request);
@@ -90,18 +103,22 @@ export class Calls implements AsyncDisposable {
     const callback = url === null ? undefined : callbacks.parse(url);
     let waiting = 0;
     for (const { count } of this.#lines.values()) waiting += count;
-    if (waiting >= maxWaiting) {
-      throw new Failure("resource_exhausted", `${waiting} calls wait already, as many as maxCalls allows`, {
+    if (waiting + requests.length > maxWaiting) {
+      const room = `${waiting} calls wait already, and maxCalls allows ${maxWaiting}`;
+      throw new Failure("resource_exhausted", room, {
         details: { retryAfterSeconds: 10 },
       });
     }
     const limit = Math.min(maxBytes, record.maxBodyBytes || Infinity);
-    const body = request.body === null ? undefined : await readBody(request.body, limit, record);
-    const id = this.#ids.next();
-    await store.add({ id, namespace, function: name, request: toCallRequest(request), body, callback });
-    this.#line(namespace, name).count++;
+    const calls: NewCall[] = [];
+    for (const each of requests) {
+      const body = each.body === null ? undefined : await readBody(each.body, limit, record);
+      calls.push({ id: this.#ids.next(), namespace, function: name, request: toCallRequest(each), body, callback });
+    }
+    await store.add(calls);
+    this.#line(namespace, name).count += calls.length;
     this.#pump();
-    return { id };
+    return calls.map(({ id }) => ({ id }));
   }
 
   /** @throws not_found. */

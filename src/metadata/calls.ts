@@ -32,19 +32,18 @@ export class LibsqlCallStore implements CallStore {
     this.#relaxed = relaxed;
   }
 
-  async add({ body, callback, ...call }: NewCall): Promise<void> {
+  async add(added: readonly NewCall[]): Promise<void> {
     const now = new Date();
-    await this.#durable.run((queries) =>
-      queries.insert(calls).values({
-        ...call,
-        status: "queued",
-        attempts: 0,
-        createdAt: now,
-        dueAt: now,
-        body: body ?? null,
-        ...(callback === undefined ? {} : { callbackUrl: callback, callbackStatus: "pending" }),
-      })
-    );
+    const rows = added.map(({ body, callback, ...call }): typeof calls.$inferInsert => ({
+      ...call,
+      status: "queued",
+      attempts: 0,
+      createdAt: now,
+      dueAt: now,
+      body: body ?? null,
+      ...(callback === undefined ? {} : { callbackUrl: callback, callbackStatus: "pending" }),
+    }));
+    await this.#durable.run((queries) => queries.insert(calls).values(rows));
   }
 
   async get(id: string, namespace?: string): Promise<Call | undefined> {

@@ -12,7 +12,7 @@ const request = {
   path: "",
   query: "",
   headers: [["x-name", "Ada"]],
-} satisfies Parameters<LibsqlMetadata["calls"]["add"]>[0]["request"];
+} satisfies Parameters<LibsqlMetadata["calls"]["add"]>[0][number]["request"];
 
 describe("the queue of calls", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-calls-"));
@@ -28,14 +28,8 @@ describe("the queue of calls", () => {
   beforeEach(() => namespace = `n${count++}`);
 
   const add = async (id: string, name = "f", body?: Uint8Array<ArrayBuffer>) => {
-    await metadata.calls.add({
-      id: `${namespace}-${id}`,
-      namespace,
-      function: name,
-      request,
-      body,
-      callback: undefined,
-    });
+    const call = { id: `${namespace}-${id}`, namespace, function: name, request, body, callback: undefined };
+    await metadata.calls.add([call]);
     return `${namespace}-${id}`;
   };
   const due = async (name = "f") =>
