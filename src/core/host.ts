@@ -118,7 +118,10 @@ export interface Host {
    */
   onChild(listener: () => void): () => void;
   /** Calls back on a signal in place of its default action. Returns the way to stop. */
-  onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2" | "SIGWINCH", listener: () => void): () => void;
+  onSignal(
+    signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2" | "SIGWINCH" | "SIGURG",
+    listener: () => void,
+  ): () => void;
 
   /** Serves HTTP/1.1. @throws unavailable when the address is in use; permission_denied when it is not allowed. */
   serve(options: ListenOptions, handler: FetchHandler): Promise<Listener>;

@@ -6,6 +6,7 @@ import { Kernel } from "../linux/kernel.ts";
 import type { Program } from "../linux/program.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 import type { Template } from "../linux/template.ts";
+import { type ContainerListener, Listeners, type ListenOptions } from "./listeners.ts";
 
 /** Both directions of a connection. Each owns a descriptor of its own; the connection ends when both are closed. */
 export interface Connected {
@@ -43,14 +44,16 @@ const socketInside: Program = [
   { syscall: "exit_group", args: [70], why: "end, where there is no way back" },
 ];
 
-/** Reaches servers in the network namespaces of containers, which need no interface and no address for that. */
+/** Reaches servers in the network namespaces of containers, and serves there: they need no interface and no address for that. */
 export class ContainerNetworks implements Disposable {
   readonly kernel: Kernel;
+  readonly listeners: Listeners;
   readonly #own: number;
   readonly #socket: Template;
 
   constructor(host: Host) {
     this.kernel = new Kernel(host);
+    this.listeners = new Listeners(this.kernel);
     this.#own = this.kernel.call("openat", f.AT_FDCWD, "/proc/thread-self/ns/net", f.O_RDONLY | f.O_CLOEXEC);
     this.#socket = this.kernel.compile(socketInside);
   }
@@ -73,6 +76,7 @@ export class ContainerNetworks implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.listeners[Symbol.dispose]();
     this.#socket.release();
     this.kernel.attempt("close", this.#own);
   }
@@ -92,6 +96,11 @@ export class ContainerNetwork implements Disposable {
   socket(): number {
     if (this.#fd === undefined) throw new Failure("unavailable", "cannot make a socket: the container has ended");
     return this.#networks.socket(this.#fd);
+  }
+
+  /** Listens on the container's own 127.0.0.1. */
+  listen(options: ListenOptions): ContainerListener {
+    return this.#networks.listeners.listen(this.socket(), options);
   }
 
   /**

@@ -92,7 +92,7 @@ export function tokensOf(value: string | null): ReadonlySet<string> {
 }
 
 /** One character for each byte, which the decoder of this name would not give. */
-function latin1(bytes: Uint8Array): string {
+export function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
   return text;
