@@ -33,6 +33,7 @@ import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
 import { HttpProtocol } from "./functions/http/http_protocol.ts";
+import { LambdaProtocol } from "./functions/lambda/lambda_protocol.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
 import { Schedules } from "./functions/schedules.ts";
 import { Recipes } from "./functions/recipes.ts";
@@ -211,7 +212,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   const functions = new Functions({
     recipes,
     secrets,
-    protocols: { http: new HttpProtocol(networks) },
+    protocols: { http: new HttpProtocol(networks), lambda: new LambdaProtocol(networks) },
     tasks,
     metadata,
     monitor,

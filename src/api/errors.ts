@@ -34,6 +34,7 @@ const reasonStatuses = {
   not_ready: 504,
   died: 502,
   bad_answer: 502,
+  function_error: 500,
 } as const satisfies Record<FailureReason, number>;
 
 export const titles: Readonly<Record<number, string>> = {
@@ -76,7 +77,8 @@ export function statusOf(error: unknown): number {
 export function problemOf(error: unknown, status: number = statusOf(error)): Problem {
   const code = codeOf(error);
   const known = error instanceof Failure;
-  const { reason, serverTiming: _, rate: _rate, ...facts } = known ? error.details ?? {} : {};
+  // What a function tells of its failure in full, with its stack, is for clients of AWS Lambda.
+  const { reason, serverTiming: _, rate: _rate, functionError: __, ...facts } = known ? error.details ?? {} : {};
   return {
     ...facts,
     type: `urn:mayfly:problem:${String(reason ?? code).replaceAll("_", "-")}`,

@@ -42,7 +42,12 @@ export const deploy: Command = {
     image: { type: "string", value: "reference", help: "an image that is here, or one that is pulled first" },
     follow: { type: "boolean", help: "deploy it again whenever the image's name points at something new" },
     ...settingsFlags,
-    protocol: { type: "string", value: "stdio|http", help: "http: its containers serve HTTP on $PORT, and live on" },
+    protocol: {
+      type: "string",
+      value: "stdio|http|lambda",
+      help: "http: its containers serve HTTP on $PORT, and live on; lambda: they are AWS Lambda's",
+    },
+    reuse: { type: "boolean", help: "with lambda: a container takes one event after the other, not one alone" },
     port: { type: "string", value: "number", help: "where they do (default 8080)" },
     "ready-path": {
       type: "string",
@@ -105,6 +110,7 @@ export const deploy: Command = {
       follow: flags["follow"] === true ? true : undefined,
       ...settings(flags, args),
       protocol: text(flags, "protocol"),
+      reuse: flags["reuse"] === true ? true : undefined,
       port: number("port", text(flags, "port")),
       readyPath: text(flags, "ready-path"),
       startTimeoutMs: milliseconds("start-timeout", text(flags, "start-timeout")),

@@ -73,9 +73,12 @@ export const FunctionInputSchema = v.strictObject({
   corsOrigins: v.optional(v.pipe(v.array(OriginSchema), v.maxLength(64)), []),
   /**
    * `stdio`: each request gets a fresh container, which reads the body on stdin and writes the answer to stdout. `http`: its
-   * containers serve HTTP on `port`, and live on. Default `stdio`.
+   * containers serve HTTP on `port`, and live on. `lambda`: they ask for events at AWS Lambda's Runtime API, one at a time.
+   * Default `stdio`.
    */
-  protocol: v.optional(v.picklist(["stdio", "http"]), "stdio"),
+  protocol: v.optional(v.picklist(["stdio", "http", "lambda"]), "stdio"),
+  /** With `lambda`: whether a container takes one event after the other. Default false: each gets a fresh one. */
+  reuse: v.optional(v.boolean(), false),
   /** Where it serves HTTP, in its own network namespace; PORT in its environment. Default 8080. */
   port: v.optional(count(1, 65_535), 8080),
   /** It is ready when GET of this path is answered with 200 to 399. Default: when the port accepts a connection. */

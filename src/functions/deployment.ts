@@ -41,7 +41,9 @@ export function keepsInstances(settings: FunctionSettings): boolean {
 
 /** How many invocations of a function may be there at once, those included that wait in line. */
 export function admitted(settings: FunctionSettings): number {
-  return isServed(settings) ? settings.concurrency * settings.maxInstances + lineLength : settings.concurrency;
+  if (!isServed(settings)) return settings.concurrency;
+  const each = settings.protocol === "lambda" ? 1 : settings.concurrency;
+  return each * settings.maxInstances + lineLength;
 }
 
 /** A revision that this process runs: what its containers are made of, and those that wait. */

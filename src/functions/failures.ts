@@ -19,6 +19,7 @@ const failureReasons = [
   "not_ready",
   "died",
   "bad_answer",
+  "function_error",
 ] as const;
 export type FailureReason = (typeof failureReasons)[number];
 

@@ -89,7 +89,7 @@ export class Instance {
         image: record.image,
         labels: record.labels,
         runtime: recipe.runtime,
-        spec: recipe.spec(this.id, protocol.environment(record)),
+        spec: recipe.spec(this.id, protocol.environment(record, recipe)),
         rootfs,
         stdio: { stdin: false },
       });

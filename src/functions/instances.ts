@@ -263,8 +263,9 @@ export class Instances {
     if (!this.#ready.delete(instance)) return;
     clearTimeout(this.#idle.get(instance));
     this.#idle.delete(instance);
-    const { stopGraceMs, name } = this.#parts.record;
-    const ended = instance.end(this.#killed.signal.aborted ? 0 : stopGraceMs)
+    const { record, protocol } = this.#parts;
+    const { name } = record;
+    const ended = instance.end(this.#killed.signal.aborted ? 0 : protocol.stopGraceMs(record))
       .catch((error) => this.#parts.onError(error, `cannot remove container ${instance.id} of function ${name}`))
       .finally(() => this.#ending.delete(ended));
     this.#ending.add(ended);

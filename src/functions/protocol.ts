@@ -5,15 +5,26 @@ import type { InvocationRequest } from "./request.ts";
 
 /** How the daemon speaks with containers that serve many requests. */
 export interface Protocol {
-  /** Variables that a container gets beside those of its image and its function, which they replace. */
-  environment(record: FunctionRecord): Readonly<Record<string, string>>;
+  /**
+   * Variables that a container gets beside those of its image and its function, which they replace.
+   * @param own what it has of its own.
+   */
+  environment(record: FunctionRecord, own: OwnEnvironment): Readonly<Record<string, string>>;
   /** How many requests one container takes at once. */
   concurrency(record: FunctionRecord): number;
+  /** How long a container has from SIGTERM to SIGKILL. */
+  stopGraceMs(record: FunctionRecord): number;
   /**
    * Takes hold of a container that is made, and not started yet.
    * @throws what keeps it from being reached.
    */
   attach(task: Task, record: FunctionRecord): Server;
+}
+
+/** What the image and the function say of a container's process. */
+export interface OwnEnvironment {
+  readonly env: ReadonlyMap<string, string>;
+  readonly args: readonly string[];
 }
 
 /** One container, as its protocol reaches it. Disposed of when the container has ended. */
@@ -26,6 +37,8 @@ export interface Server extends Disposable {
   ready(signal: AbortSignal): Promise<void>;
   /** What `ready` waits for, as a message goes on. */
   readonly wanted: string;
+  /** Whether it takes no more requests behind those that it has. */
+  readonly spent?: boolean;
   /**
    * Has one request answered.
    * @throws a failure of `failures.ts`; the signal's reason.

@@ -77,6 +77,11 @@ export class Recipe {
     return this.spec(id, env).process.env ?? [];
   }
 
+  /** The command that containers run. */
+  get args(): readonly string[] {
+    return this.#parts.template.spec.process.args ?? [];
+  }
+
   /** The folder of the checkpoint that containers go on from, if they do. */
   get checkpoint(): string | undefined {
     return this.#parts.checkpoint?.folder;

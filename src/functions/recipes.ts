@@ -94,6 +94,11 @@ export class Recipes implements IngredientSource {
     checkSecrets(settings);
     if (settings.prepared > 0) checkPrepared(settings, parts.runtime);
     if (settings.protocol !== undefined && settings.protocol !== "stdio") checkServed(settings);
+    if (settings.reuse && settings.protocol !== "lambda") {
+      throw new Failure("invalid_argument", 'cannot reuse containers: choose protocol "lambda" for that', {
+        details: { field: "reuse" },
+      });
+    }
     const { tasks } = this.#parts;
     const generated = generateSpec({
       image: config,

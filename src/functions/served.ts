@@ -76,7 +76,8 @@ export class ServedRun implements Progress {
       request.signal.removeEventListener("abort", onAbort);
       await this.input?.stop();
       // One that does not answer in time may never answer again.
-      lease?.release({ spent: this.failure?.details?.["reason"] === "timeout" });
+      const late = this.failure?.details?.["reason"] === "timeout";
+      lease?.release({ spent: late || lease.instance.server.spent === true });
       measure(this);
     }
   }

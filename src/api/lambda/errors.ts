@@ -33,7 +33,7 @@ const reasonShapes: Partial<Record<FailureReason, ErrorShape>> = {
   body_too_large: tooLarge,
   headers_too_large: tooLarge,
   body_too_slow: { type: "InvalidRequestContentException", status: 408 },
-  no_capacity: { type: "ServiceException", status: 503 },
+  no_capacity: shapes.resource_exhausted,
   start_failed: service,
   cancelled: { type: "ServiceException", status: 499 },
 };

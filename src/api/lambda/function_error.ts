@@ -17,12 +17,15 @@ export const maxPayloadBytes = 6 * 1024 * 1024;
  */
 export function functionErrorOf(error: unknown): FunctionError | undefined {
   if (!(error instanceof Failure)) return undefined;
-  const { exitCode, signal, timeoutMs, invocation } = error.details ?? {};
+  const { exitCode, signal, timeoutMs, invocation, functionError } = error.details ?? {};
   const of = (errorType: string, text: string) => ({
     errorType,
     errorMessage: `RequestId: ${String(invocation)} Error: ${text}`,
   });
   switch (reasonOf(error)) {
+    case "function_error":
+      return functionError as FunctionError;
+    case "died":
     case "exit_code":
       return of(
         "Runtime.ExitError",
@@ -32,6 +35,9 @@ export function functionErrorOf(error: unknown): FunctionError | undefined {
       return of("Runtime.OutOfMemory", "Runtime exited with error: signal: killed: out of memory");
     case "timeout":
       return of("Sandbox.Timedout", `Task timed out after ${(Number(timeoutMs) / 1000).toFixed(2)} seconds`);
+    case "not_ready":
+    case "bad_answer":
+      return of("Runtime.Unknown", error.message);
     case "start_failed":
       // One of the machine's failures has no exit code, and is none of the function's.
       return exitCode === undefined ? undefined : of("Runtime.InvalidEntrypoint", error.message);

@@ -1,5 +1,6 @@
 import { Failure } from "../../core/errors.ts";
 import { NameSchema } from "../../core/function.ts";
+import { functionArn } from "../../functions/lambda/arn.ts";
 import { parse } from "../../core/parse.ts";
 
 /** What a client of AWS Lambda calls a function. */
@@ -49,8 +50,7 @@ export function parseTarget(text: string, qualifier?: string): LambdaTarget {
  */
 export function arnOf(target: Pick<LambdaTarget, "namespace" | "name">, headers: Headers, qualifier?: string): string {
   const scope = /Credential=[^/,\s]+\/\d{8}\/([a-z0-9-]{1,32})\//.exec(headers.get("authorization") ?? "");
-  const own = target.namespace === "default" ? target.name : `${target.name}.${target.namespace}`;
-  const arn = `arn:aws:lambda:${scope?.[1] ?? "us-east-1"}:000000000000:function:${own}`;
+  const arn = functionArn(target, scope?.[1]);
   return qualifier === undefined ? arn : `${arn}:${qualifier}`;
 }
 

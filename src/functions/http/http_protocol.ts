@@ -38,6 +38,10 @@ export class HttpProtocol implements Protocol {
     return concurrency;
   }
 
+  stopGraceMs({ stopGraceMs }: FunctionRecord): number {
+    return stopGraceMs;
+  }
+
   attach({ pid }: Task, record: FunctionRecord): Server {
     if (pid === undefined) throw startFailed(new Error("its runtime does not tell the process id"));
     return new HttpServer(this.#networks.open(pid), record);

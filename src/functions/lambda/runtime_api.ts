@@ -180,7 +180,7 @@ export class RuntimeApi {
         functionFailed("request", {
           errorType: "Runtime.InvalidRequestId",
           errorMessage: `the runtime has answered invocation ${JSON.stringify(id)}, which it was not given`,
-        }),
+        }, { confused: true }),
       );
     }
     return refusal(400, "InvalidRequestID", "Invalid request ID");

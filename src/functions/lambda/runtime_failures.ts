@@ -10,14 +10,21 @@ export interface RuntimeError {
 /** The most that is kept of what a runtime reports. */
 export const errorLimitBytes = 256 * 1024;
 
-/** The function, or its runtime, has said that it failed. */
-export function functionFailed(phase: "init" | "request", error: RuntimeError): Failure {
+/**
+ * The function, or its runtime, has said that it failed.
+ * @param options.confused it does not know what it was asked: nothing more is to be asked of it.
+ */
+export function functionFailed(
+  phase: "init" | "request",
+  error: RuntimeError,
+  options: { readonly confused?: true } = {},
+): Failure {
   const { errorType, errorMessage } = error;
   const text = `${errorType}: ${errorMessage.slice(0, 1024)}`;
   return new Failure(
     "failed_precondition",
     phase === "init" ? `the function could not be initialized: ${text}` : `the function failed: ${text}`,
-    { details: { reason: "function_error", phase, functionError: error } },
+    { details: { reason: "function_error", phase, functionError: error, ...options } },
   );
 }
 

@@ -1,0 +1,191 @@
+import { InvokeCommand, type InvokeCommandInput, LambdaClient } from "@aws-sdk/client-lambda";
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { lambdaRuntime } from "../support/lambda_runtime.ts";
+import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { until } from "../support/until.ts";
+
+describe("containers of AWS Lambda", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mayfly-runtime-api-"));
+  let daemon: MayflyProcess;
+  let client: LambdaClient;
+  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const deploy = (name: string, ...flags: readonly string[]) =>
+    out("deploy", name, "--image", "box:1", "--protocol", "lambda", ...flags);
+  const invoke = async (FunctionName: string, event: unknown, more: Partial<InvokeCommandInput> = {}) => {
+    const answer = await client.send(
+      new InvokeCommand({ FunctionName, Payload: JSON.stringify(event), LogType: "Tail", ...more }),
+    );
+    const text = answer.Payload?.transformToString() ?? "";
+    return {
+      text,
+      error: answer.FunctionError,
+      log: atob(answer.LogResult ?? ""),
+      id: answer.$metadata.requestId ?? "",
+    };
+  };
+  /** What a function's error is. */
+  const failed = async (name: string, event: unknown) => {
+    const { text, error, log } = await invoke(name, event);
+    assert.equal(error, "Unhandled", text);
+    const { errorType, errorMessage, ...more } = JSON.parse(text) as Record<string, unknown>;
+    return { errorType, errorMessage: String(errorMessage), more, log };
+  };
+  const tasks = async () => {
+    const answer = await daemon.admin("GET", "/v1/tasks");
+    return (await answer.json() as { items: { id: string; pid: number }[] }).items;
+  };
+
+  before(async () => {
+    daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--call-retry-ms", "20"]);
+    client = new LambdaClient({
+      region: "eu-central-1",
+      endpoint: daemon.url,
+      maxAttempts: 1,
+      credentials: { accessKeyId: "any", secretAccessKey: "thing" },
+    });
+    const config = { Entrypoint: ["sh", "-c", lambdaRuntime, "runtime"], Cmd: ["app.handler"] };
+    await out("import", makeBusyboxImage(folder, "box:1", config));
+    await deploy("one", "--timeout", "20s", "--env", "AWS_REGION=eu-north-1");
+    await deploy("kept", "--reuse", "--max-instances", "1", "--timeout", "20s");
+    await deploy("short", "--timeout", "300ms");
+    for (const how of ["error", "exit", "hang"]) {
+      await deploy(how, "--env", `INIT=${how}`, "--start-timeout", "2s");
+    }
+  });
+  after(async () => {
+    client.destroy();
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("take one event each, in a fresh one", async () => {
+    const event = { text: "hällo", deep: [{ a: 1 }] };
+    const first = await invoke("one", event);
+    assert.deepEqual([JSON.parse(first.text), first.error], [event, undefined]);
+    assert.match(first.log, /^START RequestId: \S+ Version: \$LATEST\n[^]*event 1\nEND/);
+    assert.deepEqual((await invoke("one", "count")).text.trim(), '{"n":1}');
+    assert.deepEqual((await invoke("one", "count")).text.trim(), '{"n":1}');
+    const answer = await fetch(`${daemon.url}/fn/one`, { method: "POST", body: '"by hand"' });
+    assert.equal(await answer.text(), '"by hand"');
+    assert.match(answer.headers.get("content-type") ?? "", /^application\/json/);
+    assert.equal(answer.headers.get("x-mayfly-start"), "cold");
+    assert.equal(await (await fetch(`${daemon.url}/fn/one`)).text(), "{}");
+    await until(async () => (await tasks()).length === 0);
+  });
+
+  it("find their context in the environment and in what they are given", async () => {
+    const { text, id } = await invoke("one", "context", { ClientContext: btoa('{"client":{"a":"\u00c3\u00a9"}}') });
+    for (
+      const pattern of [
+        /^AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001$/m,
+        /^AWS_LAMBDA_FUNCTION_NAME=one$/m,
+        /^AWS_LAMBDA_FUNCTION_VERSION=\$LATEST$/m,
+        /^AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256$/m,
+        /^AWS_LAMBDA_LOG_GROUP_NAME=\/aws\/lambda\/one$/m,
+        /^AWS_LAMBDA_LOG_STREAM_NAME=\d{4}\/\d\d\/\d\d\/\[\$LATEST\][0-9a-f]{32}$/m,
+        /^AWS_REGION=eu-north-1$/m,
+        /^LAMBDA_TASK_ROOT=\/var\/task$/m,
+        /^_HANDLER=app.handler$/m,
+        /^TZ=:UTC$/m,
+        new RegExp(`^ *lambda-runtime-aws-request-id: ${id}\\s*$`, "mi"),
+        /^ *lambda-runtime-invoked-function-arn: arn:aws:lambda:eu-north-1:000000000000:function:one\s*$/mi,
+        /^ *lambda-runtime-trace-id: Root=1-[0-9a-f]{8}-[0-9a-f]{24};/mi,
+        /^ *lambda-runtime-client-context: \{"client":\{"a":"\\u00e9"\}\}\s*$/mi,
+      ]
+    ) assert.match(text, pattern);
+    const deadline = Number(/lambda-runtime-deadline-ms: (\d+)/i.exec(text)?.[1]);
+    assert.ok(deadline > Date.now() && deadline <= Date.now() + 20_000, String(deadline));
+  });
+
+  it("take one event after the other where they are to be used again, and never two at once", async () => {
+    const counts = await Promise.all(Array.from({ length: 5 }, () => invoke("kept", "count")));
+    assert.deepEqual(counts.map(({ text }) => JSON.parse(text).n).sort(), [1, 2, 3, 4, 5]);
+    assert.equal((await tasks()).length, 1);
+    assert.equal((await failed("kept", "fail")).errorType, "TypeError");
+    const again = await fetch(`${daemon.url}/fn/kept`, { method: "POST", body: '"count"' });
+    assert.equal((await again.json()).n, 7);
+    assert.equal(again.headers.get("x-mayfly-start"), "warm");
+    // Whoever dies is replaced.
+    assert.equal(
+      (await failed("kept", "exit")).errorMessage.split("Error: ")[1],
+      "Runtime exited with error: exit status 3",
+    );
+    assert.equal(JSON.parse((await invoke("kept", "count")).text).n, 1);
+  });
+
+  it("tell their callers what went wrong", async () => {
+    const { errorType, errorMessage, more, log } = await failed("one", "fail");
+    assert.deepEqual([errorType, errorMessage, more], ["TypeError", "x is 1", { stackTrace: ["at a"] }]);
+    assert.match(log, /event 1\nEND/);
+    const answer = await fetch(`${daemon.url}/fn/one`, { method: "POST", body: '"fail"' });
+    const problem = await answer.json();
+    assert.equal(answer.status, 500);
+    assert.equal(problem.type, "urn:mayfly:problem:function-error");
+    assert.equal(problem.detail, "the function failed: TypeError: x is 1");
+    assert.equal(problem.functionError, undefined);
+
+    assert.equal((await failed("one", "exit")).errorType, "Runtime.ExitError");
+    assert.match((await failed("one", "memory")).errorMessage, /Runtime exited with error: .*/);
+    const large = await failed("one", "large");
+    assert.equal(large.errorType, "Function.ResponseSizeTooLarge");
+    const wrong = await failed("one", "wrong");
+    assert.match(wrong.errorMessage, /the runtime has answered invocation "another", which it was not given/);
+    assert.equal((await failed("short", "hang")).errorType, "Sandbox.Timedout");
+    assert.match((await failed("one", "storm")).errorMessage, /more than 64 connections for one event/);
+  });
+
+  it("tell their callers why they did not begin", async () => {
+    const error = await failed("error", {});
+    assert.deepEqual([error.errorType, error.errorMessage], ["Function.NoModule", "no module"]);
+    const exit = await failed("exit", {});
+    assert.match(exit.errorMessage, /Runtime exited with error: exit status 7$/);
+    const hang = await failed("hang", {});
+    assert.match(hang.errorMessage, /was not ready within 2000 ms of its start: it did not ask for .*invocation\/next/);
+    await until(async () => (await tasks()).every(({ pid }) => pid !== undefined));
+  });
+
+  it("run events that were accepted, and try them again where they fail", async () => {
+    const answer = await client.send(
+      new InvokeCommand({ FunctionName: "one", Payload: '"later"', InvocationType: "Event" }),
+    );
+    const id = answer.$metadata.requestId;
+    const got = () => fetch(`${daemon.url}/async/calls/${id}/answer`);
+    await until(async () => (await got()).status === 200);
+    assert.equal(await (await got()).text(), '"later"');
+    const bad = await client.send(
+      new InvokeCommand({ FunctionName: "one", Payload: '"fail"', InvocationType: "Event" }),
+    );
+    const call = async () =>
+      await (await fetch(`${daemon.url}/async/calls/${bad.$metadata.requestId}`)).json() as {
+        status: string;
+        attempts: number;
+        error: string;
+      };
+    await until(async () => (await call()).status === "failed");
+    assert.deepEqual([(await call()).attempts, (await call()).error], [3, "the function failed: TypeError: x is 1"]);
+  });
+
+  it("are ready before the request, each for one event", async () => {
+    await deploy("ready", "--min-instances", "2");
+    const ids = async () => (await tasks()).map(({ id }) => id);
+    const before = await ids();
+    const answer = await fetch(`${daemon.url}/fn/ready`, { method: "POST", body: '"count"' });
+    assert.equal((await answer.json()).n, 1);
+    assert.equal(answer.headers.get("x-mayfly-start"), "warm");
+    const made = await until(async () => {
+      const now = (await ids()).filter((id) => !before.includes(id));
+      return now.length > 0 && now;
+    });
+    assert.equal(made.length, 1);
+    await daemon.admin("DELETE", "/v1/functions/ready");
+  });
+});
