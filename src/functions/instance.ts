@@ -45,12 +45,18 @@ export class Instance {
   #asleep: Promise<boolean> | undefined;
   #task: Task | undefined;
   #exit: Exit | undefined;
+  #logged = Promise.resolve();
   #release: AsyncDisposableStack | undefined;
   #removal: Promise<void> | undefined;
 
   constructor(parts: InstanceParts) {
     this.#parts = parts;
     this.exited = this.#exited.promise;
+  }
+
+  /** Resolves when all that it will ever write is told. Never rejects. */
+  get logged(): Promise<void> {
+    return this.#logged;
   }
 
   /** How its process has ended, if it has. */
@@ -93,7 +99,7 @@ export class Instance {
         rootfs,
         stdio: { stdin: false },
       });
-      const logs = this.#keepLog(task);
+      const logs = this.#logged = this.#keepLog(task);
       undo.defer(() => task.delete().then(() => logs));
       this.#task = task;
       server = undo.use(protocol.attach(task, record));

@@ -145,7 +145,8 @@ export class Instances {
     const release: Place["release"] = ({ spent = false } = {}) => {
       if (released) return;
       released = true;
-      instance.listeners.delete(log);
+      // What an instance of one request alone has written may still be on its way.
+      if (instance.server.spent !== true) instance.listeners.delete(log);
       instance.used--;
       this.#leases--;
       if (spent) instance.closing = true;

@@ -77,7 +77,9 @@ export class ServedRun implements Progress {
       await this.input?.stop();
       // One that does not answer in time may never answer again.
       const late = this.failure?.details?.["reason"] === "timeout";
-      lease?.release({ spent: late || lease.instance.server.spent === true });
+      const spent = lease?.instance.server.spent === true;
+      lease?.release({ spent: late || spent });
+      if (spent) await lease?.instance.logged;
       measure(this);
     }
   }
