@@ -15,20 +15,20 @@ RUN apt-get update && apt-get install --yes --no-install-recommends ca-certifica
 WORKDIR /opt/mayfly
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --no-audit --no-fund \
-  && npm install --omit=dev --no-save --no-audit --no-fund "node@$(npm pkg get devDependencies.node | tr -d '"')"
+  && npm install --prefix /opt/node --no-audit --no-fund "node@$(npm pkg get devDependencies.node | tr -d '"')"
 
 FROM ${BASE}
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends ca-certificates libstdc++6 \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/mayfly
+COPY --from=packages /opt/node/node_modules/node/bin/node /usr/local/bin/node
 COPY --from=packages /opt/mayfly/node_modules node_modules
 COPY package.json LICENSE README.md ./
 COPY src src
 COPY runtimes runtimes
 COPY snapshotters snapshotters
 
-ENV PATH=/opt/mayfly/node_modules/.bin:$PATH
 # Reached from outside the container: name the hosts it answers to with MAYFLY_ALLOWED_HOSTS.
 ENV MAYFLY_LISTEN=0.0.0.0:8080
 VOLUME /var/lib/mayfly
