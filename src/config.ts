@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
 import { defaultKeptRevisions, NameSchema } from "./core/function.ts";
 import { ImageRuleSchema } from "./core/image_policy.ts";
+import { SourcesSchema } from "./core/sources.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
 type Form = "text" | "number" | "boolean" | "list" | "json" | "secret" | "secrets";
@@ -239,6 +240,13 @@ export const options = {
       [],
     ),
     "modules that export more plugins: absolute paths, or packages that are installed beside mayfly; their code runs as root",
+  ),
+  sources: option(
+    "json",
+    v.optional(SourcesSchema, {}),
+    "of which image `mayfly deploy` makes functions of source files, and their command, by the end of their names: " +
+      '{".rb": {"image": "ruby:slim", "command": ["ruby", "{file}"]}}; known without it: .js .mjs .cjs .ts .mts .py .sh, ' +
+      "and executable for other files that are",
   ),
   plugins: option(
     "json",

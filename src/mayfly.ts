@@ -154,7 +154,7 @@ export class Mayfly implements AsyncDisposable {
   }
 
   /**
-   * Runs a request in a fresh container.
+   * Runs a request in a fresh container. A function that wants a token of its callers wants none of this program.
    * @param request its path and query are what the function finds behind its own name.
    * @returns the answer; where it fails a problem (RFC 9457) with its status, as over HTTP. Nothing is thrown.
    */

@@ -79,6 +79,12 @@ describe("the library", () => {
     assert.equal((await mayfly.invoke("../v1", post(""))).status, 400);
   });
 
+  it("invoke() needs no token, where callers of the app do", async () => {
+    await mayfly.deploy("guarded", { image: "box:1", command: ["echo", "in"], auth: "token" });
+    assert.equal(await (await mayfly.invoke("guarded", post(""))).text(), "in\n");
+    assert.equal((await fetch(`${url}/jobs/of/me/fn/guarded`)).status, 401);
+  });
+
   it("invoke() streams both ways", async () => {
     await script("cat", "cat");
     const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>();

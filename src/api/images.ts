@@ -1,10 +1,12 @@
 import { Hono } from "hono";
 import * as v from "valibot";
+import { Failure } from "../core/errors.ts";
+import { parse } from "../core/parse.ts";
 import { parsePlatform } from "../core/platform.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { problemOf } from "./errors.ts";
-import { json, namespaceField, query } from "./input.ts";
+import { json, namespaceField, query, settingsField } from "./input.ts";
 import { jsonLines, jsonLinesType } from "./json_lines.ts";
 import { ImageAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
@@ -24,6 +26,34 @@ const registryAccess = {
   plainHttp: v.optional(v.boolean()),
 };
 
+const archiveType = "application/x-tar";
+/** The most that a layer may have whose archive is sent. */
+const maxArchiveBytes = 4 * 1024 ** 3;
+
+/** What an image is built as. */
+const BuildInputSchema = v.strictObject({
+  /** The new image's name, with a tag. */
+  name,
+  /** An image that is here, or one that is pulled first. */
+  base: name,
+  /** Dockerfile instructions that change the configuration, as `ENTRYPOINT ["/tool"]`. */
+  changes: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(16 * 1024))), v.maxLength(256)), []),
+});
+
+/** @throws resource_exhausted (reason `body_too_large`) behind the limit. */
+async function* atMost(limitBytes: number, body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const part of body ?? []) {
+    bytes += part.length;
+    if (bytes > limitBytes) {
+      throw new Failure("resource_exhausted", `cannot build an image: the layer has more than ${limitBytes} bytes`, {
+        details: { reason: "body_too_large", limitBytes },
+      });
+    }
+    yield part;
+  }
+}
+
 /** Lines of `progress`, then `image` or `error`. */
 function progressLines(work: (onProgress: OnProgress, signal: AbortSignal) => Promise<unknown>): Response {
   return jsonLines(async (write, signal) => {
@@ -36,7 +66,7 @@ function progressLines(work: (onProgress: OnProgress, signal: AbortSignal) => Pr
 }
 
 /** `/v1/images` */
-export function imageRoutes({ images }: ApiParts) {
+export function imageRoutes({ images, info }: ApiParts) {
   return new Hono<ApiEnv>()
     .get(
       "/",
@@ -110,6 +140,32 @@ export function imageRoutes({ images }: ApiParts) {
         const parent = c.var.span;
         return progressLines((onProgress, signal) =>
           images.push(namespace, name, { ...options, ...chosen, to, parent, signal, onProgress })
+        );
+      },
+    )
+    .post(
+      "/build",
+      documented("Makes an image of another one and the body, a layer: the same parts make the same image.", {
+        201: ImageAnswer,
+      }, {
+        body: archiveType,
+        jsonQuery: { settings: BuildInputSchema },
+        problems: ["not_found", "unavailable", "permission_denied", "resource_exhausted"],
+      }),
+      query(v.strictObject({ namespace: namespaceField, settings: settingsField })),
+      async (c) => {
+        const { namespace, settings } = c.req.valid("query");
+        const input = parse(BuildInputSchema, settings, "cannot build an image");
+        const archive = atMost(maxArchiveBytes, c.req.raw.body);
+        return c.json(
+          await images.build(namespace, {
+            ...input,
+            snapshotter: info.snapshotter,
+            archive,
+            parent: c.var.span,
+            signal: c.req.raw.signal,
+          }),
+          201,
         );
       },
     )

@@ -71,6 +71,7 @@ const needs: Readonly<Record<string, Need>> = {
   "GET /v1/images": look,
   "POST /v1/images": change,
   "DELETE /v1/images": change,
+  "POST /v1/images/build": change,
   "POST /v1/images/push": change,
   "POST /v1/images/tag": change,
   // They read and write files of the machine.

@@ -21,6 +21,7 @@ import { kill } from "./kill.ts";
 import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { namespaces } from "./namespaces.ts";
+import { newCommand } from "./new.ts";
 import { pause } from "./pause.ts";
 import { plugins } from "./plugins.ts";
 import { ps } from "./ps.ts";
@@ -79,6 +80,7 @@ export const commands: readonly Command[] = [
   diff,
   commit,
   checkpoint,
+  newCommand,
   deploy,
   revisions,
   traffic,

@@ -5,6 +5,7 @@ import { type Command, type Flag, type FlagValues, text, texts } from "./command
 import { byteCount, milliseconds, namespaceFlag, number, pairs, scope } from "./flags.ts";
 import { mountFlags, mounts } from "./mount_flags.ts";
 import { networkFields, networkFlags } from "./network_flags.ts";
+import { buildSource, languageFor, readSource } from "./source.ts";
 import { answersAll, splitText } from "./traffic_text.ts";
 
 /** What `deploy` and `run` say of a container. */
@@ -29,17 +30,26 @@ export const settingsFlags: Readonly<Record<string, Flag>> = {
 
 export const deploy: Command = {
   name: "deploy",
-  summary: "make a function of an image; again, to replace it",
-  usage: "deploy [options] <name> --image <reference> [--] [argument…]",
+  summary: "make a function of an image, or of source files; again, to replace it",
+  usage:
+    "deploy [options] <name> --image <reference> [--] [argument…]\n   or  deploy [options] ./file|./folder [--] [argument…]",
   examples: [
     "mayfly deploy upper --image busybox -- tr a-z A-Z",
     "mayfly deploy app --image localhost/team/app:1 --follow",
+    "mayfly deploy ./handler.js",
+    "mayfly deploy ./folder --entry bin/tool --name tool --image debian:stable-slim",
     "mayfly deploy resize --image team/resize:3 -m 1g --timeout 20s -e QUALITY=80",
   ],
   words: { min: 1, max: Infinity },
   flags: {
     ...namespaceFlag,
     image: { type: "string", value: "reference", help: "an image that is here, or one that is pulled first" },
+    name: {
+      type: "string",
+      value: "name",
+      help: "of a function of source files; default: as the file or folder is called",
+    },
+    entry: { type: "string", value: "file", help: "which file of the folder is run; default: handler, main or index" },
     follow: { type: "boolean", help: "deploy it again whenever the image's name points at something new" },
     ...settingsFlags,
     protocol: {
@@ -97,16 +107,20 @@ export const deploy: Command = {
     tag: { type: "string", value: "name", help: "reach the new revision as /fn/<name>@<tag>" },
     label: { type: "string", multiple: true, value: "NAME=value", help: "a label; may be given often" },
   },
-  async run({ connect, words: [name = "", ...args], flags, output }) {
-    const image = text(flags, "image");
-    if (image === undefined) {
+  async run({ connect, config, words: [word = "", ...args], flags, output }) {
+    // No function's name has a slash.
+    const source = word.includes("/") ? readSource(word, config.sources, text(flags, "entry")) : undefined;
+    const name = source === undefined ? word : text(flags, "name") ?? source.name;
+    const given = text(flags, "image");
+    const language = source && languageFor(source, config.sources);
+    if (source === undefined && given === undefined) {
       throw new Failure(
         "invalid_argument",
-        `mayfly deploy: it wants --image <reference>\nusage: mayfly ${deploy.usage}`,
+        "mayfly deploy: it wants --image <reference>, or a path with a slash as ./handler.js\n" +
+          `usage: mayfly ${deploy.usage}`,
       );
     }
     const input = {
-      image,
       follow: flags["follow"] === true ? true : undefined,
       ...settings(flags, args),
       protocol: text(flags, "protocol"),
@@ -130,8 +144,11 @@ export const deploy: Command = {
       bodyTimeoutMs: milliseconds("body-timeout", text(flags, "body-timeout")),
       contentType: text(flags, "content-type"),
       labels: pairs("label", texts(flags, "label")),
-    } satisfies Fields & { readonly image: string };
+    } satisfies Fields;
     await using connection = await connect();
+    const image = source === undefined || language === undefined
+      ? given ?? ""
+      : (await buildSource(connection, source, { language, base: given, name, ...scope(flags) })).name;
     const record = await result(connection.api.v1.functions[":name"].$put({
       param: { name },
       query: {
@@ -139,7 +156,7 @@ export const deploy: Command = {
         traffic: flags["no-traffic"] === true ? "false" : undefined,
         tag: text(flags, "tag"),
       },
-      json: input,
+      json: { image, ...input },
     }));
     output.line(
       output.json

@@ -6,12 +6,9 @@ import type { ContentStore } from "../core/content.ts";
 import { type Descriptor, type Manifest, mediaTypes } from "../core/descriptor.ts";
 import { type Digest, DigestSchema } from "../core/digest.ts";
 import { parse } from "../core/parse.ts";
-import type { SnapshotFolder } from "../core/snapshotter.ts";
-import type { Kernel } from "../linux/kernel.ts";
 import { changeConfig, type ContainerConfig } from "./config_changes.ts";
 import type { Hold } from "./hold.ts";
 import { ingest, ingestBytes } from "./ingest.ts";
-import { layerArchive } from "./layer_archive.ts";
 import { documentBytes, readJson } from "./read_manifest.ts";
 import type { ResolvedImage } from "./resolve.ts";
 import { tarEnd } from "./tar_writer.ts";
@@ -35,13 +32,12 @@ export interface CommitSettings {
 }
 
 interface CommitOptions extends CommitSettings {
-  readonly kernel: Kernel;
   readonly content: ContentStore;
   readonly hold: Hold;
-  /** The image that the snapshot was made of. */
+  /** The image that it goes on from. */
   readonly base: ResolvedImage;
-  /** The changes. */
-  readonly folder: SnapshotFolder;
+  /** What it changes of that: a layer's archive. */
+  readonly archive: AsyncIterable<Uint8Array>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -51,7 +47,7 @@ const LooseConfigSchema = v.looseObject({
 });
 
 /**
- * Makes an image of an image and what a snapshot changed of it: a layer, a configuration and a manifest in the content store.
+ * Makes an image of an image and what is changed of it: a layer, a configuration and a manifest in the content store.
  * Where nothing changed, it has no new layer.
  * @returns the manifest's descriptor.
  * @throws invalid_argument for changes that are malformed; as `ContentStore.writer`; what reading files throws.
@@ -92,11 +88,11 @@ export async function commitImage(options: CommitOptions): Promise<Descriptor> {
 }
 
 /** @returns undefined where nothing changed. */
-async function writeLayer({ kernel, content, hold, folder, compression = "gzip", signal }: CommitOptions) {
+async function writeLayer({ content, hold, archive: given, compression = "gzip", signal }: CommitOptions) {
   const hash = createHash("sha256");
   let bytes = 0;
   const archive = async function* () {
-    for await (const chunk of layerArchive(kernel, folder, signal)) {
+    for await (const chunk of given) {
       signal?.throwIfAborted();
       hash.update(chunk);
       bytes += chunk.length;

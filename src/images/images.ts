@@ -2,7 +2,7 @@ import type { ContentStore } from "../core/content.ts";
 import type { Descriptor, Platform } from "../core/descriptor.ts";
 import type { Digest } from "../core/digest.ts";
 import type { Distribution, DistributionOptions } from "../core/distribution.ts";
-import { Failure } from "../core/errors.ts";
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Events } from "../core/event.ts";
 import type { Host } from "../core/host.ts";
 import type { Image } from "../core/image.ts";
@@ -29,6 +29,7 @@ import { Fetcher } from "./fetch.ts";
 import { Hold, type HoldParts } from "./hold.ts";
 import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
+import { layerArchive } from "./layer_archive.ts";
 import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
@@ -94,6 +95,21 @@ export interface CommitImageOptions extends CommitSettings, Traced {
   readonly snapshotter: string;
   /** The container's snapshot, an active one. Nobody should write into it meanwhile: pause the container. */
   readonly key: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an image is made of. */
+export interface BuildImageOptions extends Traced {
+  /** What the image is called. */
+  readonly name: string;
+  /** The image that it goes on from; pulled where it is not here. */
+  readonly base: string;
+  /** A tar archive of what it has beside that. */
+  readonly archive: AsyncIterable<Uint8Array>;
+  /** Into which one it is unpacked. */
+  readonly snapshotter: string;
+  /** Dockerfile instructions that change the configuration. */
+  readonly changes?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -437,7 +453,31 @@ export class Images {
     const { content, host } = this.#parts;
     const folder = await this.#snapshotter(options.snapshotter).folder(options.key);
     const base = await this.config(options.base);
-    return await commitImage({ ...options, kernel: new Kernel(host), content, hold, base, folder });
+    const archive = layerArchive(new Kernel(host), folder, options.signal);
+    return await commitImage({ ...options, content, hold, base, archive });
+  }
+
+  /**
+   * Makes an image of another one and one layer more, which is kept as it is. The same base, layer and changes make the same
+   * image, wherever and whenever.
+   * @throws as `pull` for a base that is not here; invalid_argument for a name or changes that are malformed, or for what is
+   * no layer; as `unpack`.
+   */
+  async build(namespace: string, { base: name, parent, ...options }: BuildImageOptions): Promise<Image> {
+    const reference = this.#newTag(options.name);
+    const found = await this.find(namespace, name) ??
+      await this.pull(namespace, name, { parent, signal: options.signal });
+    const base = await this.config(found.target);
+    await using hold = await Hold.take(this.#holds, namespace, "build");
+    const { content } = this.#parts;
+    const fixed = { compression: "none", createdAt: new Date(0), createdBy: "mayfly build" } as const;
+    const target = await commitImage({ ...options, ...fixed, content, hold, base });
+    // Before it has a name: what is no layer is refused.
+    await this.unpack(target.digest, options.snapshotter, { parent, signal: options.signal }).catch((cause) => {
+      if (codeOf(cause) !== "data_loss") throw cause;
+      throw new Failure("invalid_argument", `cannot build an image: its layer is none: ${messageOf(cause)}`, { cause });
+    });
+    return await this.#put(namespace, reference, target);
   }
 
   /** @throws invalid_argument for a name that is not for choosing. */
