@@ -60,6 +60,21 @@ export const options = {
     v.optional(v.union([address, v.literal("off")]), "127.0.0.1:8080"),
     "TCP address that serves /fn; off for none",
   ),
+  adminListen: option(
+    "text",
+    v.optional(v.union([address, v.literal("off")]), "off"),
+    "another TCP address, where /v1 and /metrics are served to who has a token; default: off",
+  ),
+  tlsCert: option(
+    "text",
+    v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path"), v.maxLength(4096))),
+    "file of a certificate and its chain (PEM), so that TLS is spoken over TCP; it may change; needs tlsKey",
+  ),
+  tlsKey: option(
+    "text",
+    v.optional(v.pipe(v.string(), v.startsWith("/", "an absolute path"), v.maxLength(4096))),
+    "file of its private key (PEM)",
+  ),
   adminTcp: option(
     "boolean",
     v.optional(v.boolean(), false),
@@ -364,6 +379,11 @@ export function readConfig(sources: ConfigSources = {}): Config {
     const secret = key in options && isSecret(key as OptionName);
     const is = secret ? "" : `is ${JSON.stringify(merged[key])}, `;
     throw wrong(origin.get(key) ?? key, `${is}wanted ${issue.message}`);
+  }
+  const { tlsCert, tlsKey } = result.output;
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    const [is, wanted] = tlsCert === undefined ? ["tlsKey", "tlsCert"] as const : ["tlsCert", "tlsKey"] as const;
+    throw wrong(is, `is of no use alone: set ${environmentOf(wanted)} or --${flagOf(wanted)}, too`);
   }
   return result.output;
 }

@@ -5,6 +5,7 @@
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { authenticator } from "./access/authenticate.ts";
+import { TlsFiles } from "./access/tls_files.ts";
 import { Tokens } from "./access/tokens.ts";
 import { type Access, checkHost } from "./api/access.ts";
 import { type AccessEntry, logAccess } from "./api/access_log.ts";
@@ -19,7 +20,8 @@ import type { ContentStore } from "./core/content.ts";
 import type { Distribution } from "./core/distribution.ts";
 import type { ImageVerifier } from "./core/image_verifier.ts";
 import { Failure } from "./core/errors.ts";
-import type { Host, Listener } from "./core/host.ts";
+import type { FetchHandler, Host, Listener } from "./core/host.ts";
+import type { Logger } from "./core/logger.ts";
 import type { Metadata } from "./core/metadata.ts";
 import type { Monitor } from "./core/monitor.ts";
 import type { Network } from "./core/network.ts";
@@ -325,6 +327,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     registry: served,
     own,
     closing,
+    log,
     resources: undo.move(),
   });
 }
@@ -341,6 +344,7 @@ interface DaemonParts {
   readonly own: OwnRegistry;
   /** Ends the answers that have no end of their own. */
   readonly closing: AbortController;
+  readonly log: Logger;
   /** Closed last, in reverse. */
   readonly resources: AsyncDisposableStack;
 }
@@ -350,6 +354,7 @@ export class Daemon implements DaemonHandle {
   readonly #parts: DaemonParts;
   readonly #app: Api;
   readonly #listeners: Listener[] = [];
+  #tls: TlsFiles | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(parts: DaemonParts) {
@@ -387,40 +392,54 @@ export class Daemon implements DaemonHandle {
     this.#listeners.push(await host.serve({ path }, (request, connection) => this.#app.fetch(request, { connection })));
     chmodSync(path, 0o600);
     this.start();
-    return [path, ...await this.#listenTcp(), ...await this.#listenRegistry()];
+    return [
+      path,
+      ...await this.#listenTcp(config.listen, { admin: config.adminTcp }),
+      ...await this.#listenTcp(config.adminListen, { admin: true }),
+      ...await this.#listenRegistry(),
+    ];
   }
 
-  async #listenTcp(): Promise<readonly string[]> {
-    const { host, config, api } = this.#parts;
-    if (config.listen === "off") return [];
-    const { hostname, port } = splitAddress(config.listen);
-    const access: Access = {
-      listener: "tcp",
-      address: hostname,
-      allowedHosts: config.allowedHosts,
-      trustedProxies: config.trustedProxies,
-      admin: config.adminTcp,
-    };
-    const tcp = createApp(api, access);
-    const listener = await host.serve(
-      { hostname, port },
-      (request, connection) => tcp.fetch(request, { connection }),
-    );
-    this.#listeners.push(listener);
-    return [`http://${urlHost(hostname)}:${listener.port}`];
+  /** What is asked of the outside: functions, and the admin API where that is wanted. */
+  #listenTcp(address: string, { admin }: { readonly admin: boolean }): Promise<readonly string[]> {
+    const { config, api } = this.#parts;
+    const { allowedHosts, trustedProxies } = config;
+    return this.#serve(address, ({ hostname }) => {
+      const app = createApp(api, { listener: "tcp", address: hostname, allowedHosts, trustedProxies, admin });
+      return (request, connection) => app.fetch(request, { connection });
+    });
   }
 
   async #listenRegistry(): Promise<readonly string[]> {
-    const { host, config, registry, own } = this.#parts;
+    const { config, registry, own } = this.#parts;
     if (registry === undefined) return [];
-    const { hostname, port } = splitAddress(config.registryListen);
-    const listener = await host.serve(
-      { hostname, port },
-      (request, connection) => registry.fetch(request, { connection }),
+    const [url = ""] = await this.#serve(
+      config.registryListen,
+      () => (request, connection) => registry.fetch(request, { connection }),
     );
+    own.serveAs(registryNames(config, Number(new URL(url).port)));
+    return [`${url}/v2/`];
+  }
+
+  /** Listens on a TCP address, in TLS where there is a certificate. @returns its URL; nothing where it is off. */
+  async #serve(
+    address: string,
+    handlerOf: (address: { readonly hostname: string }) => FetchHandler,
+  ): Promise<readonly string[]> {
+    if (address === "off") return [];
+    const { hostname, port } = splitAddress(address);
+    const tls = this.#tlsFiles();
+    const listener = await this.#parts.host.serve({ hostname, port, tls: tls?.identity }, handlerOf({ hostname }));
     this.#listeners.push(listener);
-    own.serveAs(registryNames(config, listener.port));
-    return [`http://${urlHost(hostname)}:${listener.port}/v2/`];
+    tls?.watch((identity) => listener.renew(identity));
+    return [`${tls === undefined ? "http" : "https"}://${urlHost(hostname)}:${listener.port}`];
+  }
+
+  /** The certificate of all TCP listeners. @throws failed_precondition. */
+  #tlsFiles(): TlsFiles | undefined {
+    const { config: { tlsCert: cert, tlsKey: key }, log, resources } = this.#parts;
+    if (cert === undefined || key === undefined) return undefined;
+    return this.#tls ??= resources.use(new TlsFiles({ cert, key, log }));
   }
 
   async drain(): Promise<void> {

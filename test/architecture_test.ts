@@ -38,7 +38,7 @@ const table: Readonly<Record<string, readonly string[]>> = {
   "network/": ["core/", "linux/", "monitoring/", "node:fs", "node:path"],
   "functions/": ["core/", "images/", "tasks/", "network/", "monitoring/", "node:path"],
   "registry/": ["core/", "images/", "node:crypto", "hono"],
-  "access/": ["core/"],
+  "access/": ["core/", "node:fs", "node:crypto"],
   "api/": ["access/", "core/", "images/", "tasks/", "functions/", "monitoring/", "hono"],
   "cli/": ["core/", "config.ts", "node:fs", "node:path", "node:os", "node:process", "node:stream", "node:util"],
   // Loads what a container's life takes, and nothing of the daemon.

@@ -76,6 +76,7 @@ function requestOf(c: Context<ApiEnv>, url: string) {
     headers,
     client,
     identify,
+    secure: c.req.raw.url.startsWith("https:"),
     onRate: (state) => c.var.onRate("function", state),
     span,
     signal,

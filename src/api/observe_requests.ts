@@ -57,7 +57,7 @@ export function observeRequests(monitor: Monitor, trustedProxies: readonly strin
         "http.route": route,
         "http.request.header.x-request-id": [c.var.requestId],
         "http.response.status_code": status,
-        "url.scheme": "http",
+        "url.scheme": c.req.raw.url.startsWith("https:") ? "https" : "http",
         "url.path": c.req.path,
         "client.address": client?.address,
         "client.port": client?.port,

@@ -16,12 +16,22 @@ export interface Memory {
   release(): void;
 }
 
+/** What a server shows its clients, in PEM. */
+export interface TlsIdentity {
+  /** Its certificate, with the chain behind it. */
+  readonly cert: string;
+  /** The certificate's private key. */
+  readonly key: string;
+}
+
 export interface ListenOptions {
   /** Address to listen on, with `port` (0 lets the kernel choose). */
   readonly hostname?: string;
   readonly port?: number;
   /** Path of a Unix socket, in place of `hostname` and `port`. A stale file there is the caller's to remove. */
   readonly path?: string;
+  /** Where given, TLS alone is spoken there, 1.2 or newer. */
+  readonly tls?: TlsIdentity | undefined;
   /**
    * How long a connection may be without a request: until the head of its first one is whole, and between two. Default
    * 30 s. Hosts look at it from time to time, so that it may take half as long again; Bun gives a new TCP connection 10 s
@@ -51,6 +61,8 @@ export interface Connection {
 export interface Listener {
   /** The port in use; undefined for a Unix socket. */
   readonly port: number | undefined;
+  /** Shows another certificate to connections from now on, where TLS is spoken; those that are open stay as they are. */
+  renew(identity: TlsIdentity): void;
   /**
    * Stops accepting connections and resolves when the running requests have ended; with `force`, their connections
    * are cut. WebSockets are told 1001 (going away) and not waited for; with `force` they are cut.

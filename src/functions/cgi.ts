@@ -55,7 +55,7 @@ export function requestEnvironment(
   own: { has(name: string): boolean },
 ): Record<string, string> {
   const { headers } = request;
-  const [serverName, serverPort] = splitHost(headers.get("host") ?? "localhost");
+  const [serverName, serverPort] = splitHost(headers.get("host") ?? "localhost", request.secure ? "443" : "80");
   const env: Record<string, string> = {
     GATEWAY_INTERFACE: "CGI/1.1",
     SERVER_SOFTWARE: `mayfly/${version}`,
@@ -72,6 +72,8 @@ export function requestEnvironment(
     Http_Path: decodePath(request.path),
     Http_Query: request.query,
   };
+  // No variable of the specification says it; this one is what servers have agreed on.
+  if (request.secure) env["HTTPS"] = "on";
   const { client } = request;
   if (client !== undefined) {
     env["REMOTE_ADDR"] = client.address;
@@ -118,9 +120,9 @@ function decodePath(path: string): string {
   throw new Failure("invalid_argument", `cannot read the path ${JSON.stringify(path)}: wanted percent-encoded UTF-8`);
 }
 
-function splitHost(host: string): readonly [string, string] {
+function splitHost(host: string, defaultPort: string): readonly [string, string] {
   const colon = host.lastIndexOf(":");
-  return colon > host.lastIndexOf("]") ? [host.slice(0, colon), host.slice(colon + 1)] : [host, "80"];
+  return colon > host.lastIndexOf("]") ? [host.slice(0, colon), host.slice(colon + 1)] : [host, defaultPort];
 }
 
 /** A field's bytes arrive as one character each: what was sent as UTF-8 becomes its text again. */

@@ -21,6 +21,8 @@ export interface InvocationRequest {
   readonly headers: Headers;
   /** Undefined for a client of the Unix socket. */
   readonly client: Client | undefined;
+  /** Whether it came over TLS. */
+  readonly secure?: boolean;
   /** Tells who asks, where a function wants to know. @throws unauthenticated. */
   readonly identify: () => Promise<Caller>;
   /** It was let in before: neither its caller nor its function's rate is asked. */

@@ -1,8 +1,9 @@
 import { filePartOf } from "../core/file_part.ts";
-import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
+import { defaultHeadTimeoutMs, type Host, type TlsIdentity } from "../core/host.ts";
 import type { Libc } from "./address_space.ts";
 import type { DescriptorReader, DescriptorWriter } from "./descriptor_streams.ts";
-import { Bun, bunFetch, type BunServer } from "./bun_shapes.ts";
+import { RenewedServer } from "./bun_renewal.ts";
+import { Bun, bunFetch } from "./bun_shapes.ts";
 import { BunSockets } from "./bun_web_socket.ts";
 import { connectFailure, defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 import { peerAddress } from "./peer_address.ts";
@@ -67,10 +68,11 @@ export const serve: Host["serve"] = async (options, handler) => {
     ? Math.min(255, Math.ceil((options.headTimeoutMs ?? defaultHeadTimeoutMs) / 1000))
     : 0;
   const sockets = new BunSockets();
-  let server: BunServer;
-  try {
-    server = Bun.serve({
+  const start = (tls: TlsIdentity | undefined, port: number | undefined) =>
+    Bun.serve({
       ...address,
+      ...(port !== undefined && { port }),
+      ...(tls !== undefined && { tls }),
       async fetch(request, server) {
         // Bun's limit is one of silence, over all of a connection: it is lifted while a request is answered.
         server.timeout(request, 0);
@@ -86,13 +88,22 @@ export const serve: Host["serve"] = async (options, handler) => {
       // Bun would refuse bodies over 128 MiB.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       development: false,
-      reusePort: false,
+      // A certificate is renewed by a server that follows on the same port.
+      reusePort: options.tls !== undefined,
     });
+  let server: RenewedServer;
+  try {
+    // Two servers may have one port then, so whether somebody else has it is asked first.
+    if (options.tls !== undefined && options.port) {
+      await Bun.serve({ ...address, fetch: () => Promise.resolve(undefined), reusePort: false }).stop(true);
+    }
+    server = new RenewedServer(start, options.tls);
   } catch (error) {
     throw listenFailure(options, error);
   }
   return {
     port: options.path === undefined ? server.port : undefined,
+    renew: (identity) => server.renew(identity),
     close({ force = false } = {}) {
       // Before Bun does, which would send a goodbye even to those that are cut.
       sockets.close(force);

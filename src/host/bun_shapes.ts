@@ -3,6 +3,8 @@
  * shapes.
  */
 
+import type { TlsIdentity } from "../core/host.ts";
+
 export interface BunServer {
   readonly port: number | undefined;
   stop(force?: boolean): Promise<void>;
@@ -48,6 +50,7 @@ export interface BunServeOptions {
   readonly maxRequestBodySize?: number;
   readonly development?: boolean;
   readonly reusePort?: boolean;
+  readonly tls?: TlsIdentity | undefined;
   readonly websocket?: BunSocketEvents;
   fetch(request: Request, server: BunServer): Promise<Response | undefined>;
   error?(error: unknown): Response | Promise<Response>;

@@ -7,9 +7,19 @@ import type { Socket } from "node:net";
  */
 export function limitHeads(server: Server, limitMs: number): void {
   const connections = new Map<Socket, { requests: number; sinceMs: number }>();
-  server.on("connection", (socket) => {
+  const begin = (socket: Socket) => {
     connections.set(socket, { requests: 0, sinceMs: performance.now() });
     socket.once("close", () => connections.delete(socket));
+  };
+  server.on("connection", begin);
+  // Requests name the socket that decrypts, once its handshake is done; the one beneath is known by its other end.
+  server.on("secureConnection", (socket: Socket) => {
+    for (const below of connections.keys()) {
+      if (below.remotePort === socket.remotePort && below.remoteAddress === socket.remoteAddress) {
+        connections.delete(below);
+      }
+    }
+    begin(socket);
   });
   server.on("request", ({ socket }, response) => {
     const connection = connections.get(socket);

@@ -1,8 +1,9 @@
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { filePartOf } from "../core/file_part.ts";
-import { defaultHeadTimeoutMs, type Host } from "../core/host.ts";
+import { defaultHeadTimeoutMs, type Host, type TlsIdentity } from "../core/host.ts";
 import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 import { openPart, sendPart } from "./send_file.ts";
@@ -26,13 +27,16 @@ export const serve: Host["serve"] = async (options, handler) => {
   }, { overrideGlobalObjects: false });
   // No limit on how long a request takes: its handler has one. Its head has to come, though: see below.
   const headTimeoutMs = options.headTimeoutMs ?? defaultHeadTimeoutMs;
-  const server = createServer({
+  const { tls } = options;
+  const settings = {
     requestTimeout: 0,
     headersTimeout: 0,
     keepAliveTimeout: headTimeoutMs,
     // Other offers to upgrade, as to HTTP/2, are requests like any other.
-    shouldUpgradeCallback: ({ method, headers }) => asksForWebSocket(method, headers.upgrade),
-  }, listener);
+    shouldUpgradeCallback: ({ method, headers }: IncomingMessage) => asksForWebSocket(method, headers.upgrade),
+  };
+  const secure = tls && createSecureServer({ ...settings, ...secured(tls), handshakeTimeout: headTimeoutMs }, listener);
+  const server = secure ?? createServer(settings, listener);
   const closeWebSockets = serveWebSockets(server, answer, send);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(listenFailure(options, error)));
@@ -42,6 +46,7 @@ export const serve: Host["serve"] = async (options, handler) => {
   limitHeads(server, headTimeoutMs);
   const address = server.address();
   return {
+    renew: (identity) => secure?.setSecureContext(secured(identity)),
     port: address !== null && typeof address === "object" ? address.port : undefined,
     close: ({ force } = {}) =>
       new Promise((resolve) => {
@@ -52,6 +57,10 @@ export const serve: Host["serve"] = async (options, handler) => {
       }),
   };
 };
+
+function secured({ cert, key }: TlsIdentity) {
+  return { cert, key, minVersion: "TLSv1.2" } as const;
+}
 
 /** Sends a response as fast as the client takes it. A body that fails cuts the connection. */
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {

@@ -70,7 +70,7 @@ export class MayflyProcess implements AsyncDisposable {
     const listening = Promise.withResolvers<string>();
     child.stderr?.on("data", (chunk) => {
       log += chunk;
-      const url = /listens on (http:\/\/\S+)/.exec(log)?.[1];
+      const url = /listens on (https?:\/\/\S+)/.exec(log)?.[1];
       if (url !== undefined) listening.resolve(url);
     });
     child.on("exit", (code) => listening.reject(new Error(`the daemon ended with ${code}: ${log}`)));

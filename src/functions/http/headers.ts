@@ -39,7 +39,8 @@ export function requestHeaders({ id, request, trace }: ServerCall): Headers {
   headers.delete("expect");
   // A proxy in front that is trusted has told the address without the port.
   const proxied = client === undefined || client.port === undefined;
-  const scheme = (proxied && request.headers.get("x-forwarded-proto")?.trim().toLowerCase()) || "http";
+  const scheme = (proxied && request.headers.get("x-forwarded-proto")?.trim().toLowerCase()) ||
+    (request.secure ? "https" : "http");
   const host = request.headers.get("host") ?? "localhost";
   const outside = (proxied && request.headers.get("x-forwarded-host")) || host;
   headers.set("host", host);
