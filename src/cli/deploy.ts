@@ -102,6 +102,7 @@ export const deploy: Command = {
     prepared: { type: "string", value: "number", help: "containers that wait for a request, each for one (default 0)" },
     "max-body": { type: "string", value: "size", help: "limit of a request's body (default 64m; 0 for none)" },
     "body-timeout": { type: "string", value: "time", help: "wait for a slow caller's body (default 30s; 0 for none)" },
+    answer: { type: "string", value: "body|cgi", help: "cgi: its output begins with header fields, Status among them" },
     "content-type": { type: "string", value: "type", help: "of its answers (default application/octet-stream)" },
     "no-traffic": { type: "boolean", help: "requests stay with the revisions that answer them now" },
     tag: { type: "string", value: "name", help: "reach the new revision as /fn/<name>@<tag>" },
@@ -142,6 +143,7 @@ export const deploy: Command = {
       prepared: number("prepared", text(flags, "prepared")),
       maxBodyBytes: byteCount("max-body", text(flags, "max-body")),
       bodyTimeoutMs: milliseconds("body-timeout", text(flags, "body-timeout")),
+      answer: text(flags, "answer"),
       contentType: text(flags, "content-type"),
       labels: pairs("label", texts(flags, "label")),
     } satisfies Fields;

@@ -133,7 +133,12 @@ export const FunctionInputSchema = v.strictObject({
   /** Plugin ids; by default the daemon's. */
   runtime: v.optional(v.pipe(v.string(), v.maxLength(64))),
   snapshotter: v.optional(v.pipe(v.string(), v.maxLength(64))),
-  /** The Content-Type of its answers. */
+  /**
+   * What its output is. `body`: the answer's body. `cgi`: header fields first, `Status` among them, and an empty line.
+   * Default `body`.
+   */
+  answer: v.optional(v.picklist(["body", "cgi"]), "body"),
+  /** The Content-Type of its answers, where they have none of their own. */
   contentType: v.optional(v.pipe(v.string(), v.maxLength(256), v.regex(/^[\x20-\x7e]+$/)), "application/octet-stream"),
   labels: v.optional(v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))), {}),
 });

@@ -5,6 +5,7 @@ import type { Span, StartKind } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Exit, Task } from "../core/task.ts";
 import { requestEnvironment } from "./cgi.ts";
+import { type CgiHead, hasCgiHead, parseCgiHead, withCgiHeaders } from "./cgi_answer.ts";
 import { cancelled, exitFailure, ofInvocation, startFailed, timedOut } from "./failures.ts";
 import { Input } from "./input.ts";
 import { Output } from "./output.ts";
@@ -49,6 +50,9 @@ export class InvocationRun implements Progress {
   readonly #head = Promise.withResolvers<Response>();
   readonly #outcome = Promise.withResolvers<void>();
   #stopped: Failure | undefined;
+  /** What is wrong with the output. */
+  #misread: unknown;
+  #cgiHead: CgiHead | undefined;
   #launching = false;
 
   constructor(options: InvokeOptions) {
@@ -66,7 +70,10 @@ export class InvocationRun implements Progress {
       undo.defer(() => this.phases.mark("cleanup"));
       try {
         await this.#live(undo);
-        this.#settle(this.#stopped ?? (this.exit && exitFailure(this.exit, this.options.recipe.settings)));
+        const failure = this.#stopped ?? this.#misread ??
+          (this.exit && exitFailure(this.exit, this.options.recipe.settings));
+        if (failure === undefined) this.#readHead();
+        this.#settle(failure);
       } catch (error) {
         this.#settle(this.#stopped ?? (this.#launching ? startFailed(error) : error));
       }
@@ -144,9 +151,10 @@ export class InvocationRun implements Progress {
     const { stdout, stderr } = this.options.tasks.output(task);
     this.output = stdout && new Output(stdout, {
       hold: holdBack,
-      discard: request.method === "HEAD",
+      discard: request.method === "HEAD" && !this.#cgi,
+      ...(this.#cgi && { mayFlow: (output) => hasCgiHead(output.whole()) }),
       onFirstByte: () => this.startMs !== undefined && this.phases.mark("first_byte"),
-      onFull: () => this.#head.resolve(this.#streamed()),
+      onFull: () => this.#leave(),
     });
     const errors = stderr && this.#keep(stderr);
     errors?.catch(() => {});
@@ -165,6 +173,29 @@ export class InvocationRun implements Progress {
     if (this.exit !== undefined || this.#stopped !== undefined) return;
     this.#stopped = failure;
     if (this.task !== undefined && this.task.status !== "created") killSoon(this.task);
+  }
+
+  /** The answer's head leaves before the outcome is known. */
+  #leave(): void {
+    try {
+      this.#readHead();
+    } catch (error) {
+      this.#misread = error;
+      this.stop(error as Failure);
+      return;
+    }
+    this.#head.resolve(this.#streamed());
+  }
+
+  get #cgi(): boolean {
+    return this.options.record.answer === "cgi";
+  }
+
+  /** Takes the head off a CGI program's output. @throws failed_precondition where it has none. */
+  #readHead(): void {
+    if (!this.#cgi || this.output === undefined || this.#cgiHead !== undefined) return;
+    this.#cgiHead = parseCgiHead(this.output.whole());
+    this.output.skip(this.#cgiHead.length);
   }
 
   /** The outcome is known: the answer leaves, and does not wait for the clean-up. */
@@ -188,27 +219,41 @@ export class InvocationRun implements Progress {
     return revisionName(this.options.record.name, this.options.record.revision);
   }
 
-  #headers(): Record<string, string> {
-    return {
+  #headers(more: Readonly<Record<string, string>> = {}): HeadersInit {
+    const own = {
       "content-type": this.options.record.contentType,
       "x-mayfly-invocation": this.options.id,
       "x-mayfly-revision": this.#revision,
       "x-mayfly-start": this.start,
       "server-timing": this.phases.serverTiming(),
+      ...more,
     };
+    return this.#cgiHead === undefined ? own : withCgiHeaders(own, this.#cgiHead.headers);
+  }
+
+  /** Whether there is no body to send, whatever the function writes. */
+  get #bodiless(): boolean {
+    return this.options.request.method === "HEAD" || [204, 205, 304].includes(this.#cgiHead?.status ?? 200);
   }
 
   #whole(): Response {
-    const headers = this.#headers();
-    const bytes = this.output?.bytes ?? 0;
-    headers["content-length"] = String(bytes);
-    const withBody = bytes > 0 && this.options.request.method !== "HEAD";
-    return new Response(withBody ? this.output?.whole() : null, { headers });
+    const { status = 200, length = 0 } = this.#cgiHead ?? {};
+    const bytes = (this.output?.bytes ?? 0) - length;
+    const withBody = bytes > 0 && !this.#bodiless;
+    const headers = this.#headers(status === 200 || withBody ? { "content-length": String(bytes) } : {});
+    return new Response(withBody ? this.output?.whole() : null, { status, headers });
   }
 
   #streamed(): Response {
+    const { status = 200 } = this.#cgiHead ?? {};
+    const headers = this.#headers();
+    if (this.#bodiless) {
+      // Read to its end all the same, which is waited for where the container ends.
+      this.output?.stream(Promise.resolve(), () => {}).pipeTo(new WritableStream()).catch(() => {});
+      return new Response(null, { status, headers });
+    }
     const body = this.output?.stream(this.#outcome.promise, () => this.stop(cancelled())) ?? null;
-    return new Response(body, { headers: this.#headers() });
+    return new Response(body, { status, headers });
   }
 
   /** The record, as far as it is known. */

@@ -10,6 +10,8 @@ export interface OutputOptions {
   readonly hold: HoldBack;
   /** Counts the bytes and drops them: the answer to HEAD has none. */
   readonly discard?: boolean;
+  /** Whether it is to be held back no longer, once it may flow: by default it need not. */
+  readonly mayFlow?: (output: Output) => boolean;
   readonly onFirstByte: () => void;
   /** Told once, when the output can be held back no longer: `stream` has to take it from here. */
   readonly onFull: () => void;
@@ -28,6 +30,8 @@ export class Output {
   readonly #held: Uint8Array<ArrayBuffer>[] = [];
   #draining: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** It would flow if it might. */
+  #late = false;
   #flowing = false;
   #closed = false;
 
@@ -55,9 +59,9 @@ export class Output {
       this.#held.push(value);
       if (this.#flowing) return;
       // Once the process has ended, what is left is less than a pipe holds, and is better answered whole.
-      if (this.bytes >= hold.bytes && this.#draining === undefined) {
+      if ((this.bytes >= hold.bytes || this.#late) && this.#draining === undefined) {
         this.#flow();
-        return;
+        if (this.#flowing) return;
       }
     }
   }
@@ -70,6 +74,8 @@ export class Output {
   #flow(): void {
     clearTimeout(this.#timer);
     if (this.#flowing || this.#draining !== undefined) return;
+    this.#late = true;
+    if (this.#options.mayFlow?.(this) === false) return;
     this.#flowing = true;
     this.#options.onFull();
   }
@@ -95,7 +101,18 @@ export class Output {
     }
   }
 
-  /** The whole output, where nothing of it has left. Call after `drain`. */
+  /** Drops bytes at the beginning, where nothing has left. */
+  skip(count: number): void {
+    for (let left = count; left > 0;) {
+      const [first] = this.#held;
+      if (first === undefined) return;
+      if (first.length <= left) this.#held.shift();
+      else this.#held[0] = first.subarray(left);
+      left -= first.length;
+    }
+  }
+
+  /** What is held: the whole output after `drain`, where nothing of it has left. */
   whole(): Uint8Array<ArrayBuffer> {
     const [first] = this.#held;
     if (this.#held.length === 1 && first !== undefined) return first;
