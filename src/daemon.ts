@@ -57,6 +57,7 @@ import { AccessLog } from "./monitoring/access_log.ts";
 import { EventBus } from "./monitoring/events.ts";
 import { Log } from "./monitoring/log.ts";
 import { ContainerNetworks } from "./network/container_network.ts";
+import { PublishedPorts } from "./network/published_ports.ts";
 import { loadPluginModules } from "./plugin_modules.ts";
 import { builtins } from "./plugins.ts";
 import { openRegistry, type Registry } from "./registry/open.ts";
@@ -122,6 +123,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     checkpoints: join(config.root, "checkpoints"),
     foreignCheckpoints: config.foreignCheckpoints,
   });
+  const networks = undo.use(new ContainerNetworks(host));
   const networkPlugins = registry.all<Network>("network");
   const tasks = undo.use(
     new Tasks({
@@ -129,6 +131,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       runtimes,
       snapshotters,
       networks: networkPlugins,
+      ports: new PublishedPorts({ host, networks }),
       containers: metadata.containers,
       events,
       onError,
@@ -210,7 +213,6 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   );
   const ended = await containers.recover({ keepAll: metadata.conflict !== undefined });
   if (ended.length > 0) log.info("containers ended with an earlier process", { ended });
-  const networks = undo.use(new ContainerNetworks(host));
   const functions = new Functions({
     recipes,
     secrets,

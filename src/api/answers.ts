@@ -59,6 +59,17 @@ const figures = {
 };
 export const StatsAnswer = jsonOf<TaskStats>()(v.object(figures));
 
+/** By what a container is reached. */
+const reach = {
+  addresses: v.array(v.string()),
+  ports: v.array(v.object({
+    address: v.string(),
+    hostPort: count,
+    containerPort: count,
+    protocol: v.literal("tcp"),
+  })),
+};
+
 const container = {
   namespace: v.string(),
   id: v.string(),
@@ -77,6 +88,7 @@ const container = {
   exitCode: optionalNumber,
   oomKilled: v.optional(v.boolean()),
   error: optionalText,
+  ...reach,
   settings: v.object({ ...ContainerInputSchema.entries }),
 };
 export const ContainerAnswer = jsonOf<ContainerInfo>()(v.object(container));
@@ -119,7 +131,7 @@ export const TaskAnswer = jsonOf<TaskInfo>()(v.object({
   pid: optionalNumber,
   createdAt: time,
   startedAt: v.optional(time),
-  addresses: v.array(v.string()),
+  ...reach,
   stats: v.optional(v.object(figures)),
 }));
 export const TaskWaitAnswer = v.object({ exitStatus: count, signal: v.optional(count), exitedAt: time });

@@ -2,6 +2,7 @@ import { result } from "./answer.ts";
 import { type Command, texts } from "./command.ts";
 import { namespaceFlag, scope } from "./flags.ts";
 import { ago, bytes, table } from "./output.ts";
+import { showPort } from "./published_port.ts";
 
 export const ps: Command = {
   name: "ps",
@@ -44,7 +45,7 @@ export const ps: Command = {
     }
     table(
       output,
-      ["id", "name", "image", "status", "memory", "started"],
+      ["id", "name", "image", "status", "memory", "started", "address", "ports"],
       items.map((item) => [
         item.id,
         "function" in item ? item.function ?? "-" : "name" in item ? item.name ?? "-" : "-",
@@ -52,6 +53,8 @@ export const ps: Command = {
         statusOf(item),
         bytes(item.stats?.memoryBytes),
         item.startedAt === undefined ? "-" : ago(item.startedAt),
+        item.addresses.join(" ") || "-",
+        item.ports.map(showPort).join(" ") || "-",
       ]),
       items,
     );

@@ -14,6 +14,7 @@ import { mounts } from "./mount_flags.ts";
 import { ofContainer } from "./named.ts";
 import { networkFields } from "./network_flags.ts";
 import { outcome } from "./outcome.ts";
+import { publishedPort } from "./published_port.ts";
 import { pullImage } from "./pull.ts";
 import { requireDaemon } from "./require_daemon.ts";
 import { standardInput } from "./stdin.ts";
@@ -26,6 +27,13 @@ const keptFlags: Readonly<Record<string, Flag>> = {
   tty: { type: "boolean", short: "t", help: "give it a terminal" },
   name: { type: "string", value: "name", help: "a name of its own" },
   label: { type: "string", short: "l", multiple: true, value: "NAME=value", help: "a label; may be given often" },
+  publish: {
+    type: "string",
+    short: "p",
+    multiple: true,
+    value: "[address:][port:]port",
+    help: "a port of the machine (of its loopback, where no address is said) that leads to one of its own",
+  },
   "stop-signal": { type: "string", value: "signal", help: "what `stop` sends first (default: the image's, else TERM)" },
 };
 const passingOnly = ["timeout", "scratch"] as const;
@@ -39,9 +47,10 @@ export const run: Command = {
     "tar c . | mayfly run -i busybox tar t",
     "mayfly run -it --rm busybox sh               # leave it running: ctrl-p ctrl-q, come back: mayfly attach",
     "mayfly run -d --name web nginx               # lives in the daemon: mayfly ps, logs, stop, start, rm",
+    "mayfly run -d -p 8080:80 nginx                # http://127.0.0.1:8080 leads to it",
     "mayfly run --rm -v ./site:/www:ro busybox ls -l /www",
     "",
-    "Without -d, -t, --name or --label the container is removed with all it wrote when it ends, as with --rm, and has",
+    "Without -d, -t, -p, --name or --label the container is removed with all it wrote when it ends, as with --rm, and has",
     "the limits of a function. With one of them it is kept, with no limits but those that are named.",
   ],
   words: { min: 1, max: Infinity },
@@ -117,7 +126,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
   if (given !== undefined) {
     throw new Failure(
       "invalid_argument",
-      `mayfly run: --${given} is for a container that does not live on: leave out -d, -t, --name and --label`,
+      `mayfly run: --${given} is for a container that does not live on: leave out -d, -t, -p, --name and --label`,
     );
   }
   const detach = flags["detach"] === true;
@@ -144,6 +153,7 @@ async function runKept({ host, flags, output }: CommandContext, connection: Conn
       restore: flags["restore"] === true ? true : undefined,
       ...ownSettings({ flags }, args),
       name: text(flags, "name"),
+      ports: texts(flags, "publish").length === 0 ? undefined : texts(flags, "publish").map(publishedPort),
       labels: pairs("label", texts(flags, "label")),
       stopSignal: text(flags, "stop-signal"),
       tty,

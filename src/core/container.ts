@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { FunctionInputSchema } from "./function.ts";
+import { PortsSchema } from "./published_port.ts";
 
 const {
   image,
@@ -73,6 +74,8 @@ export const ContainerInputSchema = v.strictObject({
   restore,
   runtime,
   snapshotter,
+  /** Ports of the machine that lead to its own, as long as it runs. */
+  ports: v.optional(PortsSchema, []),
   /** Unique in its namespace. Default: it has its id alone. */
   name: v.optional(ContainerNameSchema),
   /** Its standard streams are a terminal. */

@@ -88,6 +88,17 @@ export interface ConnectWebSocketOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A TCP connection that came in. */
+export interface TcpConnection {
+  /** What the other side sends, to its end; an error where the connection breaks. Cancelling cuts it. */
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Closing tells the other side the end and leaves what it sends; aborting cuts the connection. */
+  readonly writable: WritableStream<Uint8Array>;
+  peer(): PeerAddress | undefined;
+  /** Ends it at once, in both directions. */
+  cut(): void;
+}
+
 /** The duties of an adapter. */
 export interface Host {
   readonly name: HostName;
@@ -137,6 +148,14 @@ export interface Host {
 
   /** Serves HTTP/1.1. @throws unavailable when the address is in use; permission_denied when it is not allowed. */
   serve(options: ListenOptions, handler: FetchHandler): Promise<Listener>;
+  /**
+   * Accepts TCP connections. @param options.port 0 lets the kernel choose. @throws unavailable when the address is in use;
+   * permission_denied when it is not allowed; invalid_argument when the machine has not got it.
+   */
+  listenTcp(
+    options: { readonly hostname: string; readonly port: number },
+    onConnection: (connection: TcpConnection) => void,
+  ): Promise<Pick<Listener, "port" | "close">>;
   /** `fetch` over a Unix socket: the URL's host is sent as the Host header and not looked up. */
   fetchUnix(path: string, request: Request): Promise<Response>;
   /**

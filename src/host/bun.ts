@@ -5,6 +5,7 @@ import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts"
 import { fetchUnix, fileReader, fileWriter, serve } from "./bun_io.ts";
 import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
+import { listenTcp } from "./tcp_listener.ts";
 import { onChild, onSignal } from "./process_signals.ts";
 
 type Pointer = number & { readonly __pointer__: null };
@@ -54,6 +55,7 @@ export const host: Host = {
   onChild,
   onSignal,
   serve,
+  listenTcp,
   fetchUnix,
   connectWebSocket,
 };

@@ -6,6 +6,7 @@ import { Deno } from "./deno_shapes.ts";
 import { fetchUnix } from "./node_fetch.ts";
 import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
+import { listenTcp } from "./tcp_listener.ts";
 import { onChild, onSignal } from "./process_signals.ts";
 import { socketReader, socketWriter } from "./socket_streams.ts";
 
@@ -61,6 +62,7 @@ export const host: Host = {
   onChild,
   onSignal,
   serve,
+  listenTcp,
   fetchUnix,
   connectWebSocket,
 };

@@ -109,9 +109,31 @@ export class ContainerNetwork implements Disposable {
    */
   async connect(port: number, signal?: AbortSignal): Promise<Connected> {
     const { kernel } = this.#networks;
+    const socket = await this.dial(port, { ...(signal && { signal }) });
+    try {
+      const other = kernel.call("fcntl", socket, f.F_DUPFD_CLOEXEC, 0);
+      const { host } = kernel;
+      return { readable: host.readable(socket), writable: host.writable(other) };
+    } catch (error) {
+      kernel.attempt("close", socket);
+      throw error;
+    }
+  }
+
+  /**
+   * As `connect`, to any address of the container's.
+   * @param options.address of IPv4; default 127.0.0.1. @returns the socket, which is the caller's to close.
+   */
+  async dial(
+    port: number,
+    options: { readonly address?: string | undefined; readonly signal?: AbortSignal } = {},
+  ): Promise<number> {
+    const { kernel } = this.#networks;
+    const { signal } = options;
     const socket = this.socket();
     try {
-      const address = new Uint8Array([f.AF_INET, 0, port >> 8, port & 0xff, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+      const to = (options.address ?? "127.0.0.1").split(".").map(Number);
+      const address = new Uint8Array([f.AF_INET, 0, port >> 8, port & 0xff, ...to, 0, 0, 0, 0, 0, 0, 0, 0]);
       const begin = performance.now();
       for (let pauseMs = 1;; pauseMs = Math.min(pauseMs * 2, 50)) {
         const result = kernel.attempt("connect", socket, address, address.length);
@@ -127,9 +149,7 @@ export class ContainerNetwork implements Disposable {
         signal?.throwIfAborted();
       }
       kernel.attempt("setsockopt", socket, f.IPPROTO_TCP, f.TCP_NODELAY, new Uint8Array([1, 0, 0, 0]), 4);
-      const other = kernel.call("fcntl", socket, f.F_DUPFD_CLOEXEC, 0);
-      const { host } = kernel;
-      return { readable: host.readable(socket), writable: host.writable(other) };
+      return socket;
     } catch (error) {
       kernel.attempt("close", socket);
       if (error instanceof Failure && error.errno === "ECONNREFUSED") {

@@ -1,11 +1,13 @@
 import type { Container, ContainerRunState, ContainerSettings, ListedContainer } from "../core/container.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import type { Task } from "../core/task.ts";
+import type { Reach } from "./tasks.ts";
 
 export type ContainerStatus = "created" | "running" | "paused" | "exited";
 
 /** What is shown of a container. */
-export interface ContainerInfo extends Omit<Container, "spec" | "settings" | "state">, Partial<ContainerRunState> {
+export interface ContainerInfo
+  extends Omit<Container, "spec" | "settings" | "state">, Partial<ContainerRunState>, Reach {
   readonly status: ContainerStatus;
   /** Of its init, on this machine. */
   readonly pid: number | undefined;
@@ -38,8 +40,12 @@ export function keyOf(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
 
-/** @param task its running side. */
-export function describeContainer(kept: Kept<ListedContainer>, task: Task | undefined): ContainerInfo {
+/** @param live its running side. */
+export function describeContainer(
+  kept: Kept<ListedContainer>,
+  live: Reach & { readonly task: Task } | undefined,
+): ContainerInfo {
+  const { task, addresses = [], ports = [] } = live ?? {};
   // Whole containers come here too; their configuration is shown only to who asks for it.
   const { state, spec: _spec, ...container }: Kept<ListedContainer> & { readonly spec?: unknown } = kept;
   const status = task === undefined
@@ -47,7 +53,7 @@ export function describeContainer(kept: Kept<ListedContainer>, task: Task | unde
     : task.status === "paused"
     ? "paused"
     : "running";
-  return { ...container, ...state, status, pid: task?.pid };
+  return { ...container, ...state, status, pid: task?.pid, addresses, ports };
 }
 
 /** What events tell of a container. */

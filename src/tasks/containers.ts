@@ -117,6 +117,7 @@ export class Containers implements AsyncDisposable {
     const generated = generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty });
     const spec = specWithin(network.apply(generated, settings), tasks.means);
     await tasks.checkCommand(snapshotter, chain, spec);
+    await tasks.checkPorts(spec, settings.ports);
     await using undo = new AsyncDisposableStack();
     const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
     const container = await store.create({
@@ -393,7 +394,8 @@ export class Containers implements AsyncDisposable {
   }
 
   #describe(kept: Kept<ListedContainer>): ContainerInfo {
-    return describeContainer(kept, this.#live.get(keyOf(kept.namespace, kept.id))?.task);
+    const task = this.#live.get(keyOf(kept.namespace, kept.id))?.task;
+    return describeContainer(kept, task && { task, ...this.#parts.tasks.reach(task) });
   }
 
   #logFolder({ namespace, id }: Container): string {

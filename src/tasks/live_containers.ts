@@ -123,6 +123,7 @@ export class LiveContainers {
       runtime,
       spec,
       rootfs: { mounts },
+      ports: settings.ports,
       ...(checkpoint && { checkpoint: checkpoint.folder }),
       stdio: { stdin: settings.stdinOpen },
     });

@@ -9,6 +9,7 @@ import type { CreateTask, Runtime, TaskEvent } from "../core/runtime.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Spec } from "../core/spec.ts";
 import { can, type ExecOptions, type Process, type Task, type TaskStats, type TaskStatus } from "../core/task.ts";
+import type { PortPublisher, Publication, PublishedPort } from "../core/published_port.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { boundedTail } from "./bounded_tail.ts";
@@ -30,6 +31,8 @@ export interface TasksParts {
   readonly events: Events;
   /** Those that tasks may be connected to. Default none: what a spec says of it is left alone. */
   readonly networks?: ReadonlyMap<string, Network>;
+  /** Leads ports of the machine to tasks. Default none: whoever asks for it is refused. */
+  readonly ports?: PortPublisher;
   /** Told what fails behind a task's end. */
   readonly onError?: (error: unknown, what: string) => void;
 }
@@ -48,18 +51,26 @@ export interface TaskOwner {
 /** A task to be made, and whose it is. */
 export interface NewTask extends CreateTask, TaskOwner {
   readonly runtime: Runtime;
+  /** Ports of the machine that lead to its own, from before it is made until it is deleted. */
+  readonly ports?: readonly PublishedPort[] | undefined;
+}
+
+/** By what a task is reached. */
+export interface Reach {
+  /** Those of its own network; none where it has the machine's, or none at all. */
+  readonly addresses: readonly string[];
+  /** Ports of the machine that lead to its own, with those that the kernel chose. */
+  readonly ports: readonly PublishedPort[];
 }
 
 /** What a listing shows of a task. */
-export interface TaskInfo extends TaskOwner {
+export interface TaskInfo extends TaskOwner, Reach {
   readonly id: string;
   readonly runtime: string;
   readonly status: TaskStatus;
   readonly pid: number | undefined;
   readonly createdAt: Date;
   readonly startedAt: Date | undefined;
-  /** Those of its own network; none where it has the machine's, or none at all. */
-  readonly addresses: readonly string[];
   /** Undefined for one that does not run. */
   readonly stats: TaskStats | undefined;
 }
@@ -74,6 +85,7 @@ interface Entry {
   startedAt: Date | undefined;
   /** Its end of a network, where it has to be connected to one. */
   attachment: Attachment | undefined;
+  publication: Publication | undefined;
 }
 
 /**
@@ -118,7 +130,7 @@ export class Tasks implements AsyncDisposable {
     else if (event.type === "start") entry.startedAt = event.at;
     else if (event.type === "delete") {
       this.#entries.delete(key);
-      this.#release(key, entry.attachment);
+      this.#release(key, entry);
     }
     const { namespace, labels } = entry.owner;
     const data = taskEventData(event);
@@ -135,7 +147,9 @@ export class Tasks implements AsyncDisposable {
    * caller owns the task: each `create` ends with `Task.delete`.
    * @throws unavailable when this has been disposed of.
    */
-  async create({ runtime, namespace, function: functionName, image, labels, ...options }: NewTask): Promise<Task> {
+  async create(
+    { runtime, namespace, function: functionName, image, labels, ports = [], ...options }: NewTask,
+  ): Promise<Task> {
     const key = keyOf(runtime, options.id);
     if (this.#entries.has(key)) {
       throw new Failure("already_exists", `cannot create task "${options.id}": there is one of this id`);
@@ -148,20 +162,29 @@ export class Tasks implements AsyncDisposable {
       createdAt: undefined,
       startedAt: undefined,
       attachment: undefined,
+      publication: undefined,
     };
     this.#entries.set(key, entry);
     let task: Task;
     let spec: Spec;
     try {
+      // One of the same id may just have ended.
+      await this.#releases.get(key);
+      if (ports.length > 0) {
+        entry.publication = await this.#publisher(options.spec).publish(ports, {
+          pid: () => pidOf(entry),
+          address: () => entry.attachment?.addresses[0],
+        });
+      }
       if (connectionOf(options.spec) !== undefined) {
-        entry.attachment = await this.#connect(key, { id: options.id, namespace, spec: options.spec });
+        entry.attachment = await this.#connect({ id: options.id, namespace, spec: options.spec });
       }
       spec = entry.spec = withOomScoreAdj(entry.attachment?.spec ?? options.spec, this.#oomScoreAdj);
       const { networkNamespace } = entry.attachment ?? {};
       task = await runtime.create({ ...options, spec, ...(networkNamespace !== undefined && { networkNamespace }) });
     } catch (error) {
       this.#entries.delete(key);
-      await this.#release(key, entry.attachment);
+      await this.#release(key, entry);
       throw error;
     }
     entry.task = task;
@@ -180,7 +203,6 @@ export class Tasks implements AsyncDisposable {
 
   /** Connects a task to the network that its spec names. */
   async #connect(
-    key: string,
     { id, namespace, spec }: { readonly id: string; readonly namespace: string; readonly spec: Spec },
   ): Promise<Attachment | undefined> {
     const { networks } = this.#parts;
@@ -193,27 +215,53 @@ export class Tasks implements AsyncDisposable {
         `cannot create task "${id}": its network ${JSON.stringify(settings.network)} is not running`,
       );
     }
-    // One of the same id may just have ended.
-    await this.#releases.get(key);
     return await network.connect({ id, namespace, spec, settings });
   }
 
-  /** Gives a task's end of a network back. The promise never rejects. */
-  #release(key: string, attachment: Attachment | undefined): Promise<void> {
-    if (attachment === undefined) return Promise.resolve();
-    const release = this.#disconnect(key, attachment).finally(() => {
+  /** Gives back by what a task was reached. The promise never rejects. */
+  #release(key: string, { attachment, publication }: Entry): Promise<void> {
+    const held = [publication, attachment].filter((each) => each !== undefined);
+    if (held.length === 0) return Promise.resolve();
+    const release = this.#disconnect(key, held).finally(() => {
       if (this.#releases.get(key) === release) this.#releases.delete(key);
     });
     this.#releases.set(key, release);
     return release;
   }
 
-  async #disconnect(key: string, attachment: Attachment): Promise<void> {
-    try {
-      await attachment[Symbol.asyncDispose]();
-    } catch (error) {
-      this.#parts.onError?.(error, `cannot disconnect task ${key} from its network`);
+  async #disconnect(key: string, held: readonly AsyncDisposable[]): Promise<void> {
+    for (const each of held) {
+      try {
+        await each[Symbol.asyncDispose]();
+      } catch (error) {
+        this.#parts.onError?.(error, `cannot disconnect task ${key} from its network`);
+      }
     }
+  }
+
+  /** Tries whether a task of a spec could have ports. @throws as `PortPublisher.check`; invalid_argument. */
+  async checkPorts(spec: Spec, ports: readonly PublishedPort[]): Promise<void> {
+    if (ports.length > 0) await this.#publisher(spec).check(ports);
+  }
+
+  #publisher(spec: Spec): PortPublisher {
+    const details = { field: "ports" };
+    if (spec.linux.namespaces?.some(({ type }) => type === "network") !== true) {
+      throw new Failure(
+        "invalid_argument",
+        "cannot publish ports of a container on the machine's network: it listens on the machine itself",
+        { details },
+      );
+    }
+    const { ports } = this.#parts;
+    if (ports === undefined) throw new Failure("unimplemented", "ports cannot be published here", { details });
+    return ports;
+  }
+
+  /** By what a task is reached, from `create` to `delete`. */
+  reach(task: Task): Reach {
+    const entry = [...this.#entries.values()].find((entry) => entry.task === task);
+    return entry === undefined ? { addresses: [], ports: [] } : reachOf(entry);
   }
 
   /**
@@ -341,14 +389,21 @@ function sharesNetwork(spec: Spec): boolean {
   return spec.linux.namespaces?.some(({ type, path }) => type === "network" && !path) !== true;
 }
 
-async function describe(
-  { task, runtime, owner, createdAt, startedAt, attachment }: Entry & { task: Task },
-): Promise<TaskInfo> {
+function reachOf({ attachment, publication }: Entry): Reach {
+  return { addresses: attachment?.addresses ?? [], ports: publication?.ports ?? [] };
+}
+
+/** Its init, as long as it has not been seen to end. */
+function pidOf({ task }: Entry): number | undefined {
+  return task?.status === "running" || task?.status === "paused" ? task.pid : undefined;
+}
+
+async function describe(entry: Entry & { task: Task }): Promise<TaskInfo> {
+  const { task, runtime, owner, createdAt, startedAt } = entry;
   const { id, status, pid } = task;
   // It may end in between: then there is nothing to tell.
   const alive = (status === "running" || status === "paused") && can(task, "stats") ? task : undefined;
   const stats = await alive?.stats().catch(() => undefined);
-  const addresses = attachment?.addresses ?? [];
   return {
     id,
     runtime: runtime.id,
@@ -356,7 +411,7 @@ async function describe(
     pid,
     createdAt: createdAt ?? new Date(),
     startedAt,
-    addresses,
+    ...reachOf(entry),
     stats,
     ...owner,
   };
