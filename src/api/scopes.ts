@@ -116,6 +116,15 @@ const needs: Readonly<Record<string, Need>> = {
   "POST /v1/tokens": { scope: "admin", where: "namespace" },
   "DELETE /v1/tokens/:name": { scope: "admin", where: "namespace" },
 
+  // They name the namespace in the function's name, and look at that themselves.
+  "GET /2015-03-31/functions": { scope: "read", where: "any" },
+  "POST /2015-03-31/functions": { scope: "deploy", where: "any" },
+  "GET /2015-03-31/functions/:name": { scope: "read", where: "any" },
+  "DELETE /2015-03-31/functions/:name": { scope: "deploy", where: "any" },
+  "GET /2015-03-31/functions/:name/configuration": { scope: "read", where: "any" },
+  "PUT /2015-03-31/functions/:name/configuration": { scope: "deploy", where: "any" },
+  "PUT /2015-03-31/functions/:name/code": { scope: "deploy", where: "any" },
+
   "GET /v1/info": lookAtMachine,
   "GET /v1/plugins": lookAtMachine,
   "GET /v1/system/df": lookAtMachine,

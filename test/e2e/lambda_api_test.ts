@@ -99,6 +99,25 @@ describe("AWS Lambda's API", () => {
       ]
     ) assert.equal((await invoke(name, "a")).text, '"A"', name);
     assert.equal((await invoke("upper", "a", { Qualifier: "$LATEST" })).text, '"A"');
+    await out(
+      "deploy",
+      "upper",
+      "--image",
+      "box:1",
+      "--no-traffic",
+      "--tag",
+      "next",
+      "--",
+      "sh",
+      "-c",
+      "cat; echo new",
+    );
+    for (const name of ["upper:next", "upper:2"]) {
+      const { text, ExecutedVersion } = await invoke(name, "a");
+      assert.deepEqual([text, ExecutedVersion], ['"a"new\n', "2"]);
+    }
+    const first = await invoke("upper", "a", { Qualifier: "1" });
+    assert.deepEqual([first.text, first.ExecutedVersion], ['"A"', "1"]);
     for (const [name, more] of [["upper:7", {}], ["upper", { Qualifier: "live" }], ["nobody", {}]] as const) {
       const error = await refused(invoke(name, "a", more));
       assert.equal(error.name, "ResourceNotFoundException", name);
@@ -178,7 +197,7 @@ describe("AWS Lambda's API", () => {
         Environment: { Variables: { A: "b", CODE: "0" } },
         Description: "makes things",
         Timeout: 7,
-        Tags: { team: "blue" },
+        Tags: { team: "blue", "mayfly.protocol": "stdio" },
       }),
     );
     assert.equal(created.FunctionArn, "arn:aws:lambda:eu-central-1:000000000000:function:made");
@@ -202,7 +221,7 @@ describe("AWS Lambda's API", () => {
     assert.equal(shown.Configuration?.Description, "makes things");
     assert.equal(shown.Code?.ImageUri, "box:1");
     assert.equal(shown.Code?.ResolvedImageUri, `docker.io/library/box@sha256:${created.CodeSha256}`);
-    assert.deepEqual(shown.Tags, { team: "blue" });
+    assert.deepEqual(shown.Tags, { team: "blue", "mayfly.protocol": "stdio" });
     const { RevisionId } = shown.Configuration ?? {};
 
     const FunctionName = "made";
@@ -270,6 +289,39 @@ describe("AWS Lambda's API", () => {
       assert.equal(error.name, "InvalidParameterValueException", JSON.stringify(more));
       assert.match(error.message, pattern);
     }
+  });
+
+  it("gives each token what it may do, in its namespace", async () => {
+    const make = async (name: string, ...more: readonly string[]) =>
+      client((await out("token", "create", name, ...more)).trim());
+    const reader = await make("reader", "--scope", "read");
+    const deployer = await make("deployer", "--scope", "deploy", "--namespace", "other");
+    const ours = await make("ours", "--scope", "deploy");
+    const input = (FunctionName: string) => ({
+      FunctionName,
+      Role: "any",
+      PackageType: "Image" as const,
+      Code: { ImageUri: "box:1" },
+      ImageConfig: { EntryPoint: ["cat"], Command: ["-"] },
+      Tags: { "mayfly.protocol": "stdio" },
+    });
+    const denied = async (work: Promise<unknown>) => {
+      const { name, $metadata } = await refused(work);
+      assert.deepEqual([name, $metadata.httpStatusCode], ["AccessDeniedException", 403]);
+    };
+    await out("import", join(folder, "layout"), "--namespace", "other");
+    const { FunctionArn } = await deployer.send(new CreateFunctionCommand(input("theirs.other")));
+    assert.equal((await invoke(FunctionArn ?? "", 1)).text, "1");
+    await denied(deployer.send(new CreateFunctionCommand(input("mine"))));
+    await denied(deployer.send(new GetFunctionCommand({ FunctionName: "upper" })));
+    await denied(deployer.send(new ListFunctionsCommand({})));
+    await denied(ours.send(new DeleteFunctionCommand({ FunctionName: "theirs.other" })));
+    assert.ok((await reader.send(new ListFunctionsCommand({}))).Functions?.length);
+    await denied(reader.send(new UpdateFunctionConfigurationCommand({ FunctionName: "upper", Timeout: 3 })));
+    // What reaches the machine is not theirs to give another image.
+    await deploy("mounted", "cat", "-v", `${folder}:/host`);
+    await denied(ours.send(new UpdateFunctionCodeCommand({ FunctionName: "mounted", ImageUri: "box:2" })));
+    await ours.send(new UpdateFunctionConfigurationCommand({ FunctionName: "upper", Timeout: 3 }));
   });
 
   it("gives nobody but the administrator more than to invoke", async () => {

@@ -1,4 +1,4 @@
-import { InvokeCommand, type InvokeCommandInput, LambdaClient } from "@aws-sdk/client-lambda";
+import { CreateFunctionCommand, InvokeCommand, type InvokeCommandInput, LambdaClient } from "@aws-sdk/client-lambda";
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,8 @@ import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { lambdaRuntime } from "../support/lambda_runtime.ts";
 import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
+
+const token = "a-token-of-the-administrator";
 
 describe("containers of AWS Lambda", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-runtime-api-"));
@@ -45,12 +47,14 @@ describe("containers of AWS Lambda", () => {
   };
 
   before(async () => {
-    daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--call-retry-ms", "20"]);
+    daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--call-retry-ms", "20", "--admin-tcp"], {
+      MAYFLY_ADMIN_TOKEN: token,
+    });
     client = new LambdaClient({
       region: "eu-central-1",
       endpoint: daemon.url,
       maxAttempts: 1,
-      credentials: { accessKeyId: "any", secretAccessKey: "thing" },
+      credentials: { accessKeyId: "any", secretAccessKey: "thing", sessionToken: token },
     });
     const config = { Entrypoint: ["sh", "-c", lambdaRuntime, "runtime"], Cmd: ["app.handler"] };
     await out("import", makeBusyboxImage(folder, "box:1", config));
@@ -151,6 +155,23 @@ describe("containers of AWS Lambda", () => {
     const hang = await failed("hang", {});
     assert.match(hang.errorMessage, /was not ready within 2000 ms of its start: it did not ask for .*invocation\/next/);
     await until(async () => (await tasks()).every(({ pid }) => pid !== undefined));
+  });
+
+  it("are what AWS's clients create", async () => {
+    const Code = { ImageUri: "box:1" };
+    await client.send(
+      new CreateFunctionCommand({
+        FunctionName: "created",
+        Role: "arn:aws:iam::123456789012:role/any",
+        PackageType: "Image",
+        Code,
+        ImageConfig: { Command: ["other.handler"] },
+        Tags: { "mayfly.reuse": "true" },
+      }),
+    );
+    assert.match((await invoke("created", "context")).text, /^_HANDLER=other.handler$/m);
+    assert.equal(JSON.parse((await invoke("created", "count")).text).n, 2);
+    await daemon.admin("DELETE", "/v1/functions/created");
   });
 
   it("run events that were accepted, and try them again where they fail", async () => {

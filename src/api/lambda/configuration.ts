@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { Failure } from "../../core/errors.ts";
 import type { FunctionInput, FunctionRecord } from "../../core/function.ts";
+import { parse } from "../../core/parse.ts";
 import { parseReference } from "../../core/reference.ts";
 import { arnOf } from "./target.ts";
 
@@ -84,11 +85,26 @@ export const UpdateConfigurationSchema = v.strictObject({ ...settings, RevisionI
 
 /** What AWS Lambda gives a function whose creator does not say. */
 const createDefaults = { Timeout: 3, MemorySize: 128 } as const;
+/** As many as other functions have at once. */
+const maxInstances = 64;
 
-/** A new function's settings. */
+/** Tags that say what no setting of AWS Lambda does. */
+const TagsSchema = v.object({
+  "mayfly.protocol": v.optional(v.picklist(["lambda", "stdio", "http"]), "lambda"),
+  "mayfly.reuse": v.optional(v.picklist(["true", "false"]), "false"),
+});
+
+/** A new function's settings: its image is one of AWS Lambda's, unless a tag says otherwise. */
 export function createInput(asked: v.InferOutput<typeof CreateSchema>): FunctionInput {
   const { Tags = {} } = asked;
-  return withSettings({ image: asked.Code.ImageUri, labels: Tags }, { ...createDefaults, ...defined(asked) });
+  const tags = parse(TagsSchema, Tags, "cannot create the function: tags");
+  return withSettings({
+    image: asked.Code.ImageUri,
+    labels: Tags,
+    protocol: tags["mayfly.protocol"],
+    ...(tags["mayfly.reuse"] === "true" && { reuse: true }),
+    ...(tags["mayfly.protocol"] === "lambda" && { maxInstances }),
+  }, { ...createDefaults, ...defined(asked) });
 }
 
 /** A function's settings, changed by what was asked; what was not is as it was. */

@@ -2,15 +2,17 @@ import type { Context } from "hono";
 import * as v from "valibot";
 import { Failure, messageOf } from "../../core/errors.ts";
 import { parse } from "../../core/parse.ts";
+import { revisionNumber } from "../../core/revision.ts";
 import { requireCaller } from "../../functions/ingress.ts";
 import type { InvocationRequest } from "../../functions/request.ts";
+import { revisionHeader } from "../../functions/route.ts";
 import { collect, readBody } from "../../functions/whole_body.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import { invalidContent } from "./errors.ts";
 import { type FunctionError, functionErrorOf, maxPayloadBytes, responseTooLarge } from "./function_error.ts";
 import { logResult } from "./log_tail.ts";
-import { parseTarget, requireLatest } from "./target.ts";
+import { parseTarget } from "./target.ts";
 
 const AskedSchema = v.object({
   "X-Amz-Invocation-Type": v.optional(v.picklist(["RequestResponse", "Event", "DryRun"]), "RequestResponse"),
@@ -28,23 +30,24 @@ export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>
   return async (c) => {
     const { headers, body } = c.req.raw;
     const { type, log } = asked(headers);
-    const target = parseTarget(c.req.param("name") ?? "", c.req.query("Qualifier"));
-    requireLatest(target, headers);
-    const { namespace, name } = target;
+    const { namespace, name, qualifier } = parseTarget(c.req.param("name") ?? "", c.req.query("Qualifier"));
     const record = await functions.get(namespace, name);
     if (record.auth !== "none") await requireCaller(record, c.var.identify);
     const limit = Math.min(maxPayloadBytes, record.maxBodyBytes || Infinity);
     const payload = body === null ? new Uint8Array() : await readBody(body, limit, record);
     checkJson(payload);
-    const common = { "x-amz-executed-version": "$LATEST" };
+    const common = { "x-amz-executed-version": qualifier ?? "$LATEST" };
     if (type === "DryRun") return new Response(null, { status: 204, headers: common });
     const request = requestOf(c, payload);
+    if (qualifier !== undefined) request.headers.set(revisionHeader, qualifier);
     if (type === "Event") {
       const { id } = await calls.accept(namespace, name, request);
       return new Response(null, { status: 202, headers: { ...common, "x-amzn-requestid": id, "x-call-id": id } });
     }
     const outcome = await invoke(() => functions.invoke(namespace, name, request));
     const answered = new Headers({ ...common, ...outcome.headers });
+    const version = outcome.revision && revisionNumber(name, outcome.revision);
+    if (qualifier !== undefined && version) answered.set("x-amz-executed-version", String(version));
     const { invocation } = outcome;
     if (invocation !== undefined) {
       answered.set("x-amzn-requestid", invocation);
@@ -97,6 +100,8 @@ function requestOf(c: Context<ApiEnv>, payload: Uint8Array<ArrayBuffer>): Invoca
 
 interface Outcome {
   readonly invocation: string | undefined;
+  /** The name of the revision that has answered. */
+  readonly revision: string | undefined;
   readonly payload: Uint8Array<ArrayBuffer> | string;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -104,32 +109,38 @@ interface Outcome {
 /** Runs it to its end: only then is it known whether the head has to say that the function has failed. */
 async function invoke(run: () => Promise<Response>): Promise<Outcome> {
   let invocation: string | undefined;
+  let revision: string | undefined;
   try {
     const answer = await run();
     invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
+    revision = answer.headers.get(revisionHeader) ?? undefined;
     const payload = await collect(answer.body, maxPayloadBytes);
-    if (payload === undefined) return failed(invocation, responseTooLarge());
+    if (payload === undefined) return failed({ invocation, revision }, responseTooLarge());
     return {
       invocation,
+      revision,
       payload,
       headers: { "content-type": answer.headers.get("content-type") ?? "application/json" },
     };
   } catch (error) {
     const known = functionErrorOf(error);
     if (known === undefined) throw error;
-    return failed(invocation ?? invocationOf(error), known);
+    return failed({
+      invocation: invocation ?? fact(error, "invocation"),
+      revision: revision ?? fact(error, "revision"),
+    }, known);
   }
 }
 
-function failed(invocation: string | undefined, error: FunctionError): Outcome {
+function failed(of: Pick<Outcome, "invocation" | "revision">, error: FunctionError): Outcome {
   return {
-    invocation,
+    ...of,
     payload: JSON.stringify(error),
     headers: { "content-type": "application/json", "x-amz-function-error": "Unhandled" },
   };
 }
 
-function invocationOf(error: unknown): string | undefined {
-  const invocation = error instanceof Failure ? error.details?.["invocation"] : undefined;
-  return typeof invocation === "string" ? invocation : undefined;
+function fact(error: unknown, name: string): string | undefined {
+  const value = error instanceof Failure ? error.details?.[name] : undefined;
+  return typeof value === "string" ? value : undefined;
 }

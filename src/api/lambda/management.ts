@@ -1,10 +1,12 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import * as v from "valibot";
+import { requireScope, type Scope } from "../../core/access.ts";
 import { codeOf as errorCodeOf, type ErrorCode, Failure, messageOf } from "../../core/errors.ts";
 import { type FunctionInput, type FunctionRecord, SettingsSchema } from "../../core/function.ts";
 import { KeyedLock } from "../../core/keyed_lock.ts";
 import { parse } from "../../core/parse.ts";
 import { readJson } from "../input.ts";
+import { requireMeans } from "../machine_means.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import {
@@ -46,6 +48,12 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
   const locks = new KeyedLock();
   const shown = (record: FunctionRecord, c: Context) => configurationOf(record, c.req.raw.headers, host.arch);
 
+  /** The listener has let through who may do such things somewhere. */
+  const allow = async (c: Context<ApiEnv>, scope: Scope, { namespace }: Pick<LambdaTarget, "namespace">) => {
+    const caller = await c.var.identify();
+    requireScope(caller, scope, namespace, `${c.req.method} ${c.req.path}`);
+    return caller;
+  };
   const existing = async (target: LambdaTarget, headers: Headers): Promise<FunctionRecord> => {
     requireLatest(target, headers);
     try {
@@ -63,9 +71,10 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
       throw new Failure("invalid_argument", `cannot use the image: ${messageOf(error)}`, { cause: error });
     }
   };
-  const change = (c: Context<ApiEnv>, asked: Asked, edit: (before: FunctionInput) => FunctionInput) => {
+  const change = async (c: Context<ApiEnv>, asked: Asked, edit: (before: FunctionInput) => FunctionInput) => {
     const target = targetOf(c);
-    return locks.hold(`${target.namespace}/${target.name}`, async () => {
+    const caller = await allow(c, "deploy", target);
+    return await locks.hold(`${target.namespace}/${target.name}`, async () => {
       const before = await existing(target, c.req.raw.headers);
       if (asked.RevisionId !== undefined && asked.RevisionId !== revisionId(before)) {
         throw new Failure(
@@ -75,6 +84,8 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
         );
       }
       const settings = parse(SettingsSchema, before, `cannot change function ${JSON.stringify(target.name)}`);
+      // What an administrator has given to a function is not another image's to use.
+      requireMeans(caller, settings, "change a function");
       return await deploy(target, edit(settings), c);
     });
   };
@@ -87,6 +98,7 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
   };
 
   const list = async (c: Context<ApiEnv>) => {
+    await allow(c, "read", { namespace: "default" });
     const { Marker, MaxItems } = parse(ListSchema, c.req.query(), "cannot list functions");
     const all = (await functions.list("default")).toSorted((a, b) => a.name < b.name ? -1 : 1);
     const rest = Marker === undefined ? all : all.filter(({ name }) => name > Marker);
@@ -97,9 +109,15 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
       ...(rest.length > page.length && { NextMarker: last }),
     });
   };
+  const find = async (c: Context<ApiEnv>) => {
+    const target = targetOf(c);
+    await allow(c, "read", target);
+    return await existing(target, c.req.raw.headers);
+  };
   const create = async (c: Context<ApiEnv>) => {
     const asked = parse(CreateSchema, await readJson(c), "cannot create the function");
     const target = parseTarget(asked.FunctionName);
+    await allow(c, "deploy", target);
     requireLatest(target, c.req.raw.headers);
     checkArchitecture(asked.Architectures);
     const record = await locks.hold(`${target.namespace}/${target.name}`, async () => {
@@ -116,7 +134,7 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
     .get("/", admin, list)
     .post("/", admin, create)
     .get("/:name", admin, async (c) => {
-      const record = await existing(targetOf(c), c.req.raw.headers);
+      const record = await find(c);
       const tags = tagsOf(record);
       return c.json({
         Configuration: shown(record, c),
@@ -125,7 +143,7 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
       });
     })
     .get("/:name/configuration", admin, async (c) => {
-      return c.json(shown(await existing(targetOf(c), c.req.raw.headers), c));
+      return c.json(shown(await find(c), c));
     })
     .put("/:name/code", admin, async (c) => {
       const asked = parse(UpdateCodeSchema, await readJson(c), "cannot update the function's code");
@@ -138,6 +156,7 @@ export function managementRoutes({ functions, host }: ApiParts, admin: Middlewar
     })
     .delete("/:name", admin, async (c) => {
       const target = targetOf(c);
+      await allow(c, "deploy", target);
       await existing(target, c.req.raw.headers);
       await functions.delete(target.namespace, target.name);
       return c.body(null, 204);

@@ -7,7 +7,7 @@ import { parse } from "../../core/parse.ts";
 export interface LambdaTarget {
   readonly namespace: string;
   readonly name: string;
-  /** A version or an alias; undefined is the newest, as `$LATEST` is. */
+  /** A revision's number or a tag, as AWS has versions and aliases; undefined for none, and for `$LATEST`. */
   readonly qualifier: string | undefined;
 }
 
@@ -54,7 +54,7 @@ export function arnOf(target: Pick<LambdaTarget, "namespace" | "name">, headers:
   return qualifier === undefined ? arn : `${arn}:${qualifier}`;
 }
 
-/** Nobody has published versions or made aliases: only the newest is there. @throws not_found for any other. */
+/** The newest alone can be shown and changed. @throws not_found for any other. */
 export function requireLatest(target: LambdaTarget, headers: Headers): void {
   if (target.qualifier === undefined) return;
   throw new Failure("not_found", `Function not found: ${arnOf(target, headers, target.qualifier)}`);
