@@ -163,6 +163,15 @@ describe("the library", () => {
     assert.equal(none.headers.get("content-type"), "application/problem+json");
   });
 
+  it("functions leaves a server alone in whose root it is mounted", async () => {
+    const server = new Hono().route("/", mayfly.functions).get("/own", (c) => c.text("own"));
+    const own = await server.request("/own");
+    assert.deepEqual([await own.text(), own.headers.get("x-request-id")], ["own", null]);
+    assert.equal((await server.request("/v1/functions")).status, 404);
+    const answer = await server.request("/fn/upper", { method: "POST", body: "hello" });
+    assert.equal(await answer.text(), "HELLO");
+  });
+
   it("functions answers asynchronous calls with addresses of that server", async () => {
     for (
       const [path, headers] of [["/async/fn/upper", {}], ["/fn/upper", { prefer: "respond-async" }]] as const

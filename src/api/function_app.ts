@@ -34,17 +34,16 @@ export function addFunctionRoutes(app: Hono<ApiEnv>, parts: ApiParts): void {
 
 /**
  * Those routes and `/async/calls/{id}` alone, for a server of somebody else's, whose matter it is which hosts, origins and
- * callers are let in; functions that want a token ask for it here, too. In a Hono app `route("/jobs", …)` mounts them, and everything they answer names that path.
+ * callers are let in; functions that want a token ask for it here, too. In a Hono app `route("/jobs", …)` mounts them, and
+ * everything they answer names that path; that server's other routes are left alone, wherever that is.
  */
 export function createFunctionApp(parts: ApiParts): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
   app.onError(answerError(parts));
-  app.use(giveRequestId());
   // What stands in X-Forwarded-For is not believed: who is at the other end of that server's connection is not known here.
   const observe = observeRequests(parts.monitor, []);
-  app.use("/fn/*", observe);
-  app.use("/async/*", observe);
-  app.use(identifyCaller({ listener: "tcp" }, parts));
+  const identify = identifyCaller({ listener: "tcp" }, parts);
+  for (const path of ["/fn/*", "/async/*"]) app.use(path, giveRequestId(), observe, identify);
   addFunctionRoutes(app, parts);
   app.route("/async/calls", ownCallRoutes(parts));
   return app;

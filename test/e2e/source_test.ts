@@ -50,6 +50,7 @@ describe("functions of source files", () => {
   const work = join(folder, "work");
   const sources = JSON.stringify({
     ".js": { image: "node:1", command: ["node", "{file}"] },
+    ".ts": { image: "node:1", command: ["node", "{file}"] },
     ".sh": { image: "box:1", command: ["sh", "{file}"] },
     executable: { image: "box:1", command: ["{file}"] },
   });
@@ -111,6 +112,16 @@ describe("functions of source files", () => {
     assert.equal((await deployed(file, "--", "one", "two")).name, "say-it");
     assert.equal(await out("invoke", "say-it"), "one two /app\n");
     assert.equal((await deployed(file, "--name", "other")).name, "other");
+  });
+
+  it("deploy takes TypeScript, in a folder with what it imports", async () => {
+    write("typed/package.json", '{ "type": "module" }');
+    write("typed/lib/answer.ts", "export const answer: number = 42;");
+    write("typed/handler.ts", 'import { answer } from "./lib/answer.ts";\nconsole.log(answer satisfies number);');
+    await deployed(join(work, "typed/handler.ts"), "--name", "alone");
+    assert.match((await run("invoke", "alone")).stderr, /exit code 1/);
+    assert.equal((await deployed(join(work, "typed"))).name, "typed");
+    assert.equal(await out("invoke", "typed"), "42\n");
   });
 
   it("deploy takes an executable with its files, over another image", async () => {
