@@ -157,6 +157,11 @@ export const options = {
     v.optional(count(1, 100_000), 256),
     "invocations that may run at once over all functions; one more gets 429",
   ),
+  namespaceConcurrency: option(
+    "json",
+    v.optional(v.record(v.union([NameSchema, v.literal("*")]), count(0, 100_000)), {}),
+    'invocations that may run at once in a namespace; "*" is each of the others: {"team": 10, "*": 50}; default: maxConcurrency',
+  ),
   maxCalls: option("number", v.optional(count(0, 1e7), 10_000), "asynchronous calls that may wait; one more gets 429"),
   maxCallBytes: option(
     "number",

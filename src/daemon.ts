@@ -222,6 +222,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     monitor,
     events,
     maxConcurrency: config.maxConcurrency,
+    namespaceConcurrency: config.namespaceConcurrency,
     maxPrepared: config.maxPrepared,
     keepRevisions: config.keepRevisions,
     onError,

@@ -87,6 +87,11 @@ export const deploy: Command = {
       value: "origin",
       help: "pages from there may call it, as https://app.example, or * for all; may be given often",
     },
+    "reserved-concurrency": {
+      type: "string",
+      value: "number",
+      help: "places of all functions' that are kept for its invocations (default 0)",
+    },
     schedule: {
       type: "string",
       multiple: true,
@@ -107,6 +112,7 @@ export const deploy: Command = {
     "no-traffic": { type: "boolean", help: "requests stay with the revisions that answer them now" },
     tag: { type: "string", value: "name", help: "reach the new revision as /fn/<name>@<tag>" },
     label: { type: "string", multiple: true, value: "NAME=value", help: "a label; may be given often" },
+    annotation: { type: "string", multiple: true, value: "NAME=value", help: "a note of yours; may be given often" },
   },
   async run({ connect, config, words: [word = "", ...args], flags, output }) {
     // No function's name has a slash.
@@ -135,6 +141,7 @@ export const deploy: Command = {
       freeze: flags["no-freeze"] === true ? false : undefined,
       stopGraceMs: milliseconds("stop-grace", text(flags, "stop-grace")),
       concurrency: number("concurrency", text(flags, "concurrency")),
+      reservedConcurrency: number("reserved-concurrency", text(flags, "reserved-concurrency")),
       auth: text(flags, "auth"),
       rate: text(flags, "rate"),
       corsOrigins: texts(flags, "cors-origin").length === 0 ? undefined : texts(flags, "cors-origin"),
@@ -146,6 +153,7 @@ export const deploy: Command = {
       answer: text(flags, "answer"),
       contentType: text(flags, "content-type"),
       labels: pairs("label", texts(flags, "label")),
+      annotations: pairs("annotation", texts(flags, "annotation")),
     } satisfies Fields;
     await using connection = await connect();
     const image = source === undefined || language === undefined

@@ -100,6 +100,8 @@ export const FunctionInputSchema = v.strictObject({
    * each of them takes at once. Default 64.
    */
   concurrency: v.optional(count(1, 100_000), 64),
+  /** How many of the places that all functions share are kept for its invocations, whether it has any or not. Default 0. */
+  reservedConcurrency: v.optional(count(0, 100_000), 0),
   /** Limit of a request's body. Default 64 MiB; 0 is no limit. */
   maxBodyBytes: v.optional(count(0, 2 ** 50), 64 * MiB),
   /**
@@ -140,7 +142,16 @@ export const FunctionInputSchema = v.strictObject({
   answer: v.optional(v.picklist(["body", "cgi"]), "body"),
   /** The Content-Type of its answers, where they have none of their own. */
   contentType: v.optional(v.pipe(v.string(), v.maxLength(256), v.regex(/^[\x20-\x7e]+$/)), "application/octet-stream"),
+  /** What it is found by, and its tasks and events. */
   labels: v.optional(v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))), {}),
+  /** What others want to know of it; nothing here reads it. */
+  annotations: v.optional(
+    v.pipe(
+      v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(64 * 1024))),
+      v.maxEntries(256),
+    ),
+    {},
+  ),
 });
 /** As a caller writes it. */
 export type FunctionInput = v.InferInput<typeof FunctionInputSchema>;

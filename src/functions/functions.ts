@@ -35,6 +35,8 @@ export interface FunctionsParts {
   readonly events: Events;
   /** How many invocations may run at once over all functions. */
   readonly maxConcurrency: number;
+  /** How many in a namespace, by its name. @see AdmissionOptions */
+  readonly namespaceConcurrency: Readonly<Record<string, number>>;
   readonly protocols: Protocols;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
@@ -64,10 +66,15 @@ export class Functions {
   constructor(parts: FunctionsParts) {
     this.#parts = parts;
     this.#recipes = parts.recipes;
-    this.#admission = new Admission(parts.maxConcurrency);
+    this.#admission = new Admission({ limit: parts.maxConcurrency, namespaces: parts.namespaceConcurrency });
     this.#refill = new Refill({ busy: () => this.#running.size > 0, onError: parts.onError });
     this.#deployments = new Deployments({ ...parts, store: parts.metadata.functions, refill: this.#refill });
-    this.rollouts = new Rollouts({ ...parts, locks: this.#locks, deployments: this.#deployments });
+    this.rollouts = new Rollouts({
+      ...parts,
+      locks: this.#locks,
+      deployments: this.#deployments,
+      admission: this.#admission,
+    });
   }
 
   /** As `Rollouts.deploy`. */
@@ -119,6 +126,7 @@ export class Functions {
     const key = keyOf(namespace, name);
     await this.#locks.hold(key, async () => {
       const there = await this.#parts.metadata.functions.delete(namespace, name);
+      this.#admission.keep(key, 0);
       await this.#deployments.remove(key);
       this.ingress.forget({ namespace, name });
       if (!there) throw unknownFunction(namespace, name);
@@ -141,7 +149,7 @@ export class Functions {
     try {
       if (record.auth !== "none" || record.rate !== undefined) request = await this.ingress.admit(record, asked);
       if (record.maxBodyBytes > 0 && length > record.maxBodyBytes) throw bodyTooLarge(record.maxBodyBytes);
-      this.#admission.enter(key, admitted(record));
+      this.#admission.enter({ namespace, key }, admitted(record));
     } catch (error) {
       this.#parts.monitor.invocation(rejection(record));
       await recipe.leave();
@@ -198,7 +206,7 @@ export class Functions {
     } catch (error) {
       this.#parts.onError(error, `cannot clean up behind invocation ${id}`);
     }
-    this.#admission.leave(key);
+    this.#admission.leave({ namespace: run.options.record.namespace, key });
     this.#parts.metadata.invocations.put(run.record());
     this.#running.delete(id);
     this.#refill.schedule();
@@ -281,7 +289,16 @@ export class Functions {
   /** Makes what is to be ready before the first request, in the background of the start. */
   async warm(): Promise<void> {
     const { functions } = this.#parts.metadata;
-    for (const record of await functions.all()) {
+    const all = await functions.all();
+    for (const record of all) {
+      const { namespace, name } = record;
+      try {
+        if ((await mainRevision(functions, record)).reservedConcurrency > 0) await this.#keepPlaces(namespace, name);
+      } catch (error) {
+        this.#parts.onError(error, `cannot keep places for function ${name}`);
+      }
+    }
+    for (const record of all) {
       const { namespace, name } = record;
       try {
         for (const revision of new Route(record).split.keys()) {
@@ -294,6 +311,17 @@ export class Functions {
         this.#parts.onError(error, `cannot prepare containers of function ${name}`);
       }
     }
+  }
+
+  /** Keeps the places that a function reserves. It may be another one since it was read. */
+  #keepPlaces(namespace: string, name: string): Promise<void> {
+    const key = keyOf(namespace, name);
+    const { functions } = this.#parts.metadata;
+    return this.#locks.hold(key, async () => {
+      const record = await functions.get(namespace, name);
+      if (record === undefined) return;
+      this.#admission.keep(key, (await mainRevision(functions, record)).reservedConcurrency);
+    });
   }
 
   /** Holds the recipe of the revision that answers a request; `leave` ends it. */

@@ -21,6 +21,7 @@ import {
   type TrafficChange,
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
+import type { Admission } from "./admission.ts";
 import { type Deployment, heldBy, keepsInstances } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
@@ -41,6 +42,7 @@ export interface RolloutsParts {
   /** Held by key while something of a function changes. */
   readonly locks: KeyedLock;
   readonly deployments: Deployments;
+  readonly admission: Admission;
 }
 
 /** What a deployment does beside making a revision. */
@@ -48,6 +50,15 @@ export interface DeployOptions extends Traced {
   /** Whether the traffic that goes to the newest revision goes to this one. Default true. */
   readonly traffic?: boolean;
   /** A name to reach the new revision by. */
+  readonly tag?: string | undefined;
+}
+
+/** What a revision is made of. */
+interface Made {
+  readonly settings: FunctionSettings;
+  readonly digest: string;
+  readonly span: Span | undefined;
+  readonly traffic?: boolean;
   readonly tag?: string | undefined;
 }
 
@@ -113,19 +124,25 @@ export class Rollouts {
   }
 
   /** Makes the next revision, and moves traffic to it where that is ready. Its function's lock is held. */
-  async #put(namespace: string, name: string, made: {
-    readonly settings: FunctionSettings;
-    readonly digest: string;
-    readonly span: Span | undefined;
-    readonly traffic?: boolean;
-    readonly tag?: string | undefined;
-  }): Promise<DeployedFunction> {
-    const { settings, digest, span, tag } = made;
+  async #put(namespace: string, name: string, made: Made): Promise<DeployedFunction> {
+    const { settings } = made;
     const key = keyOf(namespace, name);
-    const { keepRevisions: keep, metadata: { functions }, secrets, monitor, events } = this.#parts;
-    const before = await functions.get(namespace, name);
+    const before = await this.#parts.metadata.functions.get(namespace, name);
     const traffic = made.traffic === false ? withheld(name, before) : undefined;
     this.#checkPrepared(key, name, { settings, before, traffic });
+    const revision = (before?.revision ?? 0) + 1;
+    const { main } = new Route({ name, revision, traffic: traffic ?? before?.traffic ?? allToLatest });
+    const places = main === revision ? settings.reservedConcurrency : this.#parts.admission.kept(key);
+    return await this.#keeping(key, places, () => this.#make(namespace, name, { ...made, before, withheld: traffic }));
+  }
+
+  async #make(namespace: string, name: string, { settings, digest, span, tag, before, withheld: traffic }: Made & {
+    readonly before: DeployedFunction | undefined;
+    /** The traffic in place of what is there, where the revision is to get none. */
+    readonly withheld: Traffic | undefined;
+  }): Promise<DeployedFunction> {
+    const key = keyOf(namespace, name);
+    const { keepRevisions: keep, metadata: { functions }, secrets, monitor, events } = this.#parts;
     const recipe = await this.#parts.recipes.make(namespace, digest, settings, { parent: span });
     const tried = await this.#tried(namespace, name, { settings, digest, before, traffic, recipe });
     let record: DeployedFunction;
@@ -245,15 +262,36 @@ export class Rollouts {
     });
   }
 
+  /** Keeps places for a function: as many as before and as then, until it is done. @throws as `Admission.keep`. */
+  async #keeping<T>(key: string, count: number, work: () => Promise<T>): Promise<T> {
+    const { admission } = this.#parts;
+    const before = admission.kept(key);
+    admission.keep(key, Math.max(before, count));
+    let then = before;
+    try {
+      const result = await work();
+      then = count;
+      return result;
+    } finally {
+      admission.keep(key, then);
+    }
+  }
+
   async #move(before: DeployedFunction, traffic: Traffic): Promise<DeployedFunction> {
     const { namespace, name } = before;
     const key = keyOf(namespace, name);
     const { keepRevisions: keep, metadata: { functions }, events } = this.#parts;
     this.#parts.deployments.know(key, before);
     const ready = await this.#parts.deployments.ready(key, before, new Route({ ...before, traffic }));
+    const { main } = new Route({ ...before, traffic });
+    const places = ready.find(({ record }) => record.revision === main)?.record.reservedConcurrency ?? 0;
     let after: DeployedFunction;
     try {
-      after = await functions.setTraffic(namespace, name, traffic, { keep }) ?? before;
+      after = await this.#keeping(
+        key,
+        places,
+        async () => await functions.setTraffic(namespace, name, traffic, { keep }) ?? before,
+      );
     } catch (error) {
       await this.#parts.deployments.move(key, new Route(before), ready);
       throw error;
