@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { Failure, messageOf } from "./core/errors.ts";
 import { defaultKeptRevisions, NameSchema } from "./core/function.ts";
 import { ImageRuleSchema } from "./core/image_policy.ts";
+import { OidcSchema } from "./core/oidc.ts";
 import { SourcesSchema } from "./core/sources.ts";
 
 /** How a text from a flag or an environment variable becomes a value. */
@@ -84,6 +85,12 @@ export const options = {
     "secret",
     v.optional(v.pipe(v.string(), v.minLength(16, "at least 16 characters"))),
     "a bearer token that may do everything over TCP, beside those that mayfly token create makes",
+  ),
+  oidc: option(
+    "json",
+    v.optional(OidcSchema),
+    'issuer of JWTs that are taken as tokens: {"issuer": "https://…", "audience": "mayfly", "grants": ' +
+      '[{"claim": "groups", "value": "ops", "scopes": ["admin"], "namespace": "*"}]}; default: none',
   ),
   allowedHosts: option(
     "list",

@@ -5,6 +5,7 @@
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { authenticator } from "./access/authenticate.ts";
+import { Oidc } from "./access/oidc.ts";
 import { TlsFiles } from "./access/tls_files.ts";
 import { Tokens } from "./access/tokens.ts";
 import { type Access, checkHost } from "./api/access.ts";
@@ -268,7 +269,11 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   const accessLog = config.accessLog === undefined ? undefined : undo.use(new AccessLog(config.accessLog, onError));
   const logEntry = accessLog && ((entry: AccessEntry) => accessLog.write(entry));
   const tokens = await Tokens.open({ store: metadata.tokens, namespaces: metadata.namespaces });
-  const authenticate = authenticator({ tokens, adminToken: config.adminToken });
+  const authenticate = authenticator({
+    tokens,
+    oidc: config.oidc && new Oidc(config.oidc),
+    adminToken: config.adminToken,
+  });
 
   const access = registryAccess(config);
   const served = access && undo.use(

@@ -66,6 +66,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/distribution/hosts.ts": ["smol-toml"],
   // Programs are started by the launch stub.
   "src/distribution/credential_helper.ts": ["linux/"],
+  // Loaded when the first JWT comes.
+  "src/access/oidc.ts": ["jose"],
   // Which network an address is in.
   "src/api/client_address.ts": ["node:net"],
   // Patterns of cron, with time zones.

@@ -4,12 +4,12 @@ import { Failure } from "../core/errors.ts";
 import { FunctionInputSchema } from "../core/function.ts";
 
 /** What is asked of every container, a function's too. */
-const { mounts, network, restore } = FunctionInputSchema.entries;
-const MeansSchema = v.object({ mounts, network, restore });
+const { mounts, network, egress, restore } = FunctionInputSchema.entries;
+const MeansSchema = v.object({ mounts, network, egress, restore });
 
 /** What has nothing of the machine but what every container has. */
 const ownMounts: ReadonlySet<string> = new Set(["tmpfs"]);
-const ownNetworks: ReadonlySet<string> = new Set(["none"]);
+const ownNetworks: ReadonlySet<string> = new Set(["none", "bridge"]);
 
 /**
  * Refuses settings of a container that reach the machine beneath it, to who may not do everything: its files would be
@@ -21,12 +21,15 @@ export function requireMeans(caller: Caller, settings: unknown, action: string):
   if (may(caller, "admin", everywhere)) return;
   const parsed = v.safeParse(MeansSchema, settings);
   if (!parsed.success) return;
-  const { mounts, network, restore } = parsed.output;
+  const { mounts, network, egress, restore } = parsed.output;
   const foreign = mounts.find(({ type }) => !ownMounts.has(type));
   const what = foreign !== undefined
     ? `a mount of type ${foreign.type}`
     : !ownNetworks.has(network)
     ? `network ${JSON.stringify(network)}`
+    : egress
+    // Whatever else is in the machine's networks would be within reach.
+    ? "egress"
     : restore
     ? "restore"
     : undefined;

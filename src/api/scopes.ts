@@ -20,7 +20,7 @@ const changeMachine: Need = { scope: "admin", where: "machine" };
  * Whoever may change what is in a namespace may run any program in containers of it, and look into those. What names files
  * of the machine, or reaches it otherwise, is the machine's. @see ./machine_means.ts
  */
-const needs: Readonly<Record<string, Need>> = {
+export const needs: Readonly<Record<string, Need>> = {
   "GET /metrics": lookAtMachine,
   "GET /openapi.json": { scope: "read", where: "any" },
 

@@ -32,6 +32,8 @@ export interface Caller {
   /** The same for all requests of one caller, and of no other. */
   readonly key: string;
   readonly grants: readonly Grant[];
+  /** How it gets more scopes, where not by another token. */
+  readonly cure?: string;
   /** What is left of how often it may ask; absent where there is no limit. */
   readonly rate?: RateState | undefined;
 }
@@ -64,7 +66,7 @@ export function requireScope(caller: Caller, scope: Scope, namespace: string | u
   throw new Failure(
     "permission_denied",
     `cannot ${action}: ${caller.name} has ${has || "no scope"}, wanted ${scope} in ${placeOf(namespace)}: ` +
-      `mayfly token create <name> --scope ${scope}${option}`,
+      (caller.cure ?? `mayfly token create <name> --scope ${scope}${option}`),
     { details: { scope, ...(namespace !== undefined && { namespace }) } },
   );
 }
