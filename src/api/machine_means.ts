@@ -1,11 +1,11 @@
 import * as v from "valibot";
 import { type Caller, everywhere, may } from "../core/access.ts";
+import { ContainerInputSchema } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
-import { FunctionInputSchema } from "../core/function.ts";
 
-/** What is asked of every container, a function's too. */
-const { mounts, network, egress, restore } = FunctionInputSchema.entries;
-const MeansSchema = v.object({ mounts, network, egress, restore });
+/** What is asked of every container, a function's too but for ports. */
+const { mounts, network, egress, ports, restore } = ContainerInputSchema.entries;
+const MeansSchema = v.object({ mounts, network, egress, ports, restore });
 
 /** What has nothing of the machine but what every container has. */
 const ownMounts: ReadonlySet<string> = new Set(["tmpfs"]);
@@ -21,7 +21,7 @@ export function requireMeans(caller: Caller, settings: unknown, action: string):
   if (may(caller, "admin", everywhere)) return;
   const parsed = v.safeParse(MeansSchema, settings);
   if (!parsed.success) return;
-  const { mounts, network, egress, restore } = parsed.output;
+  const { mounts, network, egress, ports, restore } = parsed.output;
   const foreign = mounts.find(({ type }) => !ownMounts.has(type));
   const what = foreign !== undefined
     ? `a mount of type ${foreign.type}`
@@ -30,6 +30,8 @@ export function requireMeans(caller: Caller, settings: unknown, action: string):
     : egress
     // Whatever else is in the machine's networks would be within reach.
     ? "egress"
+    : ports.length > 0
+    ? "published ports"
     : restore
     ? "restore"
     : undefined;

@@ -34,6 +34,7 @@ describe("requireMeans()", () => {
       ["the machine's network", { network: "host" }, true],
       ["a network of the machine's configuration", { network: "cni:lan" }, true],
       ["what is beyond the machine", { network: "bridge", egress: true }, true],
+      ["ports of the machine", { ports: [{ containerPort: 80 }] }, true],
       ["a checkpoint", { restore: true }, true],
     ] as const
   ) {
