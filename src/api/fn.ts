@@ -80,6 +80,7 @@ function requestOf(c: Context<ApiEnv>, url: string) {
     onRate: (state) => c.var.onRate("function", state),
     span,
     signal,
+    upgrade: c.env?.connection?.upgrade,
     body: bodyOf(c.req.raw),
   };
   return { name, namespace, mount, request };

@@ -10,7 +10,7 @@ export interface WebSocketConnection {
   readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
   /**
    * A write resolves when the kernel has the message, so that a slow peer slows the writer. A message over
-   * `maxMessageBytes` is refused. Closing it closes the connection with 1000; aborting it cuts the connection.
+   * `maxMessageBytes` is refused; a `TextMessage` goes as text. Closing it closes the connection with 1000; aborting it cuts the connection.
    */
   readonly writable: WritableStream<Uint8Array>;
   /** Resolves when the connection is gone; never rejects. */
@@ -30,11 +30,24 @@ export interface Closing {
 /** The largest message that is taken. */
 export const maxMessageBytes = 1024 * 1024;
 
+/** A message of text, as its UTF-8; where an upgrade takes text. */
+export class TextMessage extends Uint8Array<ArrayBuffer> {}
+
+export interface UpgradeOptions {
+  /** Whether the peer may send text, which comes as `TextMessage`. Default false: text ends the connection. */
+  readonly text?: boolean;
+  /** The subprotocol that is agreed on, one of those that the request offers. Default none. */
+  readonly protocol?: string | undefined;
+}
+
 /**
  * Turns a request into a WebSocket: its result is what the handler has to answer with. The connection is given to
  * `accept` after the handshake, and cut when `accept` rejects; nobody is told where the handshake fails.
  */
-export type Upgrade = (accept: (connection: WebSocketConnection) => Promise<void>) => Response;
+export type Upgrade = (
+  accept: (connection: WebSocketConnection) => Promise<void>,
+  options?: UpgradeOptions,
+) => Response;
 
 /** Two ends of a connection within this process. Cutting it ends both sides as `closed` says. */
 export function webSocketPair(): readonly [WebSocketConnection, WebSocketConnection] {

@@ -1,6 +1,7 @@
 import type { FunctionRecord } from "../core/function.ts";
 import type { TraceContext } from "../core/monitor.ts";
 import type { Task } from "../core/task.ts";
+import type { WebSocketConnection } from "../core/web_socket.ts";
 import type { InvocationRequest } from "./request.ts";
 
 /** How the daemon speaks with containers that serve many requests. */
@@ -61,10 +62,12 @@ export interface ServerCall {
 }
 
 export interface ServerAnswer {
-  /** 200 to 599. */
+  /** 200 to 599; 101 where the caller asked for a WebSocket, and there is one. */
   readonly status: number;
   /** Those that go to the caller. */
   readonly headers: Headers;
   /** The container is busy with the request until this has ended. */
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> | null;
+  /** The container's end of the WebSocket; text comes as `TextMessage`. The container is busy until it is closed. */
+  readonly socket?: WebSocketConnection;
 }

@@ -1,4 +1,5 @@
 import type { Caller } from "../core/access.ts";
+import type { Upgrade } from "../core/web_socket.ts";
 import type { Span } from "../core/monitor.ts";
 import type { RateState } from "../core/rate.ts";
 
@@ -33,6 +34,8 @@ export interface InvocationRequest {
   readonly body: ReadableStream<Uint8Array> | null;
   /** The request's own span: an invocation's, which ends it, once there is one. */
   readonly span: Span;
+  /** There where the caller asks for a WebSocket. */
+  readonly upgrade?: Upgrade | undefined;
   /** Aborts when the caller goes away. */
   readonly signal: AbortSignal;
 }

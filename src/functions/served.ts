@@ -2,8 +2,10 @@ import type { Failure } from "../core/errors.ts";
 import type { Invocation } from "../core/invocation.ts";
 import type { Span, StartKind } from "../core/monitor.ts";
 import { revisionName } from "../core/revision.ts";
+import type { Upgrade, WebSocketConnection } from "../core/web_socket.ts";
 import type { Task } from "../core/task.ts";
 import { cancelled, ofInvocation, timedOut } from "./failures.ts";
+import { relay } from "./http/web_socket.ts";
 import { Input } from "./input.ts";
 import type { Instances, Lease } from "./instances.ts";
 import { logTailBytes } from "./instance.ts";
@@ -38,6 +40,8 @@ export class ServedRun implements Progress {
   failure: Failure | undefined;
   start: StartKind = "cold";
 
+  readonly #onAbort = () => this.stop(cancelled(this.options.request.signal.reason));
+  #answered = false;
   readonly #head = Promise.withResolvers<Response>();
   /** Aborted with the failure that ends it before its time. */
   readonly #stop = new AbortController();
@@ -51,12 +55,11 @@ export class ServedRun implements Progress {
 
   async #run(): Promise<void> {
     const { instances, request, record } = this.options;
-    const onAbort = () => this.stop(cancelled(request.signal.reason));
-    request.signal.addEventListener("abort", onAbort);
+    request.signal.addEventListener("abort", this.#onAbort);
     let deadline: ReturnType<typeof setTimeout> | undefined;
     let lease: Lease | undefined;
     try {
-      if (request.signal.aborted) onAbort();
+      if (request.signal.aborted) this.#onAbort();
       lease = await instances.acquire({ log: this.stderr, signal: this.#stop.signal });
       this.start = lease.start;
       this.task = lease.instance.task;
@@ -64,6 +67,7 @@ export class ServedRun implements Progress {
       if (this.start === "cold") this.startMs = this.phases.elapsedMs;
       deadline = setTimeout(() => this.stop(timedOut(record.timeoutMs)), record.timeoutMs);
       const answer = await this.#ask(lease, Date.now() + record.timeoutMs);
+      this.#answered = true;
       this.phases.mark("first_byte");
       await this.#hand(answer);
       this.phases.mark("run");
@@ -73,10 +77,10 @@ export class ServedRun implements Progress {
       this.#settle(stopped ?? (lease === undefined ? error : await lease.instance.diagnose(error)));
     } finally {
       clearTimeout(deadline);
-      request.signal.removeEventListener("abort", onAbort);
+      request.signal.removeEventListener("abort", this.#onAbort);
       await this.input?.stop();
-      // One that does not answer in time may never answer again.
-      const late = this.failure?.details?.["reason"] === "timeout";
+      // One that does not begin to answer in time may never answer again.
+      const late = !this.#answered && this.failure?.details?.["reason"] === "timeout";
       const spent = lease?.instance.server.spent === true;
       lease?.release({ spent: late || spent });
       if (spent) await lease?.instance.logged;
@@ -100,7 +104,9 @@ export class ServedRun implements Progress {
   }
 
   /** Hands the answer to the caller. Resolves when the caller has all of it. */
-  async #hand({ status, headers, body }: ServerAnswer): Promise<void> {
+  async #hand({ status, headers, body, socket }: ServerAnswer): Promise<void> {
+    const { upgrade } = this.options.request;
+    if (socket !== undefined && upgrade !== undefined) return await this.#relay(upgrade, socket, headers);
     headers.set("x-mayfly-invocation", this.options.id);
     headers.set("x-mayfly-revision", this.#revision);
     headers.set("x-mayfly-start", this.start);
@@ -139,6 +145,34 @@ export class ServedRun implements Progress {
     this.#head.resolve(new Response(stream, { status, headers }));
     // A caller that takes nothing keeps the container's place no longer than the time it has.
     const late = () => ended.reject(this.#stop.signal.reason);
+    this.#stop.signal.addEventListener("abort", late);
+    try {
+      await ended.promise;
+    } finally {
+      this.#stop.signal.removeEventListener("abort", late);
+    }
+  }
+
+  /** Carries the messages of a WebSocket. Resolves when it is closed. */
+  async #relay(upgrade: Upgrade, socket: WebSocketConnection, headers: Headers): Promise<void> {
+    const ended = Promise.withResolvers<void>();
+    let client: WebSocketConnection | undefined;
+    const accept = async (connection: WebSocketConnection) => {
+      client = connection;
+      // How it ends is told by the connection; to some hosts its end is the request's.
+      this.options.request.signal.removeEventListener("abort", this.#onAbort);
+      await relay(connection, socket, (from, bytes) => {
+        if (from === "server") this.output.bytes += bytes;
+      });
+      ended.resolve();
+    };
+    const protocol = headers.get("sec-websocket-protocol") ?? undefined;
+    this.#head.resolve(upgrade(accept, { text: true, protocol }));
+    const late = () => {
+      client?.close({ code: 1001, reason: "the function's time is over" });
+      socket.close({ code: 1001 });
+      ended.reject(this.#stop.signal.reason);
+    };
     this.#stop.signal.addEventListener("abort", late);
     try {
       await ended.promise;

@@ -11,7 +11,10 @@ export interface BunServer {
   timeout(request: Request, seconds: number): void;
   requestIP(request: Request): { readonly address: string; readonly port: number } | null;
   /** Makes the handshake; false where the request does not allow one. */
-  upgrade(request: Request, options: { readonly data: object }): boolean;
+  upgrade(
+    request: Request,
+    options: { readonly data: object; readonly headers?: Readonly<Record<string, string>> },
+  ): boolean;
 }
 
 /** Bun's end of a WebSocket; it is told of events through the server's one set of callbacks. */
@@ -19,6 +22,8 @@ export interface BunSocket {
   readonly data: object;
   /** The number of bytes, -1 where the kernel has not taken all of them, 0 where the connection is gone. */
   sendBinary(message: Uint8Array): number;
+  /** As `sendBinary`. */
+  sendText(message: string): number;
   getBufferedAmount(): number;
   pause(): void;
   resume(): void;

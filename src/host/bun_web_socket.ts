@@ -1,13 +1,12 @@
 import type { Connection, FetchHandler } from "../core/host.ts";
-import { maxMessageBytes } from "../core/web_socket.ts";
+import { maxMessageBytes, TextMessage } from "../core/web_socket.ts";
 import type { BunServer, BunSocket, BunSocketEvents } from "./bun_shapes.ts";
 import { goingAway } from "./http_failures.ts";
 import { MessageStreams } from "./message_streams.ts";
-import { type Accept, hand, UpgradeOnce } from "./upgrade_once.ts";
+import { type Accepted, hand, UpgradeOnce } from "./upgrade_once.ts";
 
 /** What a connection is known by: Bun hands it to every callback. */
-interface Opened {
-  readonly accept: Accept;
+interface Opened extends Accepted {
   streams?: MessageStreams;
   /** Called when the kernel has taken what waited, and when the connection is gone. */
   drained: () => void;
@@ -27,10 +26,13 @@ export class BunSockets {
   ): Promise<Response | undefined> {
     const once = new UpgradeOnce();
     const response = await answer(request, { ...connection, upgrade: once.upgrade });
-    const accept = once.acceptedBy(response);
-    if (accept === undefined) return response;
-    const data: Opened = { accept, drained: () => {}, gone: false };
-    if (server.upgrade(request, { data })) return undefined;
+    const accepted = once.acceptedBy(response);
+    if (accepted === undefined) return response;
+    const { protocol } = accepted.options;
+    const headers: Record<string, string> = {};
+    if (protocol !== undefined) headers["sec-websocket-protocol"] = protocol;
+    const data: Opened = { ...accepted, drained: () => {}, gone: false };
+    if (server.upgrade(request, { data, headers })) return undefined;
     return new Response("no handshake of a WebSocket of version 13\n", { status: 400 });
   }
 
@@ -58,12 +60,12 @@ export class BunSockets {
         ping: () => void socket.ping(),
         close: (code, reason) => socket.close(code, reason),
         terminate: () => socket.terminate(),
-      }, { keepAlive: true });
+      }, { keepAlive: true, text: connection.options.text });
       hand(connection.streams, connection.accept);
     },
     message(socket, message) {
       const { streams } = openedOf(socket);
-      if (typeof message === "string") streams?.refuseText();
+      if (typeof message === "string") streams?.receivedText(new TextEncoder().encode(message));
       else streams?.received(new Uint8Array(message));
     },
     drain: (socket) => openedOf(socket).drained(),
@@ -84,7 +86,10 @@ function openedOf(socket: BunSocket): Opened {
 
 /** Sends a message, and waits until the kernel has all of it. */
 async function send(socket: BunSocket, connection: Opened, message: Uint8Array): Promise<void> {
-  let taken = socket.sendBinary(message) !== -1;
+  const sent = message instanceof TextMessage
+    ? socket.sendText(new TextDecoder("utf-8", { ignoreBOM: true }).decode(message))
+    : socket.sendBinary(message);
+  let taken = sent !== -1;
   while (!taken && !connection.gone) {
     await new Promise<void>((resolve) => connection.drained = resolve);
     taken = socket.getBufferedAmount() === 0;

@@ -1,9 +1,9 @@
 import { Failure } from "../core/errors.ts";
-import { type Closing, maxMessageBytes, type WebSocketConnection } from "../core/web_socket.ts";
+import { type Closing, maxMessageBytes, TextMessage, type WebSocketConnection } from "../core/web_socket.ts";
 
 /** What a runtime's own WebSocket does for the streams over it. */
 export interface MessageSocket {
-  /** Resolves when the kernel has it; rejects when the connection is gone. */
+  /** Resolves when the kernel has it; rejects when the connection is gone. A `TextMessage` is sent as text. */
   send(message: Uint8Array): Promise<void>;
   /** Stops taking messages from the kernel, but for those that have been read already. */
   pause(): void;
@@ -14,6 +14,13 @@ export interface MessageSocket {
   terminate(): void;
 }
 
+export interface MessageOptions {
+  /** Asks a silent peer whether it is there; one that does not answer is cut off. */
+  readonly keepAlive: boolean;
+  /** Whether the peer may send text. Default false. */
+  readonly text?: boolean | undefined;
+}
+
 /** So much is read ahead of the consumer. */
 const readAheadBytes = 256 * 1024;
 /** How long a peer may be silent before it is asked whether it is there, and then until it answers. */
@@ -21,15 +28,13 @@ const heartbeatMs = 30_000;
 /** How long a peer has to answer a goodbye. */
 const goodbyeMs = 5000;
 
-/**
- * The streams over a runtime's WebSocket. Its adapter tells it of every event.
- * @param keepAlive asks a silent peer whether it is there; one that does not answer is cut off.
- */
+/** The streams over a runtime's WebSocket. Its adapter tells it of every event. */
 export class MessageStreams implements WebSocketConnection {
   readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly writable: WritableStream<Uint8Array>;
   readonly closed: Promise<Closing>;
   readonly #socket: MessageSocket;
+  readonly #text: boolean;
   readonly #gone = Promise.withResolvers<Closing>();
   readonly #heartbeat: ReturnType<typeof setInterval> | undefined;
   #in: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
@@ -39,7 +44,8 @@ export class MessageStreams implements WebSocketConnection {
   #over = false;
   #goodbye: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: MessageSocket, { keepAlive }: { readonly keepAlive: boolean }) {
+  constructor(socket: MessageSocket, { keepAlive, text = false }: MessageOptions) {
+    this.#text = text;
     this.#socket = socket;
     this.closed = this.#gone.promise;
     this.readable = new ReadableStream({
@@ -91,9 +97,10 @@ export class MessageStreams implements WebSocketConnection {
     this.#heard = true;
   }
 
-  /** The peer sent text, which nobody here has a use for. */
-  refuseText(): void {
-    this.close({ code: 1003, reason: "binary messages only" });
+  /** A message of text has come, as its UTF-8. */
+  receivedText(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#text) this.received(new TextMessage(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    else this.close({ code: 1003, reason: "binary messages only" });
   }
 
   /** The connection is gone. @param error what the runtime said of it, where it did. */

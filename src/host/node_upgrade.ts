@@ -20,7 +20,14 @@ export function serveWebSockets(
   answer: FetchHandler,
   send: (response: Response, outgoing: ServerResponse) => Promise<void>,
 ): (force: boolean) => void {
-  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: maxMessageBytes });
+  /** What handlers have agreed on. */
+  const protocols = new WeakMap<object, string>();
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    handleProtocols: (_offered, request) => protocols.get(request) ?? false,
+  });
   const heads = new WeakMap<object, Buffer>();
   /** Whose handler has not answered; the server knows nothing of them any more. */
   const pending = new Set<Socket>();
@@ -34,12 +41,14 @@ export function serveWebSockets(
     const { socket } = incoming;
     const response = await answer(request, { peer: () => peerOf(socket), upgrade: once.upgrade });
     pending.delete(socket);
-    const accept = once.acceptedBy(response);
-    if (accept === undefined) return await send(response, outgoing);
+    const accepted = once.acceptedBy(response);
+    if (accepted === undefined) return await send(response, outgoing);
+    const { accept, options: { text, protocol } } = accepted;
     if (outgoing.destroyed) return;
     outgoing.detachSocket(socket);
+    if (protocol !== undefined) protocols.set(incoming, protocol);
     sockets.handleUpgrade(incoming, socket, heads.get(incoming) ?? Buffer.alloc(0), (opened) => {
-      hand(wsConnection(opened, { keepAlive: true }), accept);
+      hand(wsConnection(opened, { keepAlive: true, text }), accept);
     });
   };
 

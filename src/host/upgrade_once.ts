@@ -1,21 +1,27 @@
 import { codeOf } from "../core/errors.ts";
-import type { Upgrade, WebSocketConnection } from "../core/web_socket.ts";
+import type { Upgrade, UpgradeOptions, WebSocketConnection } from "../core/web_socket.ts";
 
 /** Who takes a connection. */
 export type Accept = (connection: WebSocketConnection) => Promise<void>;
 
+/** Who takes the connection of a request, and how. */
+export interface Accepted {
+  readonly accept: Accept;
+  readonly options: UpgradeOptions;
+}
+
 /** The `upgrade` of one request, which remembers whether its handler asked for it. */
 export class UpgradeOnce {
-  #accept: Accept | undefined;
+  #accepted: Accepted | undefined;
 
-  readonly upgrade: Upgrade = (accept) => {
-    this.#accept = accept;
+  readonly upgrade: Upgrade = (accept, options = {}) => {
+    this.#accepted = { accept, options };
     return new Response(null, { headers: { upgrade: "websocket" } });
   };
 
   /** Who takes the connection: undefined where the handler, or who stands before it, answers with something else. */
-  acceptedBy(response: Response): Accept | undefined {
-    return response.headers.get("upgrade") === "websocket" ? this.#accept : undefined;
+  acceptedBy(response: Response): Accepted | undefined {
+    return response.headers.get("upgrade") === "websocket" ? this.#accepted : undefined;
   }
 }
 

@@ -1,17 +1,21 @@
 import { once } from "node:events";
 import { type ClientOptions, type RawData, WebSocket } from "ws";
 import type { Host } from "../core/host.ts";
-import { maxMessageBytes } from "../core/web_socket.ts";
+import { maxMessageBytes, TextMessage } from "../core/web_socket.ts";
 import { connectFailure } from "./http_failures.ts";
-import { MessageStreams } from "./message_streams.ts";
+import { type MessageOptions, MessageStreams } from "./message_streams.ts";
 import { toResponse } from "./node_fetch.ts";
 
 /** The streams over a socket of the `ws` package. */
-export function wsConnection(socket: WebSocket, options: { readonly keepAlive: boolean }): MessageStreams {
+export function wsConnection(socket: WebSocket, options: MessageOptions): MessageStreams {
   const streams = new MessageStreams({
     send: (message) =>
       new Promise((resolve, reject) =>
-        socket.send(message, { binary: true }, (error) => error ? reject(error) : resolve())
+        socket.send(
+          message,
+          { binary: !(message instanceof TextMessage) },
+          (error) => error ? reject(error) : resolve(),
+        )
       ),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
@@ -20,7 +24,10 @@ export function wsConnection(socket: WebSocket, options: { readonly keepAlive: b
     terminate: () => socket.terminate(),
   }, options);
   let failure: unknown;
-  socket.on("message", (data, isBinary) => isBinary ? streams.received(bytesOf(data)) : streams.refuseText());
+  socket.on(
+    "message",
+    (data, isBinary) => isBinary ? streams.received(bytesOf(data)) : streams.receivedText(bytesOf(data)),
+  );
   socket.on("pong", () => streams.alive());
   socket.on("error", (error) => failure = error);
   socket.on("close", (code, reason) => streams.ended({ code, reason: String(reason) }, failure));

@@ -3,6 +3,7 @@ import type { Connected } from "../../network/container_network.ts";
 import { badAnswer, brokenOff, closedEarly } from "../failures.ts";
 import { ByteReader, headEnd, lineEnd } from "./byte_reader.ts";
 import { type AnswerHead, answerLimits, chunkSize, framingOf, parseAnswerHead, requestHead } from "./message.ts";
+import type { Wire } from "./web_socket.ts";
 
 /** A request as it goes over the wire; its headers are those of this hop. */
 export interface WireRequest {
@@ -14,12 +15,16 @@ export interface WireRequest {
   readonly carry: ((sink: WritableStream<Uint8Array>) => void) | undefined;
   /** Of a body whose end is known; else it goes in chunks. */
   readonly length: number | undefined;
+  /** Whether it asks for a WebSocket: 101 is an answer then. */
+  readonly upgrade?: boolean;
 }
 
 export interface WireAnswer {
   readonly head: AnswerHead;
   /** Whole where it has come with its head; null where there is none. It fails with the connection. */
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> | null;
+  /** What the connection has become with 101. */
+  readonly wire?: Wire;
 }
 
 /** Bodies up to this size are read whole before they are handed on. */
@@ -57,13 +62,21 @@ export class HttpConnection {
    * @throws failed_precondition for an answer that is none (reason `bad_answer`); what the connection throws.
    */
   async exchange(request: WireRequest, onEnd: () => void): Promise<WireAnswer> {
-    const { method, target, headers, carry, length } = request;
+    const { method, target, headers, carry, length, upgrade = false } = request;
     this.reusable = this.heard = false;
     this.uses++;
     let sent = carry === undefined;
     await this.#writer.write(requestHead(method, target, headers));
     carry?.(this.#sink(length === undefined, () => sent = true));
-    const head = await this.#head();
+    const head = await this.#head(upgrade);
+    if (head.status === 101) {
+      const wire = {
+        reader: this.#reader,
+        write: (bytes: Uint8Array) => this.#writer.write(bytes),
+        cut: () => this.close(),
+      };
+      return { head, body: null, wire };
+    }
     const framing = framingOf(method, head);
     const end = (persistent: boolean) => {
       // A server that has answered before it has the whole body may read the rest of it or not: nobody knows.
@@ -98,7 +111,7 @@ export class HttpConnection {
     this.#onClose();
   }
 
-  async #head(): Promise<AnswerHead> {
+  async #head(upgrade: boolean): Promise<AnswerHead> {
     for (;;) {
       const bytes = await this.#reader.until(
         headEnd,
@@ -108,7 +121,7 @@ export class HttpConnection {
       this.heard ||= bytes !== undefined || this.#reader.held > 0;
       if (bytes === undefined) throw this.#noHead();
       const head = parseAnswerHead(bytes);
-      if (head.status >= 200 && head.status <= 599) return head;
+      if (head.status >= 200 && head.status <= 599 || upgrade && head.status === 101) return head;
       if (head.status === 101 || head.status < 100 || head.status > 599) {
         throw badAnswer(`its status is ${head.status}, which was not asked for`);
       }

@@ -61,6 +61,9 @@ export function requestHeaders({ id, request, trace }: ServerCall): Headers {
     if (value === undefined) headers.delete(name);
     else headers.set(name, value);
   }
+  // Of a handshake, each hop has its own.
+  for (const name of ["key", "accept", "version", "extensions"]) headers.delete(`sec-websocket-${name}`);
+  if (request.upgrade === undefined) headers.delete("sec-websocket-protocol");
   headers.delete("content-length");
   const length = bodyLength(request);
   if (length !== undefined) headers.set("content-length", String(length));

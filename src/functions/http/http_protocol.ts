@@ -3,10 +3,11 @@ import type { FunctionRecord } from "../../core/function.ts";
 import { revisionName } from "../../core/revision.ts";
 import type { Task } from "../../core/task.ts";
 import type { ContainerNetwork, ContainerNetworks } from "../../network/container_network.ts";
-import { brokenOff, closedEarly, startFailed } from "../failures.ts";
+import { badAnswer, brokenOff, closedEarly, startFailed } from "../failures.ts";
 import type { Protocol, Server, ServerAnswer, ServerCall } from "../protocol.ts";
 import { HttpConnection, type WireAnswer, type WireRequest } from "./connection.ts";
 import { answerHeaders, bodyLength, requestHeaders } from "./headers.ts";
+import { handshakeKey, ServerSocket } from "./web_socket.ts";
 
 /** Shorter than any server keeps a connection that nobody uses: one that is used again is not just being closed. */
 const keepMs = 1000;
@@ -108,16 +109,30 @@ class HttpServer implements Server {
 
   async answer(call: ServerCall): Promise<ServerAnswer> {
     const { request, signal, carry } = call;
+    const upgrade = request.upgrade === undefined ? undefined : await handshakeKey();
+    const headers = requestHeaders(call);
+    if (upgrade !== undefined) {
+      headers.set("connection", "Upgrade");
+      headers.set("upgrade", "websocket");
+      headers.set("sec-websocket-version", "13");
+      headers.set("sec-websocket-key", upgrade.key);
+    }
     const wire: WireRequest = {
       method: request.method,
       target: `${request.path || "/"}${request.query === "" ? "" : `?${request.query}`}`,
-      headers: requestHeaders(call),
+      headers,
+      upgrade: upgrade !== undefined,
       carry,
       length: bodyLength(request),
     };
     try {
-      const { head: { status, headers }, body } = await this.#exchange(wire, signal);
-      return { status, headers: answerHeaders(headers), body };
+      const { head: { status, headers }, body, wire: raw } = await this.#exchange(wire, signal);
+      if (raw === undefined) return { status, headers: answerHeaders(headers), body };
+      if (headers.get("sec-websocket-accept") !== upgrade?.accept || headers.has("sec-websocket-extensions")) {
+        raw.cut();
+        throw badAnswer("its handshake of a WebSocket does not fit the request's");
+      }
+      return { status, headers, body, socket: new ServerSocket(raw) };
     } catch (error) {
       signal.throwIfAborted();
       // It did listen when it was ready.
