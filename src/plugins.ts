@@ -10,6 +10,7 @@ import { distribution } from "./distribution/mod.ts";
 import { metadata } from "./metadata/mod.ts";
 import { monitor } from "./monitoring/mod.ts";
 import { bridge } from "./network/bridge.ts";
+import { cni } from "./network/cni.ts";
 import { host } from "./network/host.ts";
 import { none } from "./network/none.ts";
 
@@ -30,5 +31,6 @@ export const builtins: readonly Plugin[] = [
   none,
   host,
   bridge,
+  cni,
   monitor,
 ];

@@ -5,7 +5,7 @@ import { type Flag, type FlagValues, text, texts } from "./command.ts";
 export const networkFlags: Readonly<Record<string, Flag>> = {
   network: {
     type: "string",
-    value: "none|bridge|host",
+    value: "none|bridge|host|cni:NAME",
     help: "none (default) has only loopback, bridge an address of its own, host the machine's network",
   },
   egress: { type: "boolean", help: "on network bridge: it reaches what is beyond the machine" },
