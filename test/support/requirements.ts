@@ -13,6 +13,8 @@ const packages: Readonly<Record<string, string | undefined>> = {
   e2fsprogs: "mkfs.ext4",
   crun: "crun",
   runc: "runc",
+  "containernetworking-plugins": undefined,
+  iproute2: "ip",
   podman: "podman",
   conmon: "conmon",
   binutils: "as",
