@@ -43,7 +43,11 @@ export const deploy: Command = {
   words: { min: 1, max: Infinity },
   flags: {
     ...namespaceFlag,
-    image: { type: "string", value: "reference", help: "an image that is here, or one that is pulled first" },
+    image: {
+      type: "string",
+      value: "reference",
+      help: "an image that is here, or one that is pulled first; what source files lie over",
+    },
     name: {
       type: "string",
       value: "name",
@@ -125,6 +129,15 @@ export const deploy: Command = {
         "invalid_argument",
         "mayfly deploy: it wants --image <reference>, or a path with a slash as ./handler.js\n" +
           `usage: mayfly ${deploy.usage}`,
+      );
+    }
+    const misplaced = ["name", "entry"].find((flag) => flags[flag] !== undefined);
+    if (source === undefined && misplaced !== undefined) {
+      throw new Failure(
+        "invalid_argument",
+        `mayfly deploy: --${misplaced} is for source files: wanted a path with a slash in the place of ${
+          JSON.stringify(word)
+        }`,
       );
     }
     const input = {

@@ -160,6 +160,7 @@ describe("functions of source files", () => {
     assert.match(await refused(join(work, "many"), "--entry", "two.sh"), /no file "two.sh"/);
     execFileSync("mkfifo", [join(work, "many/fifo")]);
     assert.match(await refused(join(work, "many"), "--entry", "one.sh"), /"fifo" is no file, folder or symbolic link/);
+    assert.match(await refused("word", "--image", "box:1", "--entry", "x"), /--entry is for source files/);
     assert.match(await refused("word"), /wants --image <reference>, or a path with a slash/);
     assert.match(await refused(write("ok.sh", ""), "--name", "No!"), /invalid|lower-case/);
   });
