@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { type Caller, everywhere, may } from "../core/access.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
+import { parse } from "../core/parse.ts";
 
 /** What is asked of every container, a function's too but for ports. */
 const { mounts, network, egress, ports, restore } = ContainerInputSchema.entries;
@@ -14,14 +15,12 @@ const ownNetworks: ReadonlySet<string> = new Set(["none", "bridge"]);
 /**
  * Refuses settings of a container that reach the machine beneath it, to who may not do everything: its files would be
  * theirs.
- * @param settings as they came; what is wrong in them is for the route to say.
- * @throws permission_denied.
+ * @param settings as they came.
+ * @throws permission_denied; invalid_argument.
  */
 export function requireMeans(caller: Caller, settings: unknown, action: string): void {
   if (may(caller, "admin", everywhere)) return;
-  const parsed = v.safeParse(MeansSchema, settings);
-  if (!parsed.success) return;
-  const { mounts, network, egress, ports, restore } = parsed.output;
+  const { mounts, network, egress, ports, restore } = parse(MeansSchema, settings, `cannot ${action}`);
   const foreign = mounts.find(({ type }) => !ownMounts.has(type));
   const what = foreign !== undefined
     ? `a mount of type ${foreign.type}`
