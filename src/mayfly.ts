@@ -17,6 +17,8 @@ import type { Event, EventId } from "./core/event.ts";
 import type { FunctionInput, FunctionRecord } from "./core/function.ts";
 import { GrowingBytes } from "./core/growing_bytes.ts";
 import type { Image } from "./core/image.ts";
+import { parse } from "./core/parse.ts";
+import { type RevisionInfo, type TrafficChangeInput, TrafficChangeSchema } from "./core/revision.ts";
 import { type Daemon, openDaemon } from "./daemon.ts";
 import { currentHost } from "./host/mod.ts";
 import type { PullOptions } from "./images/images.ts";
@@ -28,6 +30,7 @@ export { codeOf, type ErrorCode, Failure } from "./core/errors.ts";
 export type { Event, EventId } from "./core/event.ts";
 export type { FunctionInput, FunctionRecord } from "./core/function.ts";
 export type { Image } from "./core/image.ts";
+export type { RevisionInfo, TrafficChangeInput } from "./core/revision.ts";
 export { version } from "./version.ts";
 
 /** The daemon's options (`mayfly serve --help`), each with its default. Neither environment nor files are read. */
@@ -146,6 +149,32 @@ export class Mayfly implements AsyncDisposable {
   /** The functions that are deployed. */
   list({ namespace = defaultNamespace }: Scope = {}): Promise<readonly FunctionRecord[]> {
     return this.#daemon.api.functions.list(namespace);
+  }
+
+  /** The revisions of a function that are kept, the newest first, with their shares of the traffic. @throws not_found. */
+  revisions(name: string, { namespace = defaultNamespace }: Scope = {}): Promise<readonly RevisionInfo[]> {
+    return this.#daemon.api.functions.revisions(namespace, name);
+  }
+
+  /**
+   * Says which revisions of a function answer: `{ split: [{ revision: "latest", percent: 100 }] }`, and tags beside those there
+   * are. @throws as `Rollouts.changeTraffic`.
+   */
+  traffic(
+    name: string,
+    change: TrafficChangeInput,
+    { namespace = defaultNamespace }: Scope = {},
+  ): Promise<FunctionRecord> {
+    const parsed = parse(TrafficChangeSchema, change, `cannot split the traffic of function ${JSON.stringify(name)}`);
+    return this.#daemon.api.functions.rollouts.changeTraffic(namespace, name, parsed);
+  }
+
+  /** Gives all traffic to an earlier revision. @param to default the one that answered before. */
+  rollback(
+    name: string,
+    { namespace = defaultNamespace, to }: Scope & { readonly to?: string | undefined } = {},
+  ): Promise<FunctionRecord> {
+    return this.#daemon.api.functions.rollouts.rollback(namespace, name, to);
   }
 
   /** Removes a function; what runs is finished. @throws not_found. */

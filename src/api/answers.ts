@@ -191,6 +191,7 @@ export const RevisionAnswer = jsonOf<RevisionInfo>()(v.object({
   ...revision,
   id: v.string(),
   percent: count,
+  answered: v.boolean(),
   tags: v.array(v.string()),
 }));
 

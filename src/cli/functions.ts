@@ -2,6 +2,7 @@ import { result } from "./answer.ts";
 import type { Command } from "./command.ts";
 import { namespaceFlag, scope } from "./flags.ts";
 import { ago, bytes, table } from "./output.ts";
+import { answersAll, splitText } from "./traffic_text.ts";
 
 export const functions: Command = {
   name: "functions",
@@ -13,7 +14,7 @@ export const functions: Command = {
     const { items } = await result(connection.api.v1.functions.$get({ query: scope(flags) }));
     table(
       output,
-      ["name", "image", "revision", "memory", "timeout", "deployed"],
+      ["name", "image", "revision", "memory", "timeout", "deployed", "traffic"],
       items.map((item) => [
         item.name,
         item.image,
@@ -21,6 +22,7 @@ export const functions: Command = {
         bytes(item.memoryBytes),
         `${item.timeoutMs / 1000}s`,
         ago(item.updatedAt),
+        answersAll(item) ? "latest" : splitText(item.traffic),
       ]),
       items,
     );

@@ -61,7 +61,7 @@ function share(text: string): { readonly revision: string; readonly percent: num
 
 export const rollback: Command = {
   name: "rollback",
-  summary: "give all of a function's requests to the revision before, or to another",
+  summary: "give all of a function's requests to the revision that answered before, or to another",
   usage: "rollback [options] <name>",
   examples: [
     "mayfly rollback upper",
@@ -69,7 +69,7 @@ export const rollback: Command = {
     "mayfly rollback upper --to latest       # forward again; what is deployed next answers, too",
   ],
   words: { min: 1, max: 1 },
-  flags: { ...namespaceFlag, to: { type: "string", value: "revision", help: "default: the one before" } },
+  flags: { ...namespaceFlag, to: { type: "string", value: "revision", help: "default: the one that answered before" } },
   async run({ connect, words: [name = ""], flags, output }) {
     await using connection = await connect();
     const record = await result(connection.api.v1.functions[":name"].rollback.$post({

@@ -173,6 +173,12 @@ export interface FunctionRecord extends FunctionSettings {
   readonly updatedAt: Date;
 }
 
+/** A revision that is kept. */
+export interface KeptRevision extends FunctionRecord {
+  /** Whether it has, or ever had, a share of the traffic. */
+  readonly answered: boolean;
+}
+
 /** A function: its newest revision, and which ones answer. `createdAt` is that of the first. */
 export interface DeployedFunction extends FunctionRecord {
   readonly traffic: Traffic;
@@ -197,7 +203,7 @@ export interface FunctionStore {
   /** @returns undefined where it is not kept. */
   revision(namespace: string, name: string, revision: number): Promise<FunctionRecord | undefined>;
   /** Those that are kept, the newest first. */
-  revisions(namespace: string, name: string): Promise<readonly FunctionRecord[]>;
+  revisions(namespace: string, name: string): Promise<readonly KeptRevision[]>;
   /**
    * Says who answers. Revisions are forgotten that are not among the newest `keep`, and have neither traffic nor a tag.
    * @param options.keep default 10.

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { Failure } from "./errors.ts";
-import { type FunctionRecord, NameSchema } from "./function.ts";
+import { type KeptRevision, NameSchema } from "./function.ts";
 
 /** Stands for whichever revision is the newest. */
 export const latest = "latest";
@@ -52,7 +52,7 @@ export const TrafficSchema = v.strictObject({
 export type Traffic = v.InferOutput<typeof TrafficSchema>;
 
 /** A revision as it is listed. */
-export interface RevisionInfo extends FunctionRecord {
+export interface RevisionInfo extends KeptRevision {
   /** Its name: `upper-00003`. */
   readonly id: string;
   /** Its share of the traffic. */
@@ -68,6 +68,8 @@ export const TrafficChangeSchema = v.strictObject({
   tags: v.optional(v.pipe(v.record(TagSchema, v.nullable(TargetSchema)), v.maxEntries(maxParts)), {}),
 });
 export type TrafficChange = v.InferOutput<typeof TrafficChangeSchema>;
+/** As a caller writes it. */
+export type TrafficChangeInput = v.InferInput<typeof TrafficChangeSchema>;
 
 /** What a function begins with: the newest revision answers all. */
 export const allToLatest: Traffic = { split: [{ revision: latest, percent: 100 }], tags: {} };

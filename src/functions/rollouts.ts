@@ -228,7 +228,7 @@ export class Rollouts {
 
   /**
    * Gives all traffic to an earlier revision.
-   * @param to default the one before the newest that has traffic.
+   * @param to default the one that had traffic before the newest that has it.
    * @throws as `setTraffic`; failed_precondition where none is before it.
    */
   rollback(namespace: string, name: string, to?: string): Promise<DeployedFunction> {
@@ -242,11 +242,12 @@ export class Rollouts {
     const { namespace, name } = record;
     const answering = Math.max(...new Route(record).split.keys());
     const kept = await this.#parts.metadata.functions.revisions(namespace, name);
-    const found = kept.find(({ revision }) => revision < answering);
+    const found = kept.find(({ revision, answered }) => answered && revision < answering);
     if (found !== undefined) return revisionName(name, found.revision);
     throw new Failure(
       "failed_precondition",
-      `cannot roll back function ${JSON.stringify(name)}: no revision before ${revisionName(name, answering)} is kept`,
+      `cannot roll back function ${JSON.stringify(name)}: no revision before ${revisionName(name, answering)} ` +
+        `that has answered is kept: mayfly revisions ${name} lists those that are`,
     );
   }
 

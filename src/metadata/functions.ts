@@ -4,8 +4,9 @@ import {
   type DeployedFunction,
   type FunctionRecord,
   type FunctionStore,
+  type KeptRevision,
 } from "../core/function.ts";
-import { allToLatest, type Traffic } from "../core/revision.ts";
+import { allToLatest, latest, type Traffic } from "../core/revision.ts";
 import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
 import { functions, namespaces, revisions } from "./schema.ts";
@@ -57,8 +58,10 @@ export class LibsqlFunctionStore implements FunctionStore {
             digest,
             settings,
             createdAt: now,
+            answered: false,
           })
           .returning(),
+        mark(queries, namespace, name),
         forget(queries, namespace, name, keep),
       ]);
       return toFunction({ function: row!, revision: revision! });
@@ -82,11 +85,11 @@ export class LibsqlFunctionStore implements FunctionStore {
     return row && toRecord(row);
   }
 
-  async revisions(namespace: string, name: string): Promise<readonly FunctionRecord[]> {
+  async revisions(namespace: string, name: string): Promise<readonly KeptRevision[]> {
     const rows = await this.#database.run((queries) =>
       queries.select().from(revisions).where(isRevision(namespace, name)).orderBy(desc(revisions.revision))
     );
-    return rows.map(toRecord);
+    return rows.map((row) => ({ ...toRecord(row), answered: row.answered }));
   }
 
   async setTraffic(
@@ -98,6 +101,7 @@ export class LibsqlFunctionStore implements FunctionStore {
     await this.#database.run((queries) =>
       queries.batch([
         queries.update(functions).set({ traffic, updatedAt: new Date() }).where(isFunction(namespace, name)),
+        mark(queries, namespace, name),
         forget(queries, namespace, name, keep),
       ])
     );
@@ -144,11 +148,25 @@ function newestOf(queries: Queries, namespace: string, name: string): SQL<number
   }`;
 }
 
+/** Notes which revisions have traffic, as `core/revision.ts` names them. */
+function mark(queries: Queries, namespace: string, name: string) {
+  const answering = sql`
+    SELECT json_extract(part.value, '$.revision') FROM functions, json_each(functions.traffic, '$.split') AS part
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name}`;
+  return queries.update(revisions).set({ answered: true }).where(and(
+    isRevision(namespace, name),
+    sql`(${nameOfRevision} IN (${answering}) OR
+      (${revisions.revision} = ${newestOf(queries, namespace, name)} AND ${latest} IN (${answering})))`,
+  ));
+}
+
+/** As `revisionName` makes it. */
+const nameOfRevision = sql`printf('%s-%05d', ${revisions.function}, ${revisions.revision})`;
+
 /** Removes revisions that are too old to be kept, and answer nobody. */
 function forget(queries: Queries, namespace: string, name: string, keep = defaultKeptRevisions) {
   const newest = queries.select({ revision: revisions.revision }).from(revisions).where(isRevision(namespace, name))
     .orderBy(desc(revisions.revision)).limit(Math.max(keep, 1));
-  // Both name revisions as `revisionName` does.
   const answering = sql`
     SELECT json_extract(part.value, '$.revision') FROM functions, json_each(functions.traffic, '$.split') AS part
       WHERE functions.namespace = ${namespace} AND functions.name = ${name}
@@ -157,11 +175,11 @@ function forget(queries: Queries, namespace: string, name: string, keep = defaul
   return queries.delete(revisions).where(and(
     isRevision(namespace, name),
     sql`${revisions.revision} NOT IN ${newest}`,
-    sql`printf('%s-%05d', ${revisions.function}, ${revisions.revision}) NOT IN (${answering})`,
+    sql`${nameOfRevision} NOT IN (${answering})`,
   ));
 }
 
-function toRecord({ settings, function: name, ...row }: typeof revisions.$inferSelect): FunctionRecord {
+function toRecord({ settings, function: name, answered: _, ...row }: typeof revisions.$inferSelect): FunctionRecord {
   return { ...settings, ...row, name, updatedAt: row.createdAt };
 }
 

@@ -189,4 +189,8 @@ export const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX calls_callback ON calls (callback_status, callback_due_at)`,
   ],
   [`ALTER TABLE tokens ADD COLUMN rate text`],
+  [
+    // Of those before, nobody knows.
+    `ALTER TABLE revisions ADD COLUMN answered integer NOT NULL DEFAULT 1`,
+  ],
 ];

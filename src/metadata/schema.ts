@@ -103,6 +103,8 @@ export const revisions = sqliteTable("revisions", {
   digest: text("digest").notNull(),
   settings: json("settings", SettingsSchema).notNull(),
   createdAt: time("created_at").notNull(),
+  /** Whether it has ever had traffic. */
+  answered: integer("answered", { mode: "boolean" }).notNull(),
 }, (table) => [primaryKey({ columns: [table.namespace, table.function, table.revision] })]);
 
 export const containers = sqliteTable("containers", {

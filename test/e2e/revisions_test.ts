@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +18,7 @@ interface Listed {
 
 describe("revisions of a function", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-revisions-"));
+  const seen = join(folder, "seen");
   let daemon: MayflyProcess;
   const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
     mayfly([command, ...stateFlags(folder), ...args], { input: "" });
@@ -27,7 +28,18 @@ describe("revisions of a function", () => {
     return stdout;
   };
   const start = async () => {
-    const flags = ["--log-level", "warn", "--keep-revisions", "3", "--max-prepared", "8", "--call-retry-ms", "20"];
+    const flags = [
+      "--log-level",
+      "warn",
+      "--keep-revisions",
+      "3",
+      "--max-prepared",
+      "8",
+      "--call-retry-ms",
+      "20",
+      "--call-concurrency",
+      "1",
+    ];
     daemon = await MayflyProcess.start(folder, flags);
   };
   const answered = async (method: string, path: string, body?: unknown) => {
@@ -77,6 +89,7 @@ describe("revisions of a function", () => {
   };
 
   before(async () => {
+    mkdirSync(seen, { mode: 0o777 });
     await start();
     await out("import", makeBusyboxImage(folder, "box:1"));
   });
@@ -131,6 +144,38 @@ describe("revisions of a function", () => {
     assert.equal((await call("app")).text, "four");
     await deploy("app", "five");
     assert.equal((await call("app")).text, "five");
+  });
+
+  it("are rolled back to one that has answered", async () => {
+    for (const [word, query] of [["1", ""], ["2", "?traffic=false"], ["3", ""]] as const) {
+      await deploy("released", word, {}, query);
+    }
+    await ask("PATCH", "released/traffic", { split: [{ revision: "latest", percent: 100 }] });
+    assert.equal((await call("released")).text, "3");
+    assert.equal(await out("rollback", "released"), "released-00001\n");
+    assert.equal((await call("released")).text, "1");
+  });
+
+  it("have schedules of their own, which hold while they have the most traffic", async () => {
+    const schedules = (body: string) => ({ schedules: [{ cron: "* * * * * *", body }] });
+    const answers = async (): Promise<readonly string[]> => {
+      const { items } = await (await daemon.admin("GET", "/v1/calls?function=clock&status=succeeded")).json() as {
+        items: { id: string }[];
+      };
+      return await Promise.all(
+        items.map(async ({ id }) => (await (await fetch(`${daemon.url}/async/calls/${id}/answer`)).text()).trim()),
+      );
+    };
+    await deploy("clock", "one", schedules("by one "));
+    await deploy("clock", "two", schedules("by two "), "?traffic=false");
+    await until(async () => (await answers()).includes("by one one"));
+    await ask("PATCH", "clock/traffic", { split: [{ revision: "latest", percent: 100 }] });
+    const all = await until(async () => {
+      const texts = await answers();
+      return texts.includes("by two two") && texts;
+    });
+    assert.ok(!all.includes("by two one"), all.join(", "));
+    await out("rm", "clock");
   });
 
   it("are reached by tag, and without one or traffic from the daemon's socket alone", async () => {
@@ -254,21 +299,26 @@ printf "HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\nconnection: close\\r\\n\\r\
   });
 
   it("are chosen for asynchronous calls when these run", async () => {
-    const command = ["sh", "-c", "exit 3"];
-    await deploy("later", "bad", { command, asyncAttempts: 100 });
+    const command = ["sh", "-c", "touch /seen/begun; until [ -e /seen/go ]; do sleep 0.05; done; exit 3"];
+    const mounts = [{ type: "bind", source: seen, target: "/seen" }];
+    await deploy("later", "bad", { command, mounts });
     const accept = async (headers: Record<string, string>) => {
       const answer = await fetch(`${daemon.url}/async/fn/later`, { method: "POST", headers });
       assert.equal(answer.status, 202, await answer.clone().text());
       return await answer.json() as { readonly id: string; readonly answer: string };
     };
-    const { answer } = await accept({});
+    const first = await accept({});
+    const second = await accept({});
+    await until(() => existsSync(join(seen, "begun")));
     await deploy("later", "good");
+    writeFileSync(join(seen, "go"), "");
     const text = (path: string) =>
       until(async () => {
         const given = await fetch(`${daemon.url}${path}`);
         return given.status === 200 && await given.text();
       });
-    assert.equal(await text(answer), "good\n");
+    // The first one has failed by the revision before.
+    for (const { answer } of [first, second]) assert.equal(await text(answer), "good\n");
     await deploy("later", "tagged", {}, "?traffic=false&tag=blue");
     const [plain, tagged] = [await accept({}), await accept({ "x-mayfly-revision": "blue" })];
     assert.deepEqual([await text(plain.answer), await text(tagged.answer)], ["good\n", "tagged\n"]);
@@ -292,7 +342,7 @@ printf "HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\nconnection: close\\r\\n\\r\
         [404, "POST", "app/rollback", { to: "77" }, /is kept/],
         [404, "GET", "nothing/revisions", undefined, /no function/],
         [404, "POST", "nothing/rollback", {}, /no function/],
-        [409, "POST", "later-on/rollback", {}, /no revision before later-on-00001 is kept/],
+        [409, "POST", "later-on/rollback", {}, /no revision before later-on-00001 that has answered/],
         [409, "PUT", "first?traffic=false", { image: "box:1" }, /no revision that has it yet/],
         [400, "PUT", "first?tag=latest", { image: "box:1" }, /tag/],
         [400, "PUT", "first?tag=a-00001", { image: "box:1" }, /no revision's/],

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as v from "valibot";
 import { FunctionInputSchema } from "../../src/core/function.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
-import { allToLatest } from "../../src/core/revision.ts";
+import { allToLatest, type Traffic } from "../../src/core/revision.ts";
 import { temporaryMetadata } from "./open.ts";
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}` as const;
@@ -83,6 +83,24 @@ describe("FunctionStore", () => {
     assert.deepEqual(await functions.all(), [second]);
     assert.equal(await functions.delete("default", "hello"), true);
     assert.equal(await functions.get("default", "hello"), undefined);
+  });
+
+  it("notes which revisions have had traffic", async () => {
+    await using opened = await temporaryMetadata();
+    const { functions } = opened.metadata;
+    const put = (traffic?: Traffic) =>
+      functions.put({ namespace: "default", name: "f", digest: digest("1"), ...settings }, { traffic });
+    const answered = async () => (await functions.revisions("default", "f")).map(({ answered }) => answered);
+    const only = (revision: string) => ({ split: [{ revision, percent: 100 }], tags: { next: "latest" } });
+    await put();
+    await put(only("f-00001"));
+    await put();
+    assert.deepEqual(await answered(), [false, false, true]);
+    await functions.setTraffic("default", "f", only("f-00002"));
+    assert.deepEqual(await answered(), [false, true, true]);
+    await put(only("latest"));
+    await put(only("f-00001"));
+    assert.deepEqual(await answered(), [false, true, false, true, true]);
   });
 
   it("keeps the newest revisions, and those that have traffic or a tag", async () => {
