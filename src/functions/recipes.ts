@@ -17,6 +17,7 @@ import type { Tasks } from "../tasks/tasks.ts";
 import { settingsWithin, specWithin } from "../tasks/means.ts";
 import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
+import { temporaryFolder } from "./lambda/temporary.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
 import { Views } from "./views.ts";
@@ -118,7 +119,7 @@ export class Recipes implements IngredientSource {
       if (settings.secrets.length > 0) {
         secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
       }
-      const shown = secrets === undefined ? spec : withMounts(spec, secrets.mounts);
+      const shown = withMounts(spec, [...temporaryFolder(settings), ...secrets?.mounts ?? []]);
       const template = specTemplate(shown, settings.hostname);
       return await Recipe.make({ ...parts, settings, template, views: this.#views, checkpoint, secrets });
     } catch (error) {

@@ -157,6 +157,21 @@ describe("containers of AWS Lambda", () => {
     await until(async () => (await tasks()).every(({ pid }) => pid !== undefined));
   });
 
+  it("can write to /tmp, whoever runs in them; and have a network of their own", async () => {
+    for (const more of [["--user", "worker"], ["--userns", "auto"], ["--read-only"]]) {
+      await deploy("other", ...more);
+      assert.equal(JSON.parse((await invoke("other", "count")).text).n, 1, more.join(" "));
+    }
+    await daemon.admin("DELETE", "/v1/functions/other");
+    const { code, stderr } = await mayfly([
+      "deploy",
+      ...stateFlags(folder),
+      ...["other", "--image", "box:1", "--protocol", "lambda", "--network", "host"],
+    ]);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /cannot serve lambda: its containers need networks of their own/);
+  });
+
   it("are what AWS's clients create", async () => {
     const Code = { ImageUri: "box:1" };
     await client.send(
