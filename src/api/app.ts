@@ -18,7 +18,7 @@ import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
-import { lambdaPath, lambdaRoutes } from "./lambda/mod.ts";
+import { lambdaPath, lambdaRoutes, lambdaStreamPath, lambdaStreamRoutes } from "./lambda/mod.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
@@ -56,6 +56,7 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/async/*", observe);
   app.use("/v1/*", observe);
   app.use(`${lambdaPath}/*`, observe);
+  app.use(`${lambdaStreamPath}/*`, observe);
   app.use(identifyCaller(access, parts));
   if (access.listener === "tcp") app.use(checkHost(access, functionOrigins(parts)));
   const admin = requireRight(access);
@@ -69,6 +70,7 @@ export function createApp(parts: ApiParts, access: Access) {
 
   addFunctionRoutes(app, parts);
   app.route(lambdaPath, lambdaRoutes(parts, admin));
+  app.route(lambdaStreamPath, lambdaStreamRoutes(parts));
   return app
     .get(
       "/healthz",

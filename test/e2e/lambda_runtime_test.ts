@@ -1,4 +1,10 @@
-import { CreateFunctionCommand, InvokeCommand, type InvokeCommandInput, LambdaClient } from "@aws-sdk/client-lambda";
+import {
+  CreateFunctionCommand,
+  InvokeCommand,
+  type InvokeCommandInput,
+  InvokeWithResponseStreamCommand,
+  LambdaClient,
+} from "@aws-sdk/client-lambda";
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -155,6 +161,44 @@ describe("containers of AWS Lambda", () => {
     const hang = await failed("hang", {});
     assert.match(hang.errorMessage, /was not ready within 2000 ms of its start: it did not ask for .*invocation\/next/);
     await until(async () => (await tasks()).every(({ pid }) => pid !== undefined));
+  });
+
+  it("stream their answers", async () => {
+    const stream = async (FunctionName: string, event: unknown) => {
+      const answer = await client.send(
+        new InvokeWithResponseStreamCommand({ FunctionName, Payload: JSON.stringify(event), LogType: "Tail" }),
+      );
+      let text = "";
+      let end: { ErrorCode?: string | undefined; ErrorDetails?: string | undefined; LogResult?: string | undefined } =
+        {};
+      for await (const { PayloadChunk, InvokeComplete } of answer.EventStream ?? []) {
+        text += new TextDecoder().decode(PayloadChunk?.Payload);
+        end = InvokeComplete ?? end;
+      }
+      return { text, ...end, log: atob(end.LogResult ?? "") };
+    };
+    for (const name of ["one", "kept"]) {
+      const { text, ErrorCode, log } = await stream(name, "stream");
+      assert.deepEqual([text, ErrorCode], ["onetwo", undefined]);
+      assert.match(log, /^START [^]*END /);
+      const late = await stream(name, "stream, late");
+      assert.deepEqual([late.text, late.ErrorCode], ["one", "TypeError"]);
+      assert.equal(JSON.parse(late.ErrorDetails ?? "").errorMessage, "late");
+    }
+    const torn = await stream("one", "stream, torn");
+    assert.equal(torn.ErrorCode, "Runtime.ExitError");
+    assert.equal("one".startsWith(torn.text), true);
+    assert.equal((await stream("one", "as a whole")).text, '"as a whole"');
+    assert.equal((await stream("one", "exit")).ErrorCode, "Runtime.ExitError");
+    assert.equal((await stream("error", {})).ErrorCode, "Function.NoModule");
+
+    assert.equal((await invoke("one", "stream")).text, "onetwo");
+    assert.equal((await failed("one", "stream, late")).errorMessage, "late");
+    const answer = await fetch(`${daemon.url}/fn/one`, { method: "POST", body: '"stream"' });
+    assert.equal(await answer.text(), "onetwo");
+    const broken = await fetch(`${daemon.url}/fn/one`, { method: "POST", body: '"stream, torn"' });
+    if (broken.status === 200) await assert.rejects(broken.text());
+    else assert.equal((await broken.json()).type, "urn:mayfly:problem:died");
   });
 
   it("can write to /tmp, whoever runs in them; and have a network of their own", async () => {

@@ -28,7 +28,7 @@ describe("a socket that listens in another network namespace", () => {
   let left = 0;
 
   /** Says what it was asked. `/hang` answers when its client has gone. */
-  const answer = async (request: Request): Promise<Response> => {
+  const answer = async (request: Request, trailers: () => Headers): Promise<Response> => {
     const { pathname } = new URL(request.url);
     if (pathname === "/hang") {
       await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
@@ -36,7 +36,8 @@ describe("a socket that listens in another network namespace", () => {
     }
     if (pathname === "/early") return new Response("early", { status: 413 });
     const { length } = new Uint8Array(await request.arrayBuffer());
-    return new Response(`${request.method} ${pathname} ${length} ${request.headers.get("x-a")}`, {
+    const said = trailers().get("x-a") ?? request.headers.get("x-a");
+    return new Response(`${request.method} ${pathname} ${length} ${said}`, {
       headers: { "content-type": "text/plain" },
     });
   };
@@ -115,6 +116,9 @@ describe("a socket that listens in another network namespace", () => {
       ]
     ) assert.match(await raw(text), /^HTTP\/1.1 400 Error\r\n[^]*connection: close\r\n/, text.slice(0, 80));
     assert.equal(await raw("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "");
+    const trailing =
+      "POST /t HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx-a: c\r\n\r\n";
+    assert.match(await raw(trailing), /POST \/t 2 c$/);
     assert.match(await raw("GET /x HTTP/1.0\r\n\r\n"), /connection: close\r\n\r\nGET \/x 0 null$/);
     listener.renew();
   });

@@ -13,6 +13,17 @@ case "$INIT" in
   exit) exit 7;;
   hang) sleep 1000;;
 esac
+stream() {
+  printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n' $id
+  printf 'content-type: text/plain\\r\\nlambda-runtime-function-response-mode: streaming\\r\\n'
+  printf 'transfer-encoding: chunked\\r\\n\\r\\n3\\r\\none\\r\\n'
+  case "$(head -c 200 /tmp/event)" in
+    *torn*) sleep 1000;;
+    *late*) printf '0\\r\\nlambda-runtime-function-error-type: TypeError\\r\\nlambda-runtime-function-error-body: %s\\r\\n\\r\\n' \
+      "$(printf '{"errorType":"TypeError","errorMessage":"late"}' | busybox base64 -w 0)";;
+    *) printf '3\\r\\ntwo\\r\\n0\\r\\n\\r\\n';;
+  esac
+}
 n=0
 while :; do
   busybox wget -q -S -O /tmp/event $api/invocation/next 2>/tmp/head || exit 9
@@ -20,6 +31,8 @@ while :; do
   echo "event $n" >&2
   case "$(head -c 200 /tmp/event)" in
     *fail*) post --post-data '{"errorType":"TypeError","errorMessage":"x is 1","stackTrace":["at a"]}' $api/invocation/$id/error; continue;;
+    *torn*) stream | nc 127.0.0.1 9001 > /tmp/said & sleep 0.3; exit 3;;
+    *stream*) stream | nc 127.0.0.1 9001 > /tmp/said; continue;;
     *count*) echo "{\\"n\\":$n}" > /tmp/answer;;
     *context*) env | busybox grep -E '^(AWS_|LAMBDA_|_HANDLER|TZ)' > /tmp/answer; busybox grep -i lambda-runtime /tmp/head >> /tmp/answer;;
     *exit*) exit 3;;

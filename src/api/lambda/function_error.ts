@@ -12,15 +12,16 @@ export const maxPayloadBytes = 6 * 1024 * 1024;
 
 /**
  * What a failure is to a client of AWS Lambda, where the function is to blame for it.
+ * @param id the invocation's, where the failure does not name it.
  * @returns undefined where it is not: the client gets an error of the API then.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html
  */
-export function functionErrorOf(error: unknown): FunctionError | undefined {
+export function functionErrorOf(error: unknown, id?: string): FunctionError | undefined {
   if (!(error instanceof Failure)) return undefined;
   const { exitCode, signal, timeoutMs, invocation, functionError } = error.details ?? {};
   const of = (errorType: string, text: string) => ({
     errorType,
-    errorMessage: `RequestId: ${String(invocation)} Error: ${text}`,
+    errorMessage: `RequestId: ${String(invocation ?? id)} Error: ${text}`,
   });
   switch (reasonOf(error)) {
     case "function_error":

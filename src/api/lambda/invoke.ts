@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import * as v from "valibot";
 import { Failure, messageOf } from "../../core/errors.ts";
+import type { FunctionRecord } from "../../core/function.ts";
 import { parse } from "../../core/parse.ts";
 import { revisionNumber } from "../../core/revision.ts";
 import { requireCaller } from "../../functions/ingress.ts";
@@ -22,50 +23,73 @@ const AskedSchema = v.object({
 /** What a client has signed its request with: nothing for a function to see. */
 const signature = ["authorization", "x-amz-security-token", "x-amz-date", "x-amz-content-sha256"] as const;
 
-/**
- * `POST /2015-03-31/functions/{name}/invocations`
- * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
- */
-export function invokeRoute({ functions, calls }: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
-  return async (c) => {
-    const { headers, body } = c.req.raw;
-    const { type, log } = asked(headers);
-    const { namespace, name, qualifier } = parseTarget(c.req.param("name") ?? "", c.req.query("Qualifier"));
-    const record = await functions.get(namespace, name);
-    if (record.auth !== "none") await requireCaller(record, c.var.identify);
-    const limit = Math.min(maxPayloadBytes, record.maxBodyBytes || Infinity);
-    const payload = body === null ? new Uint8Array() : await readBody(body, limit, record);
-    checkJson(payload);
-    const common = { "x-amz-executed-version": qualifier ?? "$LATEST" };
-    if (type === "DryRun") return new Response(null, { status: 204, headers: common });
-    const request = requestOf(c, payload);
-    if (qualifier !== undefined) request.headers.set(revisionHeader, qualifier);
-    if (type === "Event") {
-      const { id } = await calls.accept(namespace, name, request);
-      return new Response(null, { status: 202, headers: { ...common, "x-amzn-requestid": id, "x-call-id": id } });
-    }
-    const outcome = await invoke(() => functions.invoke(namespace, name, request));
-    const answered = new Headers({ ...common, ...outcome.headers });
-    const version = outcome.revision && revisionNumber(name, outcome.revision);
-    if (qualifier !== undefined && version) answered.set("x-amz-executed-version", String(version));
-    const { invocation } = outcome;
-    if (invocation !== undefined) {
-      answered.set("x-amzn-requestid", invocation);
-      answered.set("x-mayfly-invocation", invocation);
-      if (log === "Tail") {
-        answered.set("x-amz-log-result", logResult(record, await functions.invocation(namespace, invocation)));
-      }
-    }
-    return new Response(outcome.payload, { headers: answered });
-  };
+/** What a client asks of a function. */
+export interface Asked {
+  readonly type: "RequestResponse" | "Event" | "DryRun";
+  readonly namespace: string;
+  readonly name: string;
+  readonly qualifier: string | undefined;
+  readonly record: FunctionRecord;
+  /** Whether the end of its log is wanted. */
+  readonly withLog: boolean;
+  readonly request: InvocationRequest;
 }
 
-function asked(headers: Headers) {
+/** Reads a request to invoke, with all of its payload. @throws what is wrong with it. */
+export async function receive(c: Context<ApiEnv>, { functions }: Pick<ApiParts, "functions">): Promise<Asked> {
+  const { headers, body } = c.req.raw;
   const given = Object.fromEntries(
     Object.keys(AskedSchema.entries).map((name) => [name, headers.get(name) ?? undefined]),
   );
   const fields = parse(AskedSchema, given, "cannot invoke the function");
-  return { type: fields["X-Amz-Invocation-Type"], log: fields["X-Amz-Log-Type"] };
+  const { namespace, name, qualifier } = parseTarget(c.req.param("name") ?? "", c.req.query("Qualifier"));
+  const record = await functions.get(namespace, name);
+  if (record.auth !== "none") await requireCaller(record, c.var.identify);
+  const limit = Math.min(maxPayloadBytes, record.maxBodyBytes || Infinity);
+  const payload = body === null ? new Uint8Array() : await readBody(body, limit, record);
+  checkJson(payload);
+  const request = requestOf(c, payload);
+  if (qualifier !== undefined) request.headers.set(revisionHeader, qualifier);
+  const withLog = fields["X-Amz-Log-Type"] === "Tail";
+  return { type: fields["X-Amz-Invocation-Type"], namespace, name, qualifier, record, withLog, request };
+}
+
+/** Says which version has answered: that of the revision, where one was asked for by name. */
+export function executedVersion(
+  { name, qualifier }: Asked,
+  revision: string | undefined,
+): Readonly<Record<string, string>> {
+  const version = revision === undefined ? undefined : revisionNumber(name, revision);
+  return { "x-amz-executed-version": qualifier === undefined ? "$LATEST" : String(version ?? qualifier) };
+}
+
+/**
+ * `POST /2015-03-31/functions/{name}/invocations`
+ * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+ */
+export function invokeRoute(parts: ApiParts): (c: Context<ApiEnv>) => Promise<Response> {
+  const { functions, calls } = parts;
+  return async (c) => {
+    const asked = await receive(c, parts);
+    const { type, namespace, name, record, request } = asked;
+    if (type === "DryRun") return new Response(null, { status: 204, headers: executedVersion(asked, undefined) });
+    if (type === "Event") {
+      const { id } = await calls.accept(namespace, name, request);
+      const headers = { ...executedVersion(asked, undefined), "x-amzn-requestid": id, "x-call-id": id };
+      return new Response(null, { status: 202, headers });
+    }
+    const outcome = await invoke(() => functions.invoke(namespace, name, request));
+    const { invocation } = outcome;
+    const headers = new Headers({ ...executedVersion(asked, outcome.revision), ...outcome.headers });
+    if (invocation !== undefined) {
+      headers.set("x-amzn-requestid", invocation);
+      headers.set("x-mayfly-invocation", invocation);
+      if (asked.withLog) {
+        headers.set("x-amz-log-result", logResult(record, await functions.invocation(namespace, invocation)));
+      }
+    }
+    return new Response(outcome.payload, { headers });
+  };
 }
 
 /** No payload is a payload: the function gets none. @throws invalid_argument as InvalidRequestContentException. */
@@ -123,7 +147,7 @@ async function invoke(run: () => Promise<Response>): Promise<Outcome> {
       headers: { "content-type": answer.headers.get("content-type") ?? "application/json" },
     };
   } catch (error) {
-    const known = functionErrorOf(error);
+    const known = functionErrorOf(error, invocation);
     if (known === undefined) throw error;
     return failed({
       invocation: invocation ?? fact(error, "invocation"),

@@ -4,10 +4,12 @@ import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import { lambdaErrorResponse } from "./errors.ts";
 import { invokeRoute } from "./invoke.ts";
+import { invokeStreamRoute } from "./invoke_stream.ts";
 import { managementRoutes } from "./management.ts";
 
-/** Where AWS Lambda's API begins. */
+/** Where AWS Lambda's API begins, and that part of it which is younger. */
 export const lambdaPath = "/2015-03-31/functions";
+export const lambdaStreamPath = "/2021-11-15/functions";
 
 /**
  * The API of AWS Lambda over functions, for clients that exist already. Whoever may invoke a function may do so here too;
@@ -16,11 +18,23 @@ export const lambdaPath = "/2015-03-31/functions";
  * @see https://docs.aws.amazon.com/lambda/latest/api/welcome.html
  */
 export function lambdaRoutes(parts: ApiParts, admin: MiddlewareHandler): Hono<ApiEnv> {
+  const app = newApp(parts);
+  app.post("/:name/invocations", invokeRoute(parts));
+  return app.route("/", managementRoutes(parts, admin));
+}
+
+/** The answers that come as streams. */
+export function lambdaStreamRoutes(parts: ApiParts): Hono<ApiEnv> {
+  const app = newApp(parts);
+  app.post("/:name/response-streaming-invocations", invokeStreamRoute(parts));
+  return app;
+}
+
+function newApp(parts: ApiParts): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
   app.onError((error) => {
     if (codeOf(error) === "internal") parts.onError(error, "cannot answer a request");
     return lambdaErrorResponse(error);
   });
-  app.post("/:name/invocations", invokeRoute(parts));
-  return app.route("/", managementRoutes(parts, admin));
+  return app;
 }

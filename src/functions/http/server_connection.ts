@@ -10,6 +10,12 @@ const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const requestLine = /^([A-Z]{1,32}) (\/[\x21-\x7e]*) HTTP\/1\.([01])$/;
 const encoder = new TextEncoder();
 
+/**
+ * Answers one request. Its signal is aborted when the client goes away before it has the answer.
+ * @param trailers what stood behind the body, when that has been read.
+ */
+export type Answer = (request: Request, trailers: () => Headers) => Promise<Response>;
+
 /** What a client has sent is no request. */
 class Malformed extends Error {}
 
@@ -25,12 +31,11 @@ interface Head {
 /**
  * The server's end of one connection of HTTP/1.1, for what is asked from within a container: one request after the other,
  * each answered whole.
- * @param answer its request's signal is aborted when the client goes away before it has the answer.
  * @returns when the connection has ended; it never rejects.
  */
 export async function serveConnection(
   { readable, writable }: Connected,
-  answer: (request: Request) => Promise<Response>,
+  answer: Answer,
   signal: AbortSignal,
 ): Promise<void> {
   const reader = new ByteReader(readable);
@@ -58,7 +63,7 @@ type Writer = WritableStreamDefaultWriter<Uint8Array>;
 async function exchange(
   reader: ByteReader,
   writer: Writer,
-  answer: (request: Request) => Promise<Response>,
+  answer: Answer,
 ): Promise<boolean> {
   let head: Head;
   try {
@@ -83,7 +88,7 @@ async function exchange(
   });
   // A client that goes while it waits is seen by the end of what it sends.
   if (head.framing === 0) reader.fill().then((more) => more || gone.abort(), () => gone.abort());
-  const response = await answer(request);
+  const response = await answer(request, () => body.trailers);
   const whole = await body.discard(unreadBytes);
   const persistent = head.persistent && whole && !gone.signal.aborted;
   await send(writer, response, persistent);
@@ -98,19 +103,22 @@ function parseRequestHead(bytes: Uint8Array): Head {
   if (["TRACE", "TRACK", "CONNECT"].includes(method)) throw new Malformed(`${method} is not for here`);
   if (lines.length > limits.fields) throw new Malformed(`the head has more than ${limits.fields} fields`);
   const headers = new Headers();
-  for (const line of lines) {
-    const colon = line.indexOf(":");
-    const name = line.slice(0, Math.max(0, colon));
-    if (!token.test(name)) throw new Malformed('wanted "name: value" in each line of the head');
-    try {
-      headers.append(name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, ""));
-    } catch {
-      throw new Malformed(`the value of ${name} has characters that none may have`);
-    }
-  }
+  for (const line of lines) addField(headers, line);
   const connection = tokensOf(headers.get("connection"));
   const persistent = minor === "1" ? !connection.has("close") : connection.has("keep-alive");
   return { method, target, headers, persistent, framing: framingOf(method, headers) };
+}
+
+/** @throws Malformed. */
+function addField(headers: Headers, line: string): void {
+  const colon = line.indexOf(":");
+  const name = line.slice(0, Math.max(0, colon));
+  if (!token.test(name)) throw new Malformed('wanted "name: value" in each line');
+  try {
+    headers.append(name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, ""));
+  } catch {
+    throw new Malformed(`the value of ${name} has characters that none may have`);
+  }
 }
 
 /** @throws Malformed. @see https://www.rfc-editor.org/rfc/rfc9112#section-6.3 */
@@ -128,10 +136,11 @@ function framingOf(method: string, headers: Headers): Head["framing"] {
 
 /** The body of one request. */
 class Body {
+  readonly trailers = new Headers();
   readonly #parts: AsyncGenerator<Uint8Array<ArrayBuffer>, void, void>;
 
   constructor(reader: ByteReader, framing: Head["framing"]) {
-    this.#parts = framing === "chunked" ? chunks(reader) : parts(reader, framing);
+    this.#parts = framing === "chunked" ? chunks(reader, this.trailers) : parts(reader, framing);
   }
 
   /** To be read once, as far as somebody wants to: what is left is `discard`'s. */
@@ -165,9 +174,12 @@ async function* parts(reader: ByteReader, length: number): AsyncGenerator<Uint8A
   }
 }
 
-async function* chunks(reader: ByteReader): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-  const line = async () => {
-    const read = await reader.until(lineEnd, limits.lineBytes, () => new Malformed("a line of the body is too long"));
+async function* chunks(
+  reader: ByteReader,
+  trailers: Headers,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+  const line = async (limit: number = limits.lineBytes) => {
+    const read = await reader.until(lineEnd, limit, () => new Malformed("a line of the body is too long"));
     if (read === undefined) throw new Malformed("the body ended too early");
     return latin1(read);
   };
@@ -180,9 +192,10 @@ async function* chunks(reader: ByteReader): AsyncGenerator<Uint8Array<ArrayBuffe
     if (await line() !== "") throw new Malformed("a chunk is longer than it says");
   }
   for (let total = 0;;) {
-    const { length } = await line();
-    if (length === 0) return;
-    if ((total += length) > limits.trailerBytes) throw new Malformed("there are too many trailers");
+    const field = await line(limits.trailerBytes);
+    if (field === "") return;
+    if ((total += field.length) > limits.trailerBytes) throw new Malformed("there are too many trailers");
+    addField(trailers, field);
   }
 }
 

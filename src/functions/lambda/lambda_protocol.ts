@@ -4,8 +4,8 @@ import { GrowingBytes } from "../../core/growing_bytes.ts";
 import type { Task } from "../../core/task.ts";
 import type { ContainerNetwork, ContainerNetworks } from "../../network/container_network.ts";
 import type { ContainerListener } from "../../network/listeners.ts";
-import { bodyTooLarge, died, startFailed } from "../failures.ts";
-import { serveConnection } from "../http/server_connection.ts";
+import { bodyTooLarge, brokenOff, died, startFailed } from "../failures.ts";
+import { type Answer, serveConnection } from "../http/server_connection.ts";
 import type { OwnEnvironment, Protocol, Server, ServerAnswer, ServerCall } from "../protocol.ts";
 import { defaultRegion, functionArn } from "./arn.ts";
 import { clientContext, xrayTrace } from "./event.ts";
@@ -17,6 +17,9 @@ const port = 9001;
 const maxEventBytes = 6 * 1024 * 1024;
 /** How many connections a container may make for one event, and may hold open. */
 const connections = { each: 64, open: 16 } as const;
+
+/** The connection breaks off before the container's end is told. */
+const exitNoticeMs = 200;
 
 /**
  * AWS Lambda's container images: the runtime inside asks for its events.
@@ -97,7 +100,7 @@ class LambdaServer implements Server {
             return;
           }
           this.#open++;
-          const answer = (request: Request) => this.#api.fetch(request);
+          const answer: Answer = (request, trailers) => this.#api.fetch(request, trailers);
           void serveConnection(connected, answer, this.#ended.signal).finally(() => this.#open--);
         },
       });
@@ -144,8 +147,40 @@ class LambdaServer implements Server {
       if (isTold(error)) this.#spent = !this.#record.reuse;
       throw error;
     });
-    this.#spent = !this.#record.reuse;
-    return { status: 200, headers: new Headers({ "content-type": contentType }), body: answer };
+    const done = () => {
+      this.#spent = !this.#record.reuse;
+    };
+    const head = { status: 200, headers: new Headers({ "content-type": contentType }) };
+    if (answer instanceof ReadableStream) {
+      return { ...head, body: this.#streamed(answer, done) };
+    }
+    done();
+    return { ...head, body: answer };
+  }
+
+  /** An answer that is still on its way. @param done told when it has come to its end. */
+  #streamed(
+    answer: ReadableStream<Uint8Array<ArrayBuffer>>,
+    done: () => void,
+  ): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const reader = answer.getReader();
+    return new ReadableStream({
+      pull: async (controller) => {
+        const part = await reader.read().catch(async (error) => {
+          throw error instanceof Failure ? error : await this.#diagnose(error);
+        });
+        if (!part.done) return controller.enqueue(part.value);
+        done();
+        controller.close();
+      },
+      cancel: (reason) => reader.cancel(reason),
+    }, { highWaterMark: 0 });
+  }
+
+  /** Why a connection broke off: the container's end, where that is known soon. */
+  async #diagnose(error: unknown): Promise<Failure> {
+    const soon = new Promise<Failure>((resolve) => setTimeout(() => resolve(brokenOff(error)), exitNoticeMs));
+    return await Promise.race([this.#task.wait().then((exit) => died("request", exit), () => soon), soon]);
   }
 
   #end(reason: unknown): void {

@@ -18,10 +18,11 @@ export interface RuntimeEvent {
 
 export interface RuntimeAnswer {
   readonly contentType: string;
-  readonly payload: Uint8Array<ArrayBuffer>;
+  /** A stream where the runtime sends it as it comes; it fails as the runtime says behind its end. */
+  readonly payload: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
-/** The most that an answer may have: that of AWS Lambda. */
+/** The most that an answer may have that is not streamed: that of AWS Lambda. */
 export const maxResponseBytes = 6 * 1024 * 1024;
 
 const base = "/2018-06-01/";
@@ -88,8 +89,11 @@ export class RuntimeApi {
     this.#waiting?.resolve();
   }
 
-  /** Answers one request of the runtime. Errors have the form that the API gives them. */
-  async fetch(request: Request): Promise<Response> {
+  /**
+   * Answers one request of the runtime. Errors have the form that the API gives them.
+   * @param trailers what stood behind the body, when that has been read.
+   */
+  async fetch(request: Request, trailers: () => Headers = () => new Headers()): Promise<Response> {
     const { pathname } = new URL(request.url);
     const route = pathname.startsWith(base) ? pathname.slice(base.length) : "";
     const [, id, verb] = /^runtime\/invocation\/([^/]{1,256})\/(response|error)$/.exec(route) ?? [];
@@ -104,7 +108,10 @@ export class RuntimeApi {
     if (route === "runtime/init/error") return await this.#initError(request);
     const invocation = this.#given ? this.#current : undefined;
     if (invocation === undefined || invocation.event.id !== id) return this.#strange(id ?? "", invocation);
-    return verb === "response" ? await this.#response(invocation, request) : await this.#error(invocation, request);
+    if (verb === "error") return await this.#error(invocation, request);
+    return request.headers.get("lambda-runtime-function-response-mode") === "streaming"
+      ? await this.#stream(invocation, request, trailers)
+      : await this.#response(invocation, request);
   }
 
   async #next(signal: AbortSignal): Promise<Response> {
@@ -143,6 +150,33 @@ export class RuntimeApi {
     if (this.#current !== invocation) return this.#strange(invocation.event.id, undefined);
     this.#end();
     invocation.answer.resolve({ contentType, payload });
+    return accepted();
+  }
+
+  /** The answer is handed on as it comes, no faster than it is read. */
+  async #stream({ answer }: Invocation, request: Request, trailers: () => Headers): Promise<Response> {
+    const reader = request.body?.getReader();
+    const ended = Promise.withResolvers<void>();
+    const payload = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      pull: async (controller) => {
+        // Where it breaks off, there is nobody to be told that it was taken.
+        const part = await reader?.read().catch((error) => {
+          ended.resolve();
+          throw error;
+        });
+        if (part?.done === false) return controller.enqueue(part.value);
+        ended.resolve();
+        const error = trailingError(trailers());
+        if (error === undefined) controller.close();
+        else controller.error(functionFailed("request", error));
+      },
+      cancel: async (reason) => {
+        ended.resolve();
+        await reader?.cancel(reason);
+      },
+    }, { highWaterMark: 0 });
+    answer.resolve({ contentType: request.headers.get("content-type") ?? "application/octet-stream", payload });
+    await ended.promise;
     return accepted();
   }
 
@@ -195,6 +229,18 @@ export class RuntimeApi {
     this.#lastId = this.#current?.event.id;
     this.#current = undefined;
     this.#given = false;
+  }
+}
+
+/** What a runtime says behind the end of an answer that it has streamed: its error, in base64. */
+function trailingError(trailers: Headers) {
+  const type = trailers.get("lambda-runtime-function-error-type");
+  if (type === null) return undefined;
+  try {
+    const text = atob(trailers.get("lambda-runtime-function-error-body") ?? "");
+    return readRuntimeError(Uint8Array.from(text, (character) => character.charCodeAt(0)), type);
+  } catch {
+    return readRuntimeError(new Uint8Array(), type);
   }
 }
 

@@ -47,7 +47,7 @@ describe("RuntimeApi", () => {
       const said = await ask(api, "POST", `runtime/invocation/${id}/response`, `"${id}!"`, headers);
       assert.deepEqual([said.status, said.text], [202, '{"status":"OK"}']);
       const { payload, contentType } = await answer;
-      assert.deepEqual([new TextDecoder().decode(payload), contentType], [`"${id}!"`, "application/json"]);
+      assert.deepEqual([await new Response(payload).text(), contentType], [`"${id}!"`, "application/json"]);
     }
   });
 
@@ -64,7 +64,7 @@ describe("RuntimeApi", () => {
     assert.equal((await next(api)).text, '{"of":"a"}');
     assert.equal((await next(api)).status, 403);
     await ask(api, "POST", "runtime/invocation/a/response");
-    assert.equal((await answer).payload.length, 0);
+    assert.equal(await new Response((await answer).payload).text(), "");
   });
 
   it("reports what the function, or the runtime, says went wrong", async () => {
@@ -101,6 +101,37 @@ describe("RuntimeApi", () => {
     await begun.ready;
     assert.equal((await ask(begun, "POST", "runtime/init/error", error)).type, "InvalidStateTransition");
     begun.close(new Failure("unavailable", "over"));
+  });
+
+  it("hands on what is streamed as it comes, and the error behind its end", async () => {
+    for (const fails of [false, true]) {
+      const api = new RuntimeApi();
+      const answer = api.invoke(event("a"), signal);
+      await next(api);
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+      const trailers: Record<string, string> = fails
+        ? {
+          "lambda-runtime-function-error-type": "TypeError",
+          "lambda-runtime-function-error-body": btoa('{"errorType":"TypeError","errorMessage":"late"}'),
+        }
+        : {};
+      const headers = { "lambda-runtime-function-response-mode": "streaming", "content-type": "text/x" };
+      const url = "http://127.0.0.1/2018-06-01/runtime/invocation/a/response";
+      const init = { method: "POST", headers, body: readable, duplex: "half" } as const;
+      const said = api.fetch(new Request(url, init), () => new Headers(trailers));
+      const writer = writable.getWriter();
+      const { payload, contentType } = await answer;
+      assert.ok(payload instanceof ReadableStream && contentType === "text/x");
+      const reader = payload.getReader();
+      for (const part of ["one", "two"]) {
+        void writer.write(bytes(part));
+        assert.equal(new TextDecoder().decode((await reader.read()).value), part);
+      }
+      void writer.close();
+      if (fails) assert.equal((await failure(reader.read())).message, "the function failed: TypeError: late");
+      else assert.equal((await reader.read()).done, true);
+      assert.equal((await said).status, 202);
+    }
   });
 
   it("refuses an answer of too many bytes, and tells who has asked", async () => {
