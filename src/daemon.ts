@@ -35,6 +35,7 @@ import { Callbacks } from "./functions/callbacks.ts";
 import { Calls } from "./functions/calls.ts";
 import { Followers } from "./functions/followers.ts";
 import { Functions } from "./functions/functions.ts";
+import { FnProtocol } from "./functions/http/fn_protocol.ts";
 import { HttpProtocol } from "./functions/http/http_protocol.ts";
 import { LambdaProtocol } from "./functions/lambda/lambda_protocol.ts";
 import { snapshotPrefix } from "./functions/recipe.ts";
@@ -217,7 +218,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   const functions = new Functions({
     recipes,
     secrets,
-    protocols: { http: new HttpProtocol(networks), lambda: new LambdaProtocol(networks) },
+    protocols: { http: new HttpProtocol(networks), lambda: new LambdaProtocol(networks), fn: new FnProtocol(networks) },
     tasks,
     metadata,
     monitor,

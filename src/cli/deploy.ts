@@ -58,8 +58,8 @@ export const deploy: Command = {
     ...settingsFlags,
     protocol: {
       type: "string",
-      value: "stdio|http|lambda",
-      help: "http: its containers serve HTTP on $PORT, and live on; lambda: they are AWS Lambda's",
+      value: "stdio|http|lambda|fn",
+      help: "http: its containers serve HTTP on $PORT, and live on; lambda, fn: they are AWS Lambda's, Fn's",
     },
     reuse: { type: "boolean", help: "with lambda: a container takes one event after the other, not one alone" },
     port: { type: "string", value: "number", help: "where they do (default 8080)" },

@@ -74,9 +74,9 @@ export const FunctionInputSchema = v.strictObject({
   /**
    * `stdio`: each request gets a fresh container, which reads the body on stdin and writes the answer to stdout. `http`: its
    * containers serve HTTP on `port`, and live on. `lambda`: they ask for events at AWS Lambda's Runtime API, one at a time.
-   * Default `stdio`.
+   * `fn`: they serve Fn's calls on a Unix socket, one at a time. Default `stdio`.
    */
-  protocol: v.optional(v.picklist(["stdio", "http", "lambda"]), "stdio"),
+  protocol: v.optional(v.picklist(["stdio", "http", "lambda", "fn"]), "stdio"),
   /** With `lambda`: whether a container takes one event after the other. Default false: each gets a fresh one. */
   reuse: v.optional(v.boolean(), false),
   /** Where it serves HTTP, in its own network namespace; PORT in its environment. Default 8080. */

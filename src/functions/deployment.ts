@@ -42,7 +42,7 @@ export function keepsInstances(settings: FunctionSettings): boolean {
 /** How many invocations of a function may be there at once, those included that wait in line. */
 export function admitted(settings: FunctionSettings): number {
   if (!isServed(settings)) return settings.concurrency;
-  const each = settings.protocol === "lambda" ? 1 : settings.concurrency;
+  const each = settings.protocol === "http" ? settings.concurrency : 1;
   return each * settings.maxInstances + lineLength;
 }
 

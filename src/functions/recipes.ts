@@ -17,6 +17,7 @@ import type { Tasks } from "../tasks/tasks.ts";
 import { settingsWithin, specWithin } from "../tasks/means.ts";
 import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
+import { fnMounts } from "./http/fn_protocol.ts";
 import { temporaryFolder } from "./lambda/temporary.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
@@ -119,7 +120,8 @@ export class Recipes implements IngredientSource {
       if (settings.secrets.length > 0) {
         secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
       }
-      const shown = withMounts(spec, [...temporaryFolder(settings), ...secrets?.mounts ?? []]);
+      const own = settings.protocol === "fn" ? fnMounts : temporaryFolder(settings);
+      const shown = withMounts(spec, [...own, ...secrets?.mounts ?? []]);
       const template = specTemplate(shown, settings.hostname);
       return await Recipe.make({ ...parts, settings, template, views: this.#views, checkpoint, secrets });
     } catch (error) {
