@@ -209,6 +209,11 @@ export const options = {
     v.optional(count(1, 10_000), defaultKeptRevisions),
     "revisions of a function that are kept, beside those that have traffic or a tag",
   ),
+  maxResting: option(
+    "number",
+    v.optional(count(0, 1e6), 1000),
+    "functions that stay made while nobody calls them: each takes some 30 KB; the next request makes one again",
+  ),
   keepInvocations: option("number", v.optional(count(0, 1e9), 100_000), "records of ended invocations that are kept"),
   keepVersions: option(
     "number",

@@ -226,6 +226,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     maxConcurrency: config.maxConcurrency,
     namespaceConcurrency: config.namespaceConcurrency,
     maxPrepared: config.maxPrepared,
+    maxResting: config.maxResting,
     keepRevisions: config.keepRevisions,
     onError,
   });
@@ -251,6 +252,11 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   });
   const schedules = undo.use(new Schedules({ store: metadata.functions, calls, events, monitor, onError }));
   const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
+  monitor.gauge({
+    name: "mayfly_made_functions",
+    help: "Functions that are made: called lately, or with containers that wait.",
+    read: () => functions.madeCount,
+  });
   monitor.gauge({
     name: "mayfly_running_invocations",
     help: "Invocations that run now.",

@@ -188,8 +188,8 @@ export interface DeployedFunction extends FunctionRecord {
 export interface FunctionStore {
   get(namespace: string, name: string): Promise<DeployedFunction | undefined>;
   list(namespace: string): Promise<readonly DeployedFunction[]>;
-  /** Every namespace's functions. */
-  all(): Promise<readonly DeployedFunction[]>;
+  /** Every namespace's functions, some at a time: what is added or removed meanwhile may be among them. */
+  all(): AsyncIterable<DeployedFunction>;
   /**
    * Creates it with revision 1, or adds the next; forgets old revisions as `setTraffic`.
    * @param options.traffic in place of what is there; for a new function, default all to the newest.

@@ -18,6 +18,8 @@ export interface DeploymentsParts {
   readonly protocols: Protocols;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
+  /** How many functions stay made while nobody calls them: each takes some 30 KB, and some milliseconds to be made again. */
+  readonly maxResting: number;
   readonly onError: (error: unknown, what: string) => void;
 }
 
@@ -26,6 +28,16 @@ interface Live {
   route: Route;
   /** By number: those that were used since traffic moved last, or have traffic or a tag. */
   readonly revisions: Map<number, Deployment>;
+  /** The greater, the later it was used. */
+  used: number;
+}
+
+/** Whether nothing of it waits for requests. */
+function isIdle({ revisions }: Live): boolean {
+  for (const { prepared, instances } of revisions.values()) {
+    if (prepared !== undefined || (instances !== undefined && instances.count > 0)) return false;
+  }
+  return true;
 }
 
 /**
@@ -35,6 +47,7 @@ interface Live {
 export class Deployments {
   readonly #parts: DeploymentsParts;
   readonly #live = new Map<string, Live>();
+  #uses = 0;
   /** Those that end with the requests that they have. */
   readonly #retiring = new Map<Instances, Promise<void>>();
 
@@ -47,7 +60,10 @@ export class Deployments {
   }
 
   find(key: string, revision: number): Deployment | undefined {
-    return this.#live.get(key)?.revisions.get(revision);
+    const live = this.#live.get(key);
+    if (live === undefined) return undefined;
+    live.used = ++this.#uses;
+    return live.revisions.get(revision);
   }
 
   /** A revision whose recipe is made. It is nobody's until `move`. */
@@ -88,7 +104,8 @@ export class Deployments {
 
   /** Takes up a function that this process has not run yet. */
   know(key: string, record: DeployedFunction): void {
-    if (!this.#live.has(key)) this.#live.set(key, { route: new Route(record), revisions: new Map() });
+    if (this.#live.has(key)) return;
+    this.#live.set(key, { route: new Route(record), revisions: new Map(), used: ++this.#uses });
   }
 
   /**
@@ -136,7 +153,7 @@ export class Deployments {
    * @param made revisions that are ready; those that have neither traffic nor a tag are let go of too.
    */
   async move(key: string, route: Route, made: readonly Deployment[]): Promise<void> {
-    const live = this.#live.get(key) ?? { route, revisions: new Map<number, Deployment>() };
+    const live = this.#live.get(key) ?? { route, revisions: new Map<number, Deployment>(), used: ++this.#uses };
     for (const deployment of made) live.revisions.set(deployment.record.revision, deployment);
     live.route = route;
     this.#live.set(key, live);
@@ -159,7 +176,21 @@ export class Deployments {
     await Promise.all(Array.from(live?.revisions.values() ?? [], (deployment) => deployment.retire()));
   }
 
-  /** The functions that are known here. */
+  /** Functions to let `rest`, those first that were used longest ago: not each time, but some together. */
+  get tooMany(): readonly string[] {
+    const { maxResting } = this.#parts;
+    if (this.#live.size <= maxResting * 1.25) return [];
+    const idle = [...this.#live].filter(([, live]) => isIdle(live)).sort(([, one], [, other]) => one.used - other.used);
+    return idle.slice(0, this.#live.size - maxResting).map(([key]) => key);
+  }
+
+  /** Lets go of a function that nobody calls; its next request makes it again. */
+  async rest(key: string): Promise<void> {
+    const live = this.#live.get(key);
+    if (live !== undefined && isIdle(live)) await this.remove(key);
+  }
+
+  /** The functions that are made. */
   get keys(): readonly string[] {
     return [...this.#live.keys()];
   }

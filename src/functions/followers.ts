@@ -12,6 +12,8 @@ export interface FollowersParts {
   readonly onError: (error: unknown, what: string) => void;
 }
 
+type Records = AsyncIterable<FunctionRecord> | Promise<readonly FunctionRecord[]>;
+
 /** Rolls functions forward that follow their image: by what changes, and at the start by what has changed meanwhile. */
 export class Followers implements AsyncDisposable {
   readonly #parts: FollowersParts;
@@ -23,23 +25,20 @@ export class Followers implements AsyncDisposable {
     this.#parts = parts;
     this.#unsubscribe = parts.events.subscribe("/images/", ({ topic, namespace, data: { name } }) => {
       if (topic === "/images/delete") return;
-      this.#run(() => parts.store.list(namespace), ({ image }) => parts.images.fullName(image) === name);
+      this.#run(parts.store.list(namespace), ({ image }) => parts.images.fullName(image) === name);
     });
-    this.#run(() => parts.store.all(), () => true);
+    this.#run(parts.store.all(), () => true);
   }
 
-  #run(list: () => Promise<readonly FunctionRecord[]>, isMeant: (record: FunctionRecord) => boolean): void {
-    const run = this.#roll(list, isMeant).catch((error) => {
+  #run(records: Records, isMeant: (record: FunctionRecord) => boolean): void {
+    const run = this.#roll(records, isMeant).catch((error) => {
       this.#parts.onError(error, "cannot roll functions forward");
     }).finally(() => this.#running.delete(run));
     this.#running.add(run);
   }
 
-  async #roll(
-    list: () => Promise<readonly FunctionRecord[]>,
-    isMeant: (record: FunctionRecord) => boolean,
-  ): Promise<void> {
-    for (const record of await list()) {
+  async #roll(records: Records, isMeant: (record: FunctionRecord) => boolean): Promise<void> {
+    for await (const record of await records) {
       if (this.#stopped || !record.follow || !isMeant(record)) continue;
       const { namespace, name, image } = record;
       try {

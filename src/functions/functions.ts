@@ -40,6 +40,8 @@ export interface FunctionsParts {
   readonly protocols: Protocols;
   /** How many containers may wait for requests, over all functions. */
   readonly maxPrepared: number;
+  /** How many functions stay made while nobody calls them. */
+  readonly maxResting: number;
   /** How many revisions of a function are kept, beside those that have traffic or a tag. */
   readonly keepRevisions: number;
   /** Told what fails behind an answer, so that it is logged. */
@@ -78,8 +80,15 @@ export class Functions {
   }
 
   /** As `Rollouts.deploy`. */
-  deploy(namespace: string, name: string, input: unknown, options?: DeployOptions): Promise<DeployedFunction> {
-    return this.rollouts.deploy(namespace, name, input, options);
+  async deploy(
+    namespace: string,
+    name: string,
+    input: unknown,
+    options?: DeployOptions,
+  ): Promise<DeployedFunction> {
+    const record = await this.rollouts.deploy(namespace, name, input, options);
+    this.#rest();
+    return record;
   }
 
   /** The revisions of a function that are kept, the newest first. @throws not_found. */
@@ -253,6 +262,11 @@ export class Functions {
     return this.#running.size;
   }
 
+  /** How many functions are made: called lately, or with containers that wait. */
+  get madeCount(): number {
+    return this.#deployments.keys.length;
+  }
+
   /** How many containers live that serve many requests, those included that begin. */
   get instanceCount(): number {
     return this.#deployments.instanceCount;
@@ -289,8 +303,7 @@ export class Functions {
   /** Makes what is to be ready before the first request, in the background of the start. */
   async warm(): Promise<void> {
     const { functions } = this.#parts.metadata;
-    const all = await functions.all();
-    for (const record of all) {
+    for await (const record of functions.all()) {
       const { namespace, name } = record;
       try {
         if ((await mainRevision(functions, record)).reservedConcurrency > 0) await this.#keepPlaces(namespace, name);
@@ -298,7 +311,7 @@ export class Functions {
         this.#parts.onError(error, `cannot keep places for function ${name}`);
       }
     }
-    for (const record of all) {
+    for await (const record of functions.all()) {
       const { namespace, name } = record;
       try {
         for (const revision of new Route(record).split.keys()) {
@@ -347,6 +360,16 @@ export class Functions {
         return deployment;
       }
       await this.#load(namespace, name, route && revision);
+      this.#rest();
+    }
+  }
+
+  /** Lets go of what nobody has called for long, where it is much. */
+  #rest(): void {
+    for (const key of this.#deployments.tooMany) {
+      this.#locks.hold(key, () => this.#deployments.rest(key)).catch((error) => {
+        this.#parts.onError(error, `cannot let go of function ${key}`);
+      });
     }
   }
 

@@ -53,7 +53,7 @@ export class Schedules implements Disposable {
 
   /** Takes up those that are deployed. */
   async start(): Promise<void> {
-    for (const record of await this.#parts.store.all()) {
+    for await (const record of this.#parts.store.all()) {
       await this.#take(record.namespace, record.name, () => Promise.resolve(record));
     }
   }

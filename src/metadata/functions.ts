@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, type SQL, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gt, or, type SQL, sql } from "drizzle-orm";
 import {
   defaultKeptRevisions,
   type DeployedFunction,
@@ -10,6 +10,9 @@ import { allToLatest, latest, type Traffic } from "../core/revision.ts";
 import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
 import { functions, namespaces, revisions } from "./schema.ts";
+
+/** How many are read at once, where all are. */
+const pageLength = 200;
 
 /**
  * Functions, and their revisions beside them. What `core/function.ts` calls settings is one column of JSON, so a new setting
@@ -30,8 +33,20 @@ export class LibsqlFunctionStore implements FunctionStore {
     return this.#select(eq(functions.namespace, namespace));
   }
 
-  all(): Promise<readonly DeployedFunction[]> {
-    return this.#select();
+  async *all(): AsyncGenerator<DeployedFunction> {
+    let page = await this.#select(undefined, pageLength);
+    while (true) {
+      yield* page;
+      const last = page.at(-1);
+      if (last === undefined || page.length < pageLength) return;
+      page = await this.#select(
+        or(
+          gt(functions.namespace, last.namespace),
+          and(eq(functions.namespace, last.namespace), gt(functions.name, last.name)),
+        ),
+        pageLength,
+      );
+    }
   }
 
   put(
@@ -115,7 +130,8 @@ export class LibsqlFunctionStore implements FunctionStore {
     );
   }
 
-  #select(condition?: SQL): Promise<DeployedFunction[]> {
+  /** @param limit default -1, all. */
+  #select(condition?: SQL, limit = -1): Promise<DeployedFunction[]> {
     return this.#database.run(async (queries) => {
       const rows = await queries.select({ function: functions, revision: revisions }).from(functions)
         .innerJoin(
@@ -127,7 +143,7 @@ export class LibsqlFunctionStore implements FunctionStore {
           ),
         )
         .where(condition)
-        .orderBy(asc(functions.namespace), asc(functions.name));
+        .orderBy(asc(functions.namespace), asc(functions.name)).limit(limit);
       return rows.map(toFunction);
     });
   }

@@ -114,7 +114,7 @@ describe("migrate()", () => {
     await rows(`INSERT INTO functions VALUES ('default', 'f', 'sha256:1', 7, '${settings}', 1, 2) RETURNING name`);
     await migrate(database);
     const functions = new LibsqlFunctionStore(database);
-    const [record] = await functions.all();
+    const [record] = await Array.fromAsync(functions.all());
     assert.deepEqual([record?.revision, record?.digest, record?.image], [7, "sha256:1", "busybox"]);
     assert.deepEqual(record?.traffic, allToLatest);
     assert.deepEqual([record?.createdAt, record?.updatedAt], [new Date(1), new Date(2)]);

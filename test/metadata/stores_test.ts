@@ -80,7 +80,7 @@ describe("FunctionStore", () => {
     assert.deepEqual(await functions.get("default", "hello"), second);
     assert.deepEqual(second.env, { GREETING: "hello" });
     assert.deepEqual(await functions.list("default"), [second]);
-    assert.deepEqual(await functions.all(), [second]);
+    assert.deepEqual(await Array.fromAsync(functions.all()), [second]);
     assert.equal(await functions.delete("default", "hello"), true);
     assert.equal(await functions.get("default", "hello"), undefined);
   });
@@ -101,6 +101,18 @@ describe("FunctionStore", () => {
     await put(only("latest"));
     await put(only("f-00001"));
     assert.deepEqual(await answered(), [false, true, false, true, true]);
+  });
+
+  it("all() reads all, in order, however many there are", async () => {
+    await using opened = await temporaryMetadata();
+    const { functions } = opened.metadata;
+    const names = Array.from({ length: 205 }, (_, i) => `f${String(i).padStart(3, "0")}`);
+    for (const namespace of ["b", "a"]) {
+      for (const name of names) await functions.put({ namespace, name, digest: digest("1"), ...settings });
+    }
+    const read = await Array.fromAsync(functions.all());
+    const wanted = ["a", "b"].flatMap((namespace) => names.map((name) => `${namespace}/${name}`));
+    assert.deepEqual(read.map(({ namespace, name }) => `${namespace}/${name}`), wanted);
   });
 
   it("keeps the newest revisions, and those that have traffic or a tag", async () => {
