@@ -100,7 +100,9 @@ export function identifyCaller(
     const { headers } = c.req.raw;
     const given = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1] ??
       // Where AWS's clients put a token, beside a signature by a key that nobody here knows.
-      headers.get("x-amz-security-token") ?? undefined;
+      headers.get("x-amz-security-token") ??
+      // A browser sends a password that it was once given by itself: nothing else is to be had by one.
+      (c.req.path.startsWith("/system/") ? passwordOf(headers) : undefined);
     if (given === undefined) {
       throw new Failure(
         "unauthenticated",
@@ -118,6 +120,17 @@ export function identifyCaller(
     c.set("identify", () => caller ??= listener === "socket" ? Promise.resolve(rootCaller) : identify(c));
     return next();
   };
+}
+
+/** The token of OpenFaaS's clients, the password of the user `admin`. @see https://www.rfc-editor.org/rfc/rfc7617 */
+function passwordOf(headers: Headers): string | undefined {
+  const encoded = /^Basic +([A-Za-z0-9+/=]{1,8192}) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+  if (encoded === undefined) return undefined;
+  try {
+    return /^admin:(.+)$/s.exec(atob(encoded))?.[1];
+  } catch {
+    return undefined;
+  }
 }
 
 /**

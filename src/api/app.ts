@@ -19,6 +19,7 @@ import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
 import { lambdaPath, lambdaRoutes, lambdaStreamPath, lambdaStreamRoutes } from "./lambda/mod.ts";
+import { addOpenfaasRoutes, openfaasPaths } from "./openfaas/mod.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
 import type { ApiParts } from "./parts.ts";
@@ -57,6 +58,7 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/v1/*", observe);
   app.use(`${lambdaPath}/*`, observe);
   app.use(`${lambdaStreamPath}/*`, observe);
+  for (const path of openfaasPaths) app.use(`${path}/*`, observe);
   app.use(identifyCaller(access, parts));
   if (access.listener === "tcp") app.use(checkHost(access, functionOrigins(parts)));
   const admin = requireRight(access);
@@ -71,6 +73,7 @@ export function createApp(parts: ApiParts, access: Access) {
   addFunctionRoutes(app, parts);
   app.route(lambdaPath, lambdaRoutes(parts, admin));
   app.route(lambdaStreamPath, lambdaStreamRoutes(parts));
+  addOpenfaasRoutes(app, parts, admin);
   return app
     .get(
       "/healthz",

@@ -13,8 +13,12 @@ export type Origins = (c: Context<ApiEnv>) => Promise<readonly string[]>;
 /** Those that a function names; nothing else may be used by pages from elsewhere. */
 export function functionOrigins({ functions }: Pick<ApiParts, "functions">): Origins {
   return async (c) => {
-    if (!/^(?:\/async)?\/fn\//.test(c.req.path)) return [];
-    const { name, namespace, revision } = splitTarget(c.req.raw.url.replace("/async/fn/", "/fn/"));
+    const prefix = /^(?:\/async)?(\/fn\/)|^\/(?:async-)?(function\/)/.exec(c.req.path);
+    if (prefix === null) return [];
+    const [whole, own, openfaas] = prefix;
+    const { name, namespace, revision } = own === undefined
+      ? splitTarget(c.req.raw.url.replace(whole, `/${openfaas}`), { prefix: `/${openfaas}` })
+      : splitTarget(c.req.raw.url.replace(whole, own));
     const record = await functions.answering(namespace, name, {
       headers: withRevision(c.req.raw.headers, revision),
       identify: c.var.identify,

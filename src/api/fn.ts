@@ -65,8 +65,13 @@ function batchAtOnce(name: string): Failure {
   );
 }
 
-function requestOf(c: Context<ApiEnv>, url: string) {
-  const { name, namespace, mount, revision, ...parts } = splitTarget(url, segmentsAbove(c.req.routePath));
+/**
+ * A request to a function.
+ * @param url its whole address, with `prefix` before the function's name. @param prefix default `/fn/`.
+ */
+export function requestOf(c: Context<ApiEnv>, url: string, prefix?: string) {
+  const above = segmentsAbove(c.req.routePath);
+  const { name, namespace, mount, revision, ...parts } = splitTarget(url, { above, prefix });
   const { method, signal } = c.req.raw;
   const headers = withRevision(c.req.raw.headers, revision);
   const { client, identify, span } = c.var;
@@ -116,9 +121,13 @@ type Target = Pick<InvocationRequest, "scriptName" | "path" | "query"> & {
 
 /**
  * Takes a URL of a function apart, as it was sent: nothing is decoded that a function should see.
- * @param above how many segments stand before `/fn`. Default 0.
+ * @param options.above how many segments stand before the prefix. Default 0.
+ * @param options.prefix default `/fn/`.
  */
-export function splitTarget(url: string, above = 0): Target {
+export function splitTarget(
+  url: string,
+  { above = 0, prefix = "/fn/" }: { readonly above?: number; readonly prefix?: string | undefined } = {},
+): Target {
   const begin = url.indexOf("/", url.indexOf("://") + 3);
   const fragment = url.indexOf("#", begin);
   const whole = fragment < 0 ? url.slice(begin) : url.slice(begin, fragment);
@@ -126,9 +135,9 @@ export function splitTarget(url: string, above = 0): Target {
   const pathname = mark < 0 ? whole : whole.slice(0, mark);
   let base = 0;
   for (let i = 0; i < above; i++) base = pathname.indexOf("/", base + 1);
-  const end = pathname.indexOf("/", base + "/fn/".length);
+  const end = pathname.indexOf("/", base + prefix.length);
   const scriptName = end < 0 ? pathname : pathname.slice(0, end);
-  const [target = "", revision] = scriptName.slice(base + "/fn/".length).split("@", 2);
+  const [target = "", revision] = scriptName.slice(base + prefix.length).split("@", 2);
   const dot = target.indexOf(".");
   const action = `cannot invoke function ${JSON.stringify(target)}`;
   return {

@@ -85,5 +85,8 @@ function traceContext(headers: Headers): TraceContext | undefined {
 function routeOf(c: Context): string | undefined {
   const path = c.req.routePath;
   if (path === "*" || path === "/*" || path === "/v1/*") return undefined;
-  return path.replace(/\/fn\/:target(?:\/\*)?$/, "/fn/{name}").replace(/:(\w+)(?:\{[^}]*\})?/g, "{$1}");
+  return path.replace(/\/(fn|function|async-function)\/:target(?:\/\*)?$/, "/$1/{name}").replace(
+    /:(\w+)(?:\{[^}]*\})?/g,
+    "{$1}",
+  );
 }

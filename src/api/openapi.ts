@@ -64,9 +64,9 @@ export function openApiDocument(routes: Hono["routes"]) {
   };
 }
 
-/** Paths of an API that is another's, and described there: AWS's begin with a date. */
+/** Paths of APIs that are others', and described there: AWS's begin with a date, OpenFaaS's with its words. */
 function isForeign(path: string): boolean {
-  return /^\/\d{4}-\d{2}-\d{2}\//.test(path);
+  return /^\/(?:\d{4}-\d{2}-\d{2}|system|function|async-function)\//.test(path);
 }
 
 function isDescribed(handler: object): boolean {

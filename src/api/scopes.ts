@@ -11,6 +11,8 @@ export interface Need {
 
 const look: Need = { scope: "read", where: "namespace" };
 const change: Need = { scope: "deploy", where: "namespace" };
+const lookSomewhere: Need = { scope: "read", where: "any" };
+const changeSomewhere: Need = { scope: "deploy", where: "any" };
 const lookAtMachine: Need = { scope: "read", where: "machine" };
 const changeMachine: Need = { scope: "admin", where: "machine" };
 
@@ -111,6 +113,21 @@ export const needs: Readonly<Record<string, Need>> = {
   "POST /v1/tasks/:id/resize": change,
   "POST /v1/tasks/:id/exec": change,
   "POST /v1/tasks/:id/processes": change,
+
+  // Their bodies name the namespace: each route asks for more, in that one.
+  "GET /system/functions": lookSomewhere,
+  "POST /system/functions": changeSomewhere,
+  "PUT /system/functions": changeSomewhere,
+  "DELETE /system/functions": changeSomewhere,
+  "GET /system/function/:name": lookSomewhere,
+  "POST /system/scale-function/:name": changeSomewhere,
+  "GET /system/secrets": lookSomewhere,
+  "POST /system/secrets": changeSomewhere,
+  "PUT /system/secrets": changeSomewhere,
+  "DELETE /system/secrets": changeSomewhere,
+  "GET /system/logs": lookSomewhere,
+  "GET /system/namespaces": lookSomewhere,
+  "GET /system/info": lookSomewhere,
 
   "GET /v1/tokens": { scope: "admin", where: "any" },
   "POST /v1/tokens": { scope: "admin", where: "namespace" },

@@ -63,6 +63,7 @@ export class Functions {
   readonly #locks = new KeyedLock();
   readonly #deployments: Deployments;
   readonly #running = new Map<string, Run>();
+  readonly #counts = new Map<string, number>();
   readonly #refill: Refill;
 
   constructor(parts: FunctionsParts) {
@@ -136,6 +137,7 @@ export class Functions {
     await this.#locks.hold(key, async () => {
       const there = await this.#parts.metadata.functions.delete(namespace, name);
       this.#admission.keep(key, 0);
+      this.#counts.delete(key);
       await this.#deployments.remove(key);
       this.ingress.forget({ namespace, name });
       if (!there) throw unknownFunction(namespace, name);
@@ -171,6 +173,7 @@ export class Functions {
       ? new InvocationRun({ ...options, tasks, prepared })
       : new ServedRun({ ...options, instances });
     this.#running.set(id, run);
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     this.#finish(key, run);
     return await run.answer;
   }
@@ -255,6 +258,11 @@ export class Functions {
     const ended = await this.#parts.metadata.invocations.list(namespace, options);
     const ids = new Set(ended.map((record) => record.id));
     return [...now.filter((record) => !ids.has(record.id)).reverse(), ...ended].slice(0, options.limit);
+  }
+
+  /** How many invocations of a function have begun in this process. */
+  invocationCount(namespace: string, name: string): number {
+    return this.#counts.get(keyOf(namespace, name)) ?? 0;
   }
 
   /** How many invocations run, over all namespaces. */

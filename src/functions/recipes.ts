@@ -21,6 +21,7 @@ import { fnMounts } from "./http/fn_protocol.ts";
 import { temporaryFolder } from "./lambda/temporary.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
+import { watchdogCommand } from "./watchdog.ts";
 import { Views } from "./views.ts";
 
 export interface RecipesParts {
@@ -109,6 +110,7 @@ export class Recipes implements IngredientSource {
       ids,
       settings: {
         ...settingsWithin(settings, tasks.means),
+        command: watchdogCommand(config, settings) ?? settings.command,
         readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0,
       },
     });

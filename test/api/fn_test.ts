@@ -38,7 +38,7 @@ describe("splitTarget()", () => {
   });
 
   it("leaves out what stands before the API in a server of somebody else's", () => {
-    assert.deepEqual(splitTarget("http://localhost/jobs/of%2Fme/fn/hello/x", 2), {
+    assert.deepEqual(splitTarget("http://localhost/jobs/of%2Fme/fn/hello/x", { above: 2 }), {
       mount: "/jobs/of%2Fme",
       name: "hello",
       namespace: "default",
