@@ -28,6 +28,7 @@ const packages: Readonly<Record<string, string | undefined>> = {
   uidmap: "newuidmap",
   "qemu-system-x86": "qemu-system-x86_64",
   curl: "curl",
+  openssl: "openssl",
   tmux: "tmux",
   procps: "pgrep",
   "golang-github-opencontainers-specs-dev": undefined,
