@@ -16,7 +16,17 @@ const rootUser: Check = { name: "user", state: "ok", says: "root" };
 
 /** For root. @param root the daemon's persistent folder. */
 export function checkMachine(root: string): readonly Check[] {
-  return [rootUser, kernel(), filesystem("overlay"), cgroups(), seccomp(), users(root), capabilities(), space(root)];
+  return [
+    rootUser,
+    kernel(),
+    filesystem("overlay"),
+    cgroups(),
+    seccomp(),
+    users(root),
+    bridges(),
+    capabilities(),
+    space(root),
+  ];
 }
 
 function read(path: string): string {
@@ -106,6 +116,29 @@ function users(root: string): Check {
     return without(`this kernel maps no ids of layers on ${filesystem}`, `use Linux ${major}.${minor} or newer`);
   }
   return { name, state: "ok", says: `up to ${most} user namespaces, ids mapped on ${filesystem} (--userns auto)` };
+}
+
+/** A function of each part of the kernel that `--network bridge` needs, and the module that it may be in. */
+const bridgeParts = [["br_dev_newlink", "bridge"], ["veth_newlink", "veth"], [
+  "nf_tables_newtable",
+  "nf_tables",
+]] as const;
+
+/** What `--network bridge` needs. The kernel loads modules by itself where they are installed. */
+function bridges(): Check {
+  const name = "bridge";
+  const symbols = read("/proc/kallsyms");
+  const modules = read(`/lib/modules/${release()}/modules.dep`);
+  const missing = bridgeParts.map(([symbol, module]) => ({ symbol, module }))
+    .filter(({ symbol, module }) => !symbols.includes(` ${symbol}`) && !modules.includes(`/${module}.ko`))
+    .map(({ module }) => module);
+  if (missing.length === 0) return { name, state: "ok", says: "in the kernel, or its modules (--network bridge)" };
+  return {
+    name,
+    state: "warn",
+    says: `the kernel has no ${missing.join(", ")}: --network bridge cannot be had`,
+    cure: "use a kernel with CONFIG_BRIDGE, CONFIG_VETH, CONFIG_NF_TABLES and CONFIG_NFT_MASQ, or install its modules",
+  };
 }
 
 /** What the default configuration uses. @see https://man7.org/linux/man-pages/man7/capabilities.7.html */

@@ -240,7 +240,20 @@ describe("the command line without a daemon", () => {
     const { code, stdout } = await cli.run("doctor", "--json");
     const checks = JSON.parse(stdout) as { name: string; state: string; says: string }[];
     assert.equal(code, checks.some(({ state }) => state === "bad") ? 1 : 0);
-    for (const name of ["host", "user", "kernel", "overlay", "cgroups", "seccomp", "users", "capabilities", "disk"]) {
+    for (
+      const name of [
+        "host",
+        "user",
+        "kernel",
+        "overlay",
+        "cgroups",
+        "seccomp",
+        "users",
+        "bridge",
+        "capabilities",
+        "disk",
+      ]
+    ) {
       assert.ok(checks.some((check) => check.name === name && check.says !== ""), name);
     }
     const written = await cli.run("doctor");

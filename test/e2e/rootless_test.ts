@@ -100,6 +100,16 @@ describe("a user who is not root", () => {
     );
   });
 
+  it("has ports of the machine that lead to its containers", async () => {
+    const id = (await out("run", "-d", "-p", "80", "box:1", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")).trim();
+    const port = /127\.0\.0\.1:(\d+)->80\/tcp/.exec(await out("ps"))?.[1];
+    await until(async () => {
+      const answer = await fetch(`http://127.0.0.1:${port}/passwd`).then((answer) => answer.text(), () => "");
+      return answer.startsWith("root:");
+    });
+    await out("rm", "-f", id);
+  });
+
   it("has containers that live on", async () => {
     await out("run", "-d", "--name", "web", "box:1", "sh", "-c", "echo begun; rm -r /tmp; mkdir /tmp; sleep 1000");
     await until(async () => await out("logs", "web") === "begun\n");

@@ -142,6 +142,19 @@ describe("network bridge", () => {
     assert.equal(await get(stolen), undefined);
   });
 
+  it("a container takes nothing that is for another, by its hardware address", async () => {
+    const [one, other] = [await connect(), await connect()];
+    for (const each of [one, other]) serve(within(each), addressOf(each));
+    for (const each of [one, other]) await until(async () => await get(addressOf(each)) === "hello");
+    const hardware = inside(one, "ip", "link", "show", "eth0").stdout.match(/link\/ether (\S+)/)?.[1] ?? assert.fail();
+    inside(other, "ip", "link", "set", "eth0", "down");
+    inside(other, "ip", "link", "set", "eth0", "address", hardware);
+    inside(other, "ip", "link", "set", "eth0", "up");
+    wget(other, `http://${prefix}.1/`);
+    assert.equal(await get(addressOf(other)), undefined);
+    assert.equal(await get(addressOf(one)), "hello");
+  });
+
   it("with egress it reaches what is beyond the machine, which does not reach it", async () => {
     const beyond = spawn("unshare", ["--net", "sleep", "600"], { stdio: "ignore" });
     children.push(beyond);
@@ -162,6 +175,13 @@ describe("network bridge", () => {
       const [out, kept] = [await connect({ egress: true }), await connect()];
       assert.equal(wget(out, `http://${far}.2/`), "hello");
       assert.equal(wget(kept, `http://${far}.2/`), "");
+      // Where clouds give credentials to whoever asks from a machine.
+      const secret = `169.254.${process.pid % 250}.${Math.floor(process.pid / 250) % 250 + 1}`;
+      spawnSync("nsenter", [...there, "ip", "addr", "add", `${secret}/32`, "dev", "far0"]);
+      ip("route", "add", `${secret}/32`, "dev", near);
+      serve(there, secret);
+      await until(async () => await get(secret) === "hello");
+      assert.equal(wget(out, `http://${secret}/`), "");
       // Nor where root in it makes itself a route.
       inside(kept, "ip", "route", "add", "default", "via", `${prefix}.1`);
       assert.equal(wget(kept, `http://${far}.2/`), "");

@@ -29,10 +29,12 @@ const message = {
   newElement: 12,
   deleteElement: 14,
 } as const;
-const registers = { verdict: 0, first: 8, second: 9 } as const;
+const registers = { verdict: 0, first: 8, second: 9, fourth: 11 } as const;
 const verdicts = { drop: 0, accept: 1 } as const;
 const metaKeys = { protocol: 1, iif: 4, iifname: 6, oifname: 7, l4proto: 16 } as const;
-const bases = { network: 1, transport: 2 } as const;
+const bases = { link: 0, network: 1, transport: 2 } as const;
+/** Where an Ethernet frame has its sender, and how long that is. */
+const [etherSender, etherBytes] = [6, 6];
 const ctState = 0;
 const listElement = 1;
 const nameBytes = 16;
@@ -168,9 +170,18 @@ export const match = {
   headerIn(set: string, offset: number, length: number): readonly Expression[] {
     return [payload(bases.network, offset, length, registers.first), lookup(set)];
   },
-  /** The index of the interface it came in by, with bytes of the network header behind it, is in a set. */
-  interfaceAndHeaderIn(set: string, offset: number, length: number): readonly Expression[] {
-    return [meta(metaKeys.iif), payload(bases.network, offset, length, registers.second), lookup(set)];
+  /** What `senderKey` puts together is in a set: where the frame came in, and the senders that it names. */
+  senderIn(set: string, offset: number): readonly Expression[] {
+    return [
+      meta(metaKeys.iif),
+      payload(bases.link, etherSender, etherBytes, registers.second),
+      payload(bases.network, offset, 4, registers.fourth),
+      lookup(set),
+    ];
+  },
+  /** Bytes of the network header are these. */
+  header(offset: number, bytes: Uint8Array): readonly Expression[] {
+    return [payload(bases.network, offset, bytes.length, registers.first), compare(bytes)];
   },
   /** A port of UDP (17) or TCP (6) that it is for. */
   port(protocol: number, port: number): readonly Expression[] {
@@ -182,6 +193,14 @@ export const match = {
     ];
   },
 };
+
+/** How long the keys of `match.senderIn` are. */
+export const senderKeyBytes = 16;
+
+/** The index of an interface, the hardware address (6 bytes) and the address (4 bytes) of who sends by it. */
+export function senderKey(index: number, hardware: Uint8Array, address: Uint8Array): Uint8Array<ArrayBuffer> {
+  return joined([u32(index), hardware, new Uint8Array(2), address]);
+}
 
 /** What becomes of them. */
 export const accept = verdict(verdicts.accept);

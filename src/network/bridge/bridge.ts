@@ -17,9 +17,9 @@ import { NETLINK_ROUTE, NetlinkSocket } from "../../linux/netlink/socket.ts";
 import { makeNetworkNamespace, socketIn } from "../../linux/network_namespace.ts";
 import { ownIds } from "../../linux/own_ids.ts";
 import { writeContainerFiles } from "../container_files.ts";
-import { bytesOf, formatIpv4, type Ipv4, type Subnet } from "../ipv4.ts";
+import { bytesOf, formatIpv4, type Subnet } from "../ipv4.ts";
 import { withNetworkNamespace } from "../namespace.ts";
-import { BridgeFilter, type Port, portPrefix } from "./filter.ts";
+import { BridgeFilter, hardwareAddress, type Port, portPrefix } from "./filter.ts";
 import { Leases } from "./leases.ts";
 import { checkSubnet, uplinkMtu } from "./routes.ts";
 
@@ -99,12 +99,16 @@ export class Bridge implements Network, AsyncDisposable {
     // The pair goes with the namespace, behind our back: to remove it by name, the kernel would let us wait for 10 ms.
     undo.defer(() => kernel.attempt("close", networkNamespace));
     const outside = `${portPrefix(name)}${crypto.randomUUID().replaceAll("-", "").slice(0, 9)}`;
-    open.routing.addVeth({
-      name: outside,
-      master: open.index,
-      mtu: open.mtu,
-      peer: { name: insideName, address: hardwareAddress(address), namespace: networkNamespace },
-    });
+    try {
+      open.routing.addVeth({
+        name: outside,
+        master: open.index,
+        mtu: open.mtu,
+        peer: { name: insideName, address: hardwareAddress(address), namespace: networkNamespace },
+      });
+    } catch (error) {
+      throw error instanceof Failure && error.errno === "EXFULL" ? full(name, error) : error;
+    }
     const index = open.routing.link(outside)?.index ?? 0;
     open.routing.isolatePort(index);
     open.routing.setAlias(index, `${name} ${namespace}/${id}`);
@@ -259,9 +263,11 @@ function taken({ name, alias }: Link): Failure {
   );
 }
 
-/** The same for the same address, so that who knows the one goes on knowing the other. */
-function hardwareAddress(address: Ipv4): Uint8Array<ArrayBuffer> {
-  return new Uint8Array([0x02, 0x42, ...bytesOf(address)]);
+function full(name: string, cause: Failure): Failure {
+  const message = `no more containers fit on bridge ${
+    JSON.stringify(name)
+  }: it has 1,023, as many as the kernel lets one have`;
+  return new Failure("resource_exhausted", message, { cause });
 }
 
 function openNftables(kernel: Kernel): Nftables | undefined {

@@ -1,9 +1,21 @@
-import { joined, u32 } from "../../linux/netlink/message.ts";
-import { accept, Changes, drop, masquerade, match, type Nftables, type Table } from "../../linux/netlink/nftables.ts";
+import {
+  accept,
+  Changes,
+  drop,
+  masquerade,
+  match,
+  type Nftables,
+  senderKey,
+  senderKeyBytes,
+  type Table,
+} from "../../linux/netlink/nftables.ts";
 import { bytesOf, type Ipv4 } from "../ipv4.ts";
 
 /** Where the headers have the sender's address: of IPv4, and of ARP. */
 const [ipSender, arpSender, addressBytes] = [12, 14, 4];
+const ipReceiver = 16;
+/** 169.254.0.0/16 */
+const linkLocal = new Uint8Array([169, 254]);
 const [etherIpv4, etherArp] = [0x0800, 0x0806];
 const [tcp, udp, domain] = [6, 17, 53];
 
@@ -13,6 +25,11 @@ export function portPrefix(bridge: string): string {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(bridge)) hash = Math.imul(hash ^ byte, 0x01000193);
   return `mf${((hash >>> 16 ^ hash) & 0xffff).toString(16).padStart(4, "0")}`;
+}
+
+/** The hardware address of who has an address: the same for the same, so that who knows the one goes on knowing the other. */
+export function hardwareAddress(address: Ipv4): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([0x02, 0x42, ...bytesOf(address)]);
 }
 
 /** A container's end: the port of the bridge that it is behind, and the address that it was given. */
@@ -25,12 +42,13 @@ export interface Port {
 /**
  * What containers on a bridge may send, and to whom.
  *
- * On the bridge: frames of IPv4 and ARP alone, with the sender's own address, whatever a container with NET_RAW makes up.
+ * On the bridge: frames of IPv4 and ARP alone, with the sender's own addresses, whatever a container with NET_RAW makes up:
+ * the bridge learns from what it is sent where to send the answers.
  * That ports do not reach each other is the bridge's own doing.
  *
  * From there on: answers to what came from the machine. What a container begins itself goes through for those with egress,
- * out of the machine but not back into the bridge, and to the machine itself for names alone. From elsewhere nothing comes
- * in but answers.
+ * out of the machine but not back into the bridge, nor to link-local addresses, where clouds give credentials to machines;
+ * and to the machine itself for names alone. From elsewhere nothing comes in but answers.
  */
 export class BridgeFilter {
   readonly #nftables: Nftables;
@@ -54,14 +72,14 @@ export class BridgeFilter {
     const allowed = match.headerIn("egress", ipSender, addressBytes);
     const changes = new Changes()
       .addTable(frames)
-      .addSet(frames, "senders", 8)
+      .addSet(frames, "senders", senderKeyBytes)
       .addChain(frames, { name: "prerouting", type: "filter", hook: "prerouting", priority: -300 })
       // Other bridges' ports are none of this one's business. One that is nobody's any more sends nothing.
       .addRule(frames, "prerouting", [...match.notFrom(portPrefix(name)), accept]);
     for (const [type, offset] of [[etherIpv4, ipSender], [etherArp, arpSender]] as const) {
       changes.addRule(frames, "prerouting", [
         ...match.etherType(type),
-        ...match.interfaceAndHeaderIn("senders", offset, addressBytes),
+        ...match.senderIn("senders", offset),
         accept,
       ]);
     }
@@ -71,6 +89,7 @@ export class BridgeFilter {
       .addChain(packets, { name: "forward", type: "filter", hook: "forward", priority: 0 })
       .addRule(packets, "forward", [...to, ...match.name("iifname", name, { not: true }), ...match.known(), accept])
       .addRule(packets, "forward", [...to, drop])
+      .addRule(packets, "forward", [...from, ...match.header(ipReceiver, linkLocal), drop])
       .addRule(packets, "forward", [...from, ...allowed, accept])
       .addRule(packets, "forward", [...from, drop])
       .addChain(packets, { name: "input", type: "filter", hook: "input", priority: 0 })
@@ -88,7 +107,7 @@ export class BridgeFilter {
   add({ index, address, egress }: Port): void {
     const own = bytesOf(address);
     const changes = new Changes()
-      .addElement(this.#frames, "senders", joined([u32(index), own]));
+      .addElement(this.#frames, "senders", senderKey(index, hardwareAddress(address), own));
     if (egress) changes.addElement(this.#packets, "egress", own);
     this.#nftables.apply(changes);
   }
@@ -96,7 +115,7 @@ export class BridgeFilter {
   remove({ index, address, egress }: Port): void {
     const own = bytesOf(address);
     const changes = new Changes()
-      .removeElement(this.#frames, "senders", joined([u32(index), own]));
+      .removeElement(this.#frames, "senders", senderKey(index, hardwareAddress(address), own));
     if (egress) changes.removeElement(this.#packets, "egress", own);
     this.#nftables.apply(changes);
   }
