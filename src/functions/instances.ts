@@ -102,6 +102,7 @@ export class Instances {
    */
   async acquire({ log, signal }: { readonly log: Tail; readonly signal: AbortSignal }): Promise<Lease> {
     signal.throwIfAborted();
+    this.#killed.signal.throwIfAborted();
     const free = this.#waiting.length === 0 ? this.#free() : undefined;
     if (free !== undefined) return await awake(this.#lease(free, log), false);
     const taken = Promise.withResolvers<Place>();
@@ -188,8 +189,8 @@ export class Instances {
     }
     if (this.#retired !== undefined) {
       if (this.#leases === 0 && this.#waiting.length === 0) this.#drained.resolve();
-      if (this.#killed.signal.aborted) return;
     }
+    if (this.#killed.signal.aborted) return;
     const wanted = Math.ceil(this.#waiting.length / this.#concurrency) - this.#starting.size;
     // Where starting them fails, those that are there go on alone for a while.
     const room = this.#pause !== undefined && this.count > 0 ? 0 : this.#parts.record.maxInstances - this.count;
