@@ -1,5 +1,6 @@
 import { Failure, messageOf } from "../core/errors.ts";
 import type { FunctionRecord, FunctionSettings } from "../core/function.ts";
+import { revisionName } from "../core/revision.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { reasonOf } from "./failures.ts";
 import { Instances, lineLength } from "./instances.ts";
@@ -72,7 +73,7 @@ export class Deployment {
    * As `warm`, for a revision that nobody depends on yet.
    * @throws failed_precondition, with why its containers are not ready, for who deploys it.
    */
-  async prove(): Promise<void> {
+  async prove(action: "deploy" | "move traffic to"): Promise<void> {
     const { instances, record } = this;
     if (instances === undefined) return;
     try {
@@ -80,10 +81,13 @@ export class Deployment {
     } catch (error) {
       // What no caller of the function is told, its owner is.
       const why = reasonOf(error) === "start_failed" && error instanceof Failure ? error.cause ?? error : error;
+      const what = action === "deploy"
+        ? `function ${JSON.stringify(record.name)}`
+        : `revision ${revisionName(record.name, record.revision)}`;
       const log = instances.lastLog === undefined ? "" : `; the end of its log: ${instances.lastLog}`;
       throw new Failure(
         "failed_precondition",
-        `cannot deploy function ${JSON.stringify(record.name)}: ${messageOf(why)}${log}`,
+        `cannot ${action} ${what}: ${messageOf(why)}${log}`,
         { cause: error },
       );
     }

@@ -1,7 +1,7 @@
 import { Failure } from "../core/errors.ts";
 import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
 import type { Tasks } from "../tasks/tasks.ts";
-import { Deployment, heldBy, type Protocols } from "./deployment.ts";
+import { Deployment, heldBy, keepsInstances, type Protocols } from "./deployment.ts";
 import { startFailed } from "./failures.ts";
 import type { Instances } from "./instances.ts";
 import { requireRevision } from "./known.ts";
@@ -132,6 +132,7 @@ export class Deployments {
    */
   async ready(key: string, of: FunctionRecord, route: Route): Promise<readonly Deployment[]> {
     const { store } = this.#parts;
+    const answers = this.route(key);
     const deployments: Deployment[] = [];
     try {
       for (const revision of route.tags.values()) await requireRevision(store, of, revision);
@@ -140,11 +141,20 @@ export class Deployments {
         deployments.push(there ?? await this.#make(await requireRevision(store, of, revision)));
       }
       this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + heldBy(record), 0));
+      for (const deployment of deployments) {
+        const { record } = deployment;
+        const isNew = answers?.split.has(record.revision) !== true;
+        if (isNew && keepsInstances(record)) await deployment.prove("move traffic to");
+        else await deployment.warm();
+      }
     } catch (error) {
-      for (const made of deployments) if (this.find(key, made.record.revision) !== made) await made.retire();
+      for (const deployment of deployments) {
+        const { revision } = deployment.record;
+        if (this.find(key, revision) !== deployment) await deployment.retire();
+        else if (answers?.split.has(revision) !== true) await deployment.cool();
+      }
       throw error;
     }
-    for (const deployment of deployments) await deployment.warm();
     return deployments;
   }
 

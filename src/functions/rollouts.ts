@@ -190,7 +190,7 @@ export class Rollouts {
     const record = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
     const deployment = this.#parts.deployments.deployment(record, recipe);
     try {
-      await deployment.prove();
+      await deployment.prove("deploy");
       return deployment;
     } catch (error) {
       await deployment.retire();

@@ -276,6 +276,18 @@ printf "HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\nconnection: close\\r\\n\\r\
     });
   }
 
+  it("get no traffic while their containers do not become ready", async () => {
+    const broken = { protocol: "http", minInstances: 1, command: ["sh", "-c", "echo no luck >&2; exit 4"] };
+    await deploy("served", "broken", broken, "?traffic=false&tag=next");
+    const before = await ask("GET", "served/traffic");
+    const { status, problem } = await answered("POST", "served/rollback", { to: "latest" });
+    assert.equal(status, 409, problem);
+    assert.match(problem, /cannot move traffic to revision served-00006: .*no luck/);
+    assert.deepEqual(await ask("GET", "served/traffic"), before);
+    assert.equal((await call("served", {}, "still ")).text, "still w5");
+    await out("rm", "served");
+  });
+
   it("have their waiting containers before they have traffic", async () => {
     assert.equal((await call("busy")).how, "prepared");
     await until(async () => await waiting() === 2);
