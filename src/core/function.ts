@@ -89,7 +89,7 @@ export const FunctionInputSchema = v.strictObject({
   minInstances: v.optional(count(0, 1000), 0),
   /** The most containers of it that serve many requests; what they cannot take waits in line. Default 4. */
   maxInstances: v.optional(count(1, 1000), 4),
-  /** How long such a container lives without a request. Default 60 s. */
+  /** How long such a container lives without a request, and prepared ones beyond `prepared`. Default 60 s. */
   idleMs: v.optional(count(0, 24 * 3600_000), 60_000),
   /** Whether such a container is frozen while no request is there for it, and thawed by the next one. Default true. */
   freeze: v.optional(v.boolean(), true),
@@ -130,6 +130,11 @@ export const FunctionInputSchema = v.strictObject({
   schedules: v.optional(v.pipe(v.array(ScheduleSchema), v.maxLength(16)), []),
   /** How many containers of it wait for a request, each for one. Default 0: each request makes its own. */
   prepared: v.optional(count(0, 1000), 0),
+  /**
+   * The most that do: as many as the largest burst of requests has taken, until none is taken for `idleMs`. Default
+   * `prepared`.
+   */
+  preparedMax: v.optional(count(0, 1000)),
   /** Whether it goes on from the checkpoint that the image is, instead of starting the image's command. Default false. */
   restore: v.optional(v.boolean(), false),
   /** Plugin ids; by default the daemon's. */

@@ -4,7 +4,7 @@ import { revisionName } from "../core/revision.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { reasonOf } from "./failures.ts";
 import { Instances, lineLength } from "./instances.ts";
-import { Prepared } from "./prepared.ts";
+import { mostPrepared, Prepared } from "./prepared.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Refill } from "./refill.ts";
@@ -98,7 +98,7 @@ export class Deployment {
     const { tasks, refill, record, recipe, onError } = this.#parts;
     // The pool tells of those that fail, and goes on to try.
     if (this.instances !== undefined) return await this.instances.warm().catch(() => {});
-    if (record.prepared === 0 || this.#pool !== undefined) return;
+    if (mostPrepared(record) === 0 || this.#pool !== undefined) return;
     const prepared = new Prepared({ tasks, record, recipe, onError });
     try {
       while (prepared.missing > 0) await prepared.add();

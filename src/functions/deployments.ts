@@ -34,8 +34,11 @@ interface Live {
 
 /** Whether nothing of it waits for requests. */
 function isIdle({ revisions }: Live): boolean {
-  for (const { prepared, instances } of revisions.values()) {
-    if (prepared !== undefined || (instances !== undefined && instances.count > 0)) return false;
+  for (const { record, prepared, instances } of revisions.values()) {
+    if (
+      heldBy(record) > 0 || (prepared !== undefined && prepared.count > 0) ||
+      (instances !== undefined && instances.count > 0)
+    ) return false;
   }
   return true;
 }

@@ -70,7 +70,11 @@ export class Functions {
     this.#parts = parts;
     this.#recipes = parts.recipes;
     this.#admission = new Admission({ limit: parts.maxConcurrency, namespaces: parts.namespaceConcurrency });
-    this.#refill = new Refill({ busy: () => this.#running.size > 0, onError: parts.onError });
+    this.#refill = new Refill({
+      busy: () => this.#running.size > 0,
+      limit: parts.maxPrepared,
+      onError: parts.onError,
+    });
     this.#deployments = new Deployments({ ...parts, store: parts.metadata.functions, refill: this.#refill });
     this.rollouts = new Rollouts({
       ...parts,

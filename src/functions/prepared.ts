@@ -1,4 +1,4 @@
-import type { FunctionRecord } from "../core/function.ts";
+import type { FunctionRecord, FunctionSettings } from "../core/function.ts";
 import type { Task } from "../core/task.ts";
 import { newContainerId } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
@@ -19,33 +19,80 @@ export interface PreparedParts {
   readonly onError: (error: unknown, what: string) => void;
 }
 
+/** How many may wait at the most. */
+export function mostPrepared({ prepared, preparedMax = prepared }: FunctionSettings): number {
+  return preparedMax;
+}
+
 /**
  * Containers of one revision that are made before they are wanted: everything is done but the execution of the command. Each
  * serves one request, so that it is as fresh as one that is made for it.
+ *
+ * How many follows the requests, where it may: those that come before all are there again are one burst, and the next one is
+ * expected to be as large.
  */
 export class Prepared implements AsyncDisposable {
   readonly #parts: PreparedParts;
   readonly #ready: Instance[] = [];
   #closed = false;
+  #wanted: number;
+  /** How many were asked for since all were there. */
+  #burst = 0;
+  #idle: ReturnType<typeof setTimeout> | undefined;
   /** The one that is being made. */
   #making: Promise<unknown> = Promise.resolve();
 
   constructor(parts: PreparedParts) {
     this.#parts = parts;
+    this.#wanted = parts.record.prepared;
+  }
+
+  /** How many wait. */
+  get count(): number {
+    return this.#ready.length;
+  }
+
+  /** How many are to be made until all are there that always wait. */
+  get required(): number {
+    return this.#closed ? 0 : this.#parts.record.prepared - this.#ready.length;
   }
 
   /** How many are to be made until all are there. */
   get missing(): number {
-    return this.#closed ? 0 : this.#parts.record.prepared - this.#ready.length;
+    return this.#closed ? 0 : this.#wanted - this.#ready.length;
+  }
+
+  /** Expects as many requests at once as there were. */
+  #expect(): void {
+    const { record } = this.#parts;
+    const most = mostPrepared(record);
+    if (most <= record.prepared) return;
+    this.#burst++;
+    this.#wanted = Math.max(this.#wanted, Math.min(this.#burst, most));
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.#letGo(), record.idleMs);
+    // It ends with the daemon, and is nothing to wait for.
+    (this.#idle as { unref?: () => void }).unref?.();
+  }
+
+  /** No request has come for long. */
+  #letGo(): void {
+    this.#burst = 0;
+    this.#wanted = this.#parts.record.prepared;
+    for (const instance of this.#ready.splice(this.#wanted)) this.#remove(instance);
+  }
+
+  #remove({ id, release }: Instance): void {
+    release().catch((error) => this.#parts.onError(error, `cannot remove prepared container ${id}`));
   }
 
   /** Takes the oldest one; it is the caller's to release. @returns undefined where none is ready. */
   take(): Instance | undefined {
+    this.#expect();
     for (let instance = this.#ready.shift(); instance !== undefined; instance = this.#ready.shift()) {
       // Something of this machine may have killed it.
       if (instance.task.status === "created") return instance;
-      const { id } = instance;
-      instance.release().catch((error) => this.#parts.onError(error, `cannot remove prepared container ${id}`));
+      this.#remove(instance);
     }
     return undefined;
   }
@@ -57,7 +104,9 @@ export class Prepared implements AsyncDisposable {
     this.#making = made.catch(() => {});
     const instance = await made;
     if (this.#closed) await instance.release();
+    else if (this.missing <= 0) this.#remove(instance);
     else this.#ready.push(instance);
+    if (this.missing <= 0) this.#burst = 0;
   }
 
   async #make(): Promise<Instance> {
@@ -87,6 +136,7 @@ export class Prepared implements AsyncDisposable {
   /** Removes those that wait. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#idle);
     await this.#making;
     await Promise.all(this.#ready.splice(0).map((instance) => instance.release()));
   }

@@ -19,6 +19,7 @@ import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { fnMounts } from "./http/fn_protocol.ts";
 import { temporaryFolder } from "./lambda/temporary.ts";
+import { mostPrepared } from "./prepared.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
 import { watchdogCommand } from "./watchdog.ts";
@@ -95,7 +96,7 @@ export class Recipes implements IngredientSource {
   ): Promise<Recipe> {
     const { config, accounts, network, ids, ...parts } = await this.gather(namespace, digest, settings, traced);
     checkSecrets(settings);
-    if (settings.prepared > 0) checkPrepared(settings, parts.runtime);
+    if (mostPrepared(settings) > 0) checkPrepared(settings, parts.runtime);
     if (settings.protocol !== undefined && settings.protocol !== "stdio") checkServed(settings);
     if (settings.reuse && settings.protocol !== "lambda") {
       throw new Failure("invalid_argument", 'cannot reuse containers: choose protocol "lambda" for that', {
@@ -208,12 +209,15 @@ function withMounts(spec: Spec, mounts: readonly SpecMount[]): Spec {
 }
 
 /** @throws invalid_argument; unimplemented. */
-function checkServed({ protocol, network, prepared, restore, minInstances, maxInstances }: FunctionSettings): void {
+function checkServed(settings: FunctionSettings): void {
+  const { protocol, network, prepared, preparedMax = 0, restore, minInstances, maxInstances } = settings;
   const refuse = (field: string, why: string) => {
     throw new Failure("invalid_argument", `cannot serve ${protocol}: ${why}`, { details: { field } });
   };
   if (network === "host") refuse("network", `its containers need networks of their own, choose network "none"`);
-  if (prepared > 0) refuse("prepared", "its containers serve many requests, choose minInstances in place of prepared");
+  if (prepared > 0 || preparedMax > 0) {
+    refuse("prepared", "its containers serve many requests, choose minInstances in place of prepared");
+  }
   if (restore) refuse("restore", "containers that go on from a checkpoint have no PORT of it");
   if (minInstances > maxInstances) {
     refuse("minInstances", `minInstances ${minInstances} is over maxInstances ${maxInstances}`);
@@ -221,8 +225,13 @@ function checkServed({ protocol, network, prepared, restore, minInstances, maxIn
 }
 
 /** @throws invalid_argument; unimplemented. */
-function checkPrepared({ restore }: FunctionSettings, runtime: Runtime): void {
+function checkPrepared({ restore, prepared, preparedMax = prepared }: FunctionSettings, runtime: Runtime): void {
   const details = { field: "prepared" };
+  if (preparedMax < prepared) {
+    throw new Failure("invalid_argument", `cannot prepare ${prepared} containers: preparedMax is ${preparedMax}`, {
+      details: { field: "preparedMax" },
+    });
+  }
   if (restore) {
     throw new Failure("invalid_argument", "cannot prepare containers that go on from a checkpoint: choose one", {
       details,

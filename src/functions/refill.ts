@@ -6,6 +6,8 @@ const quietMs = 2;
 export interface RefillParts {
   /** Whether somebody waits for an answer. */
   readonly busy: () => boolean;
+  /** How many containers may wait over all pools, beside those that always do. */
+  readonly limit: number;
   readonly onError: (error: unknown, what: string) => void;
 }
 
@@ -50,10 +52,16 @@ export class Refill {
     }
   }
 
-  /** The one that lacks most. */
+  /** The one that lacks most, of those that always have some first. */
   #next(): Prepared | undefined {
+    let required: Prepared | undefined;
     let most: Prepared | undefined;
-    for (const pool of this.#pools) if (pool.missing > (most?.missing ?? 0)) most = pool;
-    return most;
+    let waiting = 0;
+    for (const pool of this.#pools) {
+      waiting += pool.count;
+      if (pool.required > (required?.required ?? 0)) required = pool;
+      if (pool.missing > (most?.missing ?? 0)) most = pool;
+    }
+    return required ?? (waiting < this.#parts.limit ? most : undefined);
   }
 }

@@ -88,6 +88,24 @@ describe("prepared containers", () => {
     assert.match((await invoke("app")).text, /^helloseen-0\n/);
   });
 
+  it("are as many as the largest burst took, where that may be, until none comes", async () => {
+    await deploy("burst", "cat", "--prepared-max", "4", "--idle", "2s");
+    const burst = () => Promise.all(Array.from({ length: 6 }, () => invoke("burst")));
+    await until(3);
+    assert.ok((await burst()).every(({ text, how }) => text === "hello" && how === "cold"));
+    await until(7);
+    await until(3);
+    await Promise.all([burst(), burst()]);
+    await until(7);
+    assert.ok((await burst()).filter(({ how }) => how === "prepared").length >= 4);
+    await out("rm", "burst");
+    await until(3);
+    assert.match(
+      (await run("deploy", "no", "--image", "box:1", "--prepared", "2", "--prepared-max", "1")).stderr,
+      /preparedMax is 1/,
+    );
+  });
+
   it("go with their revision, and with their function", async () => {
     await deploy("app", "echo two", "--prepared", "2");
     await until(2);
