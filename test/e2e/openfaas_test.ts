@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -51,6 +54,15 @@ function makeImages(folder: string): string {
 // The requests are those that faas-cli makes.
 describe("OpenFaaS's gateway", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-openfaas-"));
+  /** What the caller's server is told. */
+  const told: { readonly headers: IncomingHttpHeaders; readonly body: string }[] = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request.setEncoding("utf8")) body += chunk;
+    told.push({ headers: request.headers, body });
+    response.end();
+  });
+  let host: string;
   let daemon: MayflyProcess;
   const basic = (user: string, secret: string) => `Basic ${btoa(`${user}:${secret}`)}`;
   const ask = (method: string, path: string, body?: unknown, authorization = basic("admin", token)) =>
@@ -59,25 +71,28 @@ describe("OpenFaaS's gateway", () => {
       headers: { authorization, "content-type": "application/json" },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-  const told = async (method: string, path: string, status: number, body?: unknown): Promise<string> => {
+  const answered = async (method: string, path: string, status: number, body?: unknown): Promise<string> => {
     const answer = await ask(method, path, body);
     const text = await answer.text();
     assert.equal(answer.status, status, `${method} ${path}: ${text}`);
     return text;
   };
-  const get = async <T>(path: string): Promise<T> => JSON.parse(await told("GET", path, 200));
+  const get = async <T>(path: string): Promise<T> => JSON.parse(await answered("GET", path, 200));
   const deploy = (service: string, image: string, more: Readonly<Record<string, unknown>> = {}) =>
-    told("POST", "/system/functions", 202, { service, image, envProcess: "", labels: null, limits: null, ...more });
+    answered("POST", "/system/functions", 202, { service, image, envProcess: "", labels: null, limits: null, ...more });
   const status = (name: string, query = "") => get<Status>(`/system/function/${name}${query}`);
 
   before(async () => {
-    const flags = ["--log-level", "warn", "--admin-tcp", "--callback-hosts", "127.0.0.1"];
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const flags = ["--log-level", "warn", "--admin-tcp", "--callback-hosts", host];
     daemon = await MayflyProcess.start(folder, flags, { MAYFLY_ADMIN_TOKEN: token });
     const { code, stderr } = await mayfly(["import", ...stateFlags(folder), makeImages(folder)], { input: "" });
     assert.equal(code, 0, stderr);
   });
   after(async () => {
     assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    server.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -97,14 +112,17 @@ describe("OpenFaaS's gateway", () => {
     assert.equal(info.provider.provider, "mayfly");
     assert.match(info.version.release, /^\d+\.\d+/);
     assert.deepEqual(await get("/system/namespaces"), ["default"]);
-    assert.match(await told("GET", "/system/alert", 404), /nothing is served/);
+    assert.match(await answered("GET", "/system/alert", 404), /nothing is served/);
   });
 
   it("deploys images that run as they are: what their watchdog would run has a container for each request", async () => {
-    assert.match(await told("PUT", "/system/functions", 404, { service: "upper", image: "classic:1" }), /no function/);
+    assert.match(
+      await answered("PUT", "/system/functions", 404, { service: "upper", image: "classic:1" }),
+      /no function/,
+    );
     await deploy("upper", "classic:1");
     assert.match(
-      await told("POST", "/system/functions", 409, { service: "upper", image: "classic:1" }),
+      await answered("POST", "/system/functions", 409, { service: "upper", image: "classic:1" }),
       /it is there: update it\n$/,
     );
     const answer = await fetch(`${daemon.url}/function/upper`, {
@@ -137,13 +155,13 @@ describe("OpenFaaS's gateway", () => {
     assert.match(await (await fetch(`${daemon.url}/function/web/passwd`)).text(), /^root:x:0:0/);
     const record = await (await daemon.admin("GET", "/v1/functions/web")).json() as Record<string, unknown>;
     assert.deepEqual([record["protocol"], record["port"]], ["http", 8081]);
-    await told("POST", "/system/scale-function/web", 202, { serviceName: "web", replicas: 2 });
+    await answered("POST", "/system/scale-function/web", 202, { serviceName: "web", replicas: 2 });
     assert.equal((await status("web")).replicas, 2);
-    await told("DELETE", "/system/functions", 202, { functionName: "web" });
+    await answered("DELETE", "/system/functions", 202, { functionName: "web" });
   });
 
   it("lists, describes, updates, scales and removes", async () => {
-    await told("PUT", "/system/functions", 202, {
+    await answered("PUT", "/system/functions", 202, {
       service: "upper",
       image: "classic:1",
       envVars: { exec_timeout: "1m30s", a: "b" },
@@ -175,17 +193,17 @@ describe("OpenFaaS's gateway", () => {
     });
     const record = await (await daemon.admin("GET", "/v1/functions/upper")).json() as Record<string, unknown>;
     assert.deepEqual([record["timeoutMs"], record["prepared"]], [90_000, 2]);
-    await told("POST", "/system/scale-function/upper", 202, { serviceName: "upper", replicas: 0 });
+    await answered("POST", "/system/scale-function/upper", 202, { serviceName: "upper", replicas: 0 });
     assert.equal((await status("upper")).availableReplicas, 1);
     const names = (await get<Status[]>("/system/functions")).map(({ name }) => name);
     assert.deepEqual(names, ["bad", "env", "upper"]);
-    assert.match(await told("POST", "/system/functions", 400, { service: "No", image: "x" }), /"service"/);
+    assert.match(await answered("POST", "/system/functions", 400, { service: "No", image: "x" }), /"service"/);
     assert.match(
-      await told("POST", "/system/functions", 400, { service: "no", image: "plain:1", limits: { memory: "much" } }),
+      await answered("POST", "/system/functions", 400, { service: "no", image: "plain:1", limits: { memory: "much" } }),
       /128Mi/,
     );
-    await told("DELETE", "/system/functions", 404, { functionName: "no" });
-    await told("GET", "/system/function/no", 404);
+    await answered("DELETE", "/system/functions", 404, { functionName: "no" });
+    await answered("GET", "/system/function/no", 404);
   });
 
   it("has functions of other namespaces", async () => {
@@ -213,23 +231,23 @@ describe("OpenFaaS's gateway", () => {
   });
 
   it("keeps secrets", async () => {
-    await told("POST", "/system/secrets", 201, { name: "key", value: password });
-    await told("POST", "/system/secrets", 409, { name: "key", value: password });
+    await answered("POST", "/system/secrets", 201, { name: "key", value: password });
+    await answered("POST", "/system/secrets", 409, { name: "key", value: password });
     assert.deepEqual(await get("/system/secrets"), [{ name: "key", namespace: "default" }]);
     await deploy("secret", "plain:1", { envProcess: "cat /var/openfaas/secrets/key", secrets: ["key"] });
     assert.equal(await (await fetch(`${daemon.url}/function/secret`)).text(), password);
-    await told("PUT", "/system/secrets", 200, { name: "key", rawValue: btoa("\x00\xff") });
+    await answered("PUT", "/system/secrets", 200, { name: "key", rawValue: btoa("\x00\xff") });
     const bytes = new Uint8Array(await (await fetch(`${daemon.url}/function/secret`)).arrayBuffer());
     assert.deepEqual([...bytes], [0, 255]);
-    assert.match(await told("PUT", "/system/secrets", 400, { name: "key", rawValue: "?" }), /no base64/);
-    await told("PUT", "/system/secrets", 404, { name: "other", value: "x" });
-    assert.match(await told("DELETE", "/system/secrets", 409, { name: "key" }), /function secret has it/);
+    assert.match(await answered("PUT", "/system/secrets", 400, { name: "key", rawValue: "?" }), /no base64/);
+    await answered("PUT", "/system/secrets", 404, { name: "other", value: "x" });
+    assert.match(await answered("DELETE", "/system/secrets", 409, { name: "key" }), /function secret has it/);
     assert.match(
-      await told("POST", "/system/functions", 409, { service: "no", image: "plain:1", secrets: ["other"] }),
+      await answered("POST", "/system/functions", 409, { service: "no", image: "plain:1", secrets: ["other"] }),
       /mayfly secret create other/,
     );
-    await told("DELETE", "/system/functions", 202, { functionName: "secret" });
-    await told("DELETE", "/system/secrets", 202, { name: "key" });
+    await answered("DELETE", "/system/functions", 202, { functionName: "secret" });
+    await answered("DELETE", "/system/secrets", 202, { name: "key" });
   });
 
   it("invokes later", async () => {
@@ -243,13 +261,23 @@ describe("OpenFaaS's gateway", () => {
       return result.status === 200 ? body : undefined;
     });
     assert.equal(text, "LATER");
+    const called = await fetch(`${daemon.url}/async-function/upper`, {
+      method: "POST",
+      body: "back",
+      headers: { "x-callback-url": `http://${host}/back` },
+    });
+    await called.body?.cancel();
+    const { headers, body } = await until(() => told[0]);
+    assert.equal(body, "BACK");
+    assert.equal(headers["x-call-id"], called.headers.get("x-call-id"));
+    assert.deepEqual([headers["x-function-name"], headers["x-function-status"]], ["upper", "200"]);
   });
 
   it("tells what functions have logged, and goes on", async () => {
     await deploy("loud", "plain:1", { envProcess: "cat /nothing" });
     await (await fetch(`${daemon.url}/function/loud`)).body?.cancel();
     const logs = async (query: string) => {
-      const lines = (await told("GET", `/system/logs?name=loud${query}`, 200)).split("\n").filter((line) =>
+      const lines = (await answered("GET", `/system/logs?name=loud${query}`, 200)).split("\n").filter((line) =>
         line !== ""
       );
       return lines.map((line) => JSON.parse(line) as Readonly<Record<string, string>>);
@@ -275,7 +303,7 @@ describe("OpenFaaS's gateway", () => {
     await upTo(3);
     assert.match(text.split("\n")[1] ?? "", /can't open/);
     await reader?.cancel();
-    await told("GET", "/system/logs?name=nothing", 404);
-    await told("GET", "/system/logs", 400);
+    await answered("GET", "/system/logs?name=nothing", 404);
+    await answered("GET", "/system/logs", 400);
   });
 });

@@ -86,6 +86,17 @@ describe("a user who is not root", () => {
     assert.match(await invoke("who"), new RegExp(`^0\n +0 +${uid} +1\n0\n0\n65534\nlo\n$`));
   });
 
+  it("has secrets, which are its containers' alone", async () => {
+    const file = join(user.folder, "secret");
+    writeFileSync(file, "of a user", { mode: 0o644 });
+    await out("secret", "create", "key", "--from-file", file);
+    const script = "cat /run/secrets/key; stat -c ' %u %a' /var/openfaas/secrets/key; cat /proc/mounts";
+    await out("deploy", "secret", "--image", "box:1", "--secret", "key", "--", "sh", "-c", script);
+    assert.match(await invoke("secret"), /^of a user 0 400\n[^]*^tmpfs \/run\/secrets tmpfs ro,nosuid,nodev,noexec/m);
+    await out("rm", "secret");
+    await out("secret", "rm", "key");
+  });
+
   it("has images with what is only root's to make", async () => {
     await out("import", oddImageOf(user));
     const { stdout, stderr } = await user.run(["run", "odd:1", "sh", "-c", oddScript]);
