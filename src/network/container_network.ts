@@ -4,6 +4,7 @@ import { errno } from "../linux/errno.ts";
 import * as f from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
 import type { Program } from "../linux/program.ts";
+import { Results } from "../linux/results.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
 import type { Template } from "../linux/template.ts";
 import { type ContainerListener, Listeners, type ListenOptions } from "./listeners.ts";
@@ -44,18 +45,27 @@ const socketInside: Program = [
   { syscall: "exit_group", args: [70], why: "end, where there is no way back" },
 ];
 
+/**
+ * The same in a process of its own, with this one's descriptors: who has no rights over the machine's network namespace, as
+ * an ordinary user's daemon, could not come back to it.
+ */
+const socketByAnother: Program = socketInside.slice(0, 2).map(({ onError: _, ...step }) => step);
+
 /** Reaches servers in the network namespaces of containers, and serves there: they need no interface and no address for that. */
 export class ContainerNetworks implements Disposable {
   readonly kernel: Kernel;
   readonly listeners: Listeners;
   readonly #own: number;
   readonly #socket: Template;
+  /** Whether this thread can go to another network namespace and come back. */
+  readonly #returns: boolean;
 
   constructor(host: Host) {
     this.kernel = new Kernel(host);
     this.listeners = new Listeners(this.kernel);
     this.#own = this.kernel.call("openat", f.AT_FDCWD, "/proc/thread-self/ns/net", f.O_RDONLY | f.O_CLOEXEC);
-    this.#socket = this.kernel.compile(socketInside);
+    this.#returns = this.kernel.attempt("setns", this.#own, f.CLONE_NEWNET) === 0;
+    this.#socket = this.kernel.compile(this.#returns ? socketInside : socketByAnother);
   }
 
   /**
@@ -70,9 +80,19 @@ export class ContainerNetworks implements Disposable {
 
   /** A TCP socket in a namespace, non-blocking; the caller's to close. */
   socket(namespace: number): number {
+    if (!this.#returns) return this.#socketByAnother(namespace);
     const socket = this.kernel.run(this.#socket.fill({ namespace, own: this.#own })).get("socket");
     if (socket < 0) throw syscallFailure("cannot make a socket in a container's network", "socket", socket);
     return socket;
+  }
+
+  #socketByAnother(namespace: number): number {
+    const { kernel } = this;
+    const { pidfd } = kernel.spawn(this.#socket.fill({ namespace }), { flags: f.CLONE_FILES });
+    // It has ended by now: this thread slept that long.
+    kernel.attempt("waitid", f.P_PIDFD, pidfd, 0, f.WEXITED, 0);
+    kernel.attempt("close", pidfd);
+    return new Results(this.#socket, 0).get("socket");
   }
 
   [Symbol.dispose](): void {
