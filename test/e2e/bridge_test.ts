@@ -6,13 +6,13 @@ import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { machineState } from "../support/machine_state.ts";
 import { cgroupParent, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
-import { bridgeName, ownSubnet } from "../support/own_bridge.ts";
+import { bridgeName, ownSubnet, withoutBridges } from "../support/own_bridge.ts";
 import { until } from "../support/until.ts";
 
 const { prefix, subnet } = ownSubnet();
 const serve = ["busybox", "httpd", "-f", "-p", "80", "-h", "/etc"];
 
-describe("containers on a bridge", () => {
+describe("containers on a bridge", { skip: withoutBridges() }, () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-bridge-"));
   const plugins = JSON.stringify({
     "runtime/native": { cgroupParent: cgroupParent(folder) },

@@ -20,7 +20,7 @@ import { bridge } from "../../src/network/bridge.ts";
 import { Leases } from "../../src/network/bridge/leases.ts";
 import { parseSubnet } from "../../src/network/ipv4.ts";
 import { generateSpec } from "../../src/tasks/spec.ts";
-import { bridgeName, ownSubnet } from "../support/own_bridge.ts";
+import { bridgeName, ownSubnet, withoutBridges } from "../support/own_bridge.ts";
 import { until } from "../support/until.ts";
 
 const host = await currentHost();
@@ -31,7 +31,7 @@ const silenceSeconds = 1;
 
 type BridgeNetwork = Required<Network> & AsyncDisposable;
 
-describe("network bridge", () => {
+describe("network bridge", { skip: withoutBridges() }, () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-bridge-"));
   const image: ImageConfig = {
     os: "linux",
