@@ -25,7 +25,9 @@ export function checkCommand(root: ImageRoot, spec: Spec): void {
   for (const candidate of candidates(spec)) {
     const found = resolve(root, candidate, mounts);
     if (found === undefined) continue;
-    if (found === "mounted") throw refusal(command, `leads into what is mounted over the image`);
+    if (found === "mounted") {
+      throw refusal(command, "leads into what is mounted over the image: start it by a program of the image, as sh -c");
+    }
     checkInterpreter(root, found, command, mounts);
     return;
   }
