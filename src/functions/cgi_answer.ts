@@ -1,5 +1,6 @@
 import { headerLimits } from "./cgi.ts";
 import { badAnswer } from "./failures.ts";
+import { fieldValue } from "./http/message.ts";
 
 /** What stands before the body of a CGI program's output. */
 export interface CgiHead {
@@ -62,8 +63,10 @@ export function parseCgiHead(bytes: Uint8Array): CgiHead {
   const headers = new Headers();
   let status: number | undefined;
   for (const line of lines) {
-    const [, name = "", value = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
-    if (name === "" || /[\0\r]/.test(value)) {
+    const colon = line.indexOf(":");
+    const name = line.slice(0, Math.max(0, colon));
+    const value = fieldValue(line, colon);
+    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) || /[\0\r]/.test(value)) {
       throw badAnswer(
         `${JSON.stringify(line.slice(0, 100))} is no header field: want CGI's Name: value, and an empty line`,
       );

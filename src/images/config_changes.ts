@@ -63,7 +63,7 @@ export function changeConfig(config: ContainerConfig, changes: readonly string[]
   let changed = parse(KnownSchema, config, "cannot change the image's configuration");
   const earlier: string[] = [];
   for (const change of changes) {
-    const [, name = "", argument = ""] = /^\s*([A-Za-z]+)\s+([^]*?)\s*$/.exec(change) ?? [];
+    const [, name = "", argument = ""] = /^([A-Za-z]+)\s+([^]*)$/.exec(change.trim()) ?? [];
     const key = name.toUpperCase();
     const apply = Object.hasOwn(instructions, key) ? instructions[key] : undefined;
     if (apply === undefined) {

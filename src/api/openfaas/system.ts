@@ -123,9 +123,9 @@ export function systemRoutes(parts: ApiParts, admin: MiddlewareHandler<ApiEnv>):
     })
     .get("/logs", async (c) => {
       const query = parse(LogsSchema, c.req.query(), "cannot read the query");
-      await placeOf(c, "read", query.namespace);
-      await functions.get(query.namespace, query.name);
-      return logsAnswer(functions, query, closing);
+      const namespace = await placeOf(c, "read", query.namespace);
+      await functions.get(namespace, query.name);
+      return logsAnswer(functions, { ...query, namespace }, closing);
     })
     .get("/namespaces", async (c) => {
       const caller = await c.var.identify();

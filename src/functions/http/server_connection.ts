@@ -1,6 +1,6 @@
 import type { Connected } from "../../network/container_network.ts";
 import { ByteReader, headEnd, lineEnd } from "./byte_reader.ts";
-import { latin1, tokensOf } from "./message.ts";
+import { fieldValue, latin1, tokensOf } from "./message.ts";
 
 const limits = { headBytes: 64 * 1024, fields: 256, lineBytes: 4096, trailerBytes: 64 * 1024 } as const;
 /** So much of a body that nobody reads is read all the same, so that its sender comes to see its answer. */
@@ -115,7 +115,7 @@ function addField(headers: Headers, line: string): void {
   const name = line.slice(0, Math.max(0, colon));
   if (!token.test(name)) throw new Malformed('wanted "name: value" in each line');
   try {
-    headers.append(name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, ""));
+    headers.append(name, fieldValue(line, colon));
   } catch {
     throw new Malformed(`the value of ${name} has characters that none may have`);
   }
