@@ -2,6 +2,8 @@
 export class ByteReader {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
   #held: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  /** Memory of our own that `#held` may lie in. */
+  #room: Uint8Array<ArrayBuffer> | undefined;
   #reading: Promise<boolean> | undefined;
 
   constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
@@ -21,15 +23,24 @@ export class ByteReader {
   async #fill(): Promise<boolean> {
     const { done, value } = await this.#reader.read();
     if (done) return false;
-    if (this.#held.length === 0) {
-      this.#held = value;
-      return true;
-    }
-    const joined = new Uint8Array(this.#held.length + value.length);
-    joined.set(this.#held);
-    joined.set(value, this.#held.length);
-    this.#held = joined;
+    if (this.#held.length === 0) this.#held = value;
+    else this.#append(value);
     return true;
+  }
+
+  /** Joins in memory that doubles: who sends a byte at a time does not have all of it copied for each. */
+  #append(value: Uint8Array<ArrayBuffer>): void {
+    const held = this.#held;
+    let [room, start] = [this.#room, held.byteOffset];
+    const { length } = held;
+    if (room?.buffer !== held.buffer || start + length + value.length > room.length) {
+      room = this.#room = new Uint8Array(Math.max(2 * length, length + value.length));
+      start = 0;
+      room.set(held);
+    }
+    // What was taken lies before, and stays as it is.
+    room.set(value, start + length);
+    this.#held = room.subarray(start, start + length + value.length);
   }
 
   /** Takes what is there, up to so many bytes. */

@@ -1,4 +1,5 @@
 import { Failure } from "../../core/errors.ts";
+import { GrowingBytes } from "../../core/growing_bytes.ts";
 import { type Closing, maxMessageBytes, TextMessage, type WebSocketConnection } from "../../core/web_socket.ts";
 import type { ByteReader } from "./byte_reader.ts";
 
@@ -89,7 +90,7 @@ export class ServerSocket implements WebSocketConnection {
   /** The next message, or the server's goodbye, which is answered. */
   async #next(): Promise<Uint8Array<ArrayBuffer> | Closing> {
     let first: number | undefined;
-    let message: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+    let parts: GrowingBytes | undefined;
     for (;;) {
       const { final, code, payload } = await this.#frame();
       if (code === opcode.ping) {
@@ -106,11 +107,12 @@ export class ServerSocket implements WebSocketConnection {
         throw this.#refuse(1002, "a frame out of its order");
       }
       first ??= code;
-      if (message.length + payload.length > maxMessageBytes) {
+      if ((parts?.length ?? 0) + payload.length > maxMessageBytes) {
         throw this.#refuse(1009, `a message of more than ${maxMessageBytes} bytes`);
       }
-      message = message.length === 0 ? payload : joined(message, payload);
+      if (!final || parts !== undefined) (parts ??= new GrowingBytes()).push(payload);
       if (!final) continue;
+      const message = parts?.bytes() ?? payload;
       if (first === opcode.binary) return message;
       try {
         new TextDecoder("utf-8", { fatal: true }).decode(message);
@@ -171,13 +173,6 @@ export class ServerSocket implements WebSocketConnection {
     for (let i = 0; i < length; i++) frame[start + i] = payload[i]! ^ mask[i & 3]!;
     await this.#wire.write(frame);
   }
-}
-
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }
 
 /** Carries messages both ways until both sides have said goodbye, or one is gone. @param onMessage told of each one. */
