@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { codeOf } from "../../src/core/errors.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { Nftables } from "../../src/linux/netlink/nftables.ts";
@@ -106,11 +107,21 @@ function links(): readonly string[] {
   // Without the kernel's rights there is nothing that could have been left.
   if (process.getuid?.() !== 0) return [];
   using routing = Routing.open(kernel);
-  using nftables = Nftables.open(kernel);
   return [
     ...routing.links().map(({ name, alias }) => `/sys/class/net/${[name, ...alias.split(" ", 1)].join("/")}`),
-    ...nftables.tables().map((name) => `/nftables/${name}`),
+    ...tables().map((name) => `/nftables/${name}`),
   ];
+}
+
+function tables(): readonly string[] {
+  try {
+    using nftables = Nftables.open(kernel);
+    return nftables.tables();
+  } catch (error) {
+    // The kernel of the virtual machine has no such thing.
+    if (codeOf(error) === "unimplemented") return [];
+    throw error;
+  }
 }
 
 function cgroups(): readonly string[] {
