@@ -161,10 +161,14 @@ export class ServedRun implements Progress {
       client = connection;
       // How it ends is told by the connection; to some hosts its end is the request's.
       this.options.request.signal.removeEventListener("abort", this.#onAbort);
-      await relay(connection, socket, (from, bytes) => {
-        if (from === "server") this.output.bytes += bytes;
-      });
-      ended.resolve();
+      try {
+        await relay(connection, socket, (from, bytes) => {
+          if (from === "server") this.output.bytes += bytes;
+        });
+      } finally {
+        // Whatever became of it, the container's place is free again.
+        ended.resolve();
+      }
     };
     const protocol = headers.get("sec-websocket-protocol") ?? undefined;
     this.#head.resolve(upgrade(accept, { text: true, protocol }));

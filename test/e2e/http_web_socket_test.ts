@@ -101,6 +101,9 @@ describe("WebSockets of functions that serve HTTP", () => {
     const lie = await open("chat");
     lie.socket.send("lie");
     assert.ok([1011, 1002].includes((await lie.closed).code));
+    const rude = await open("chat");
+    rude.socket.send("rude");
+    assert.ok([1011, 1002].includes((await rude.closed).code));
     await until(async () => (await statuses()).every((status) => status !== "running"));
   });
 

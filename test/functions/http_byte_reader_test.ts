@@ -56,4 +56,23 @@ describe("ServerSocket", () => {
     assert.equal(value?.length, maxMessageBytes);
     assert.ok(value.every((byte) => byte === 97));
   });
+
+  const goodbyes: readonly (readonly [string, readonly number[], number])[] = [
+    ["nothing", [], 1005],
+    ["a code", [3, 232], 1000],
+    ["a code of its own, and why", [0x0f, 0xa1, 111, 107], 4001],
+    ["half a code", [3], 1006],
+    ["a code below those that there are", [3, 231], 1006],
+    ["a code that is never sent", [3, 238], 1006],
+    ["a code above all", [255, 255], 1006],
+    ["a reason that is no text", [3, 232, 255, 255], 1006],
+  ];
+  for (const [name, payload, code] of goodbyes) {
+    it(`ends by a goodbye of ${name}`, async () => {
+      const reader = new ByteReader(streamOf([Uint8Array.from([136, payload.length, ...payload])]));
+      const socket = new ServerSocket({ reader, write: () => Promise.resolve(), cut: () => {} });
+      await socket.readable.getReader().read().catch(() => {});
+      assert.equal((await socket.closed).code, code);
+    });
+  }
 });

@@ -49,6 +49,8 @@ createServer((socket) => {
       if (code === 8) return socket.end(frame(8, payload));
       if (code === 10 && text === "there?") socket.write(frame(1, Buffer.from("pong")));
       else if (code === 1 && text === "leave") socket.write(frame(8, Buffer.from([0x0f, 0xa1, 111, 107])));
+      // No goodbye may have that code.
+      else if (code === 1 && text === "rude") socket.write(frame(8, Buffer.from([0x03, 0xe7, 111, 107])));
       else if (code === 1 && text === "break") socket.destroy();
       else if (code === 1 && text === "lie") socket.write(Buffer.from([0x83, 0]));
       else if (code === 1 && text === "parts") {

@@ -99,9 +99,10 @@ export class ServerSocket implements WebSocketConnection {
       }
       if (code === opcode.pong) continue;
       if (code === opcode.close) {
-        const status = payload.length < 2 ? 1005 : payload[0]! * 256 + payload[1]!;
+        const goodbye = closingOf(payload);
+        if (goodbye === undefined) throw this.#refuse(1002, "a goodbye that none may be");
         if (this.#goodbye === undefined) await this.#send(opcode.close, payload.subarray(0, 2)).catch(() => {});
-        return { code: status, reason: new TextDecoder().decode(payload.subarray(2)) };
+        return goodbye;
       }
       if ((code === opcode.continuation) !== (first !== undefined)) {
         throw this.#refuse(1002, "a frame out of its order");
@@ -172,6 +173,24 @@ export class ServerSocket implements WebSocketConnection {
     const mask = crypto.getRandomValues(frame.subarray(start - 4, start));
     for (let i = 0; i < length; i++) frame[start + i] = payload[i]! ^ mask[i & 3]!;
     await this.#wire.write(frame);
+  }
+}
+
+/**
+ * What a goodbye says; undefined for a code that is never sent, or a reason that is no text: none could be handed on.
+ * @see https://www.rfc-editor.org/rfc/rfc6455#section-7.4
+ */
+function closingOf(payload: Uint8Array): Closing | undefined {
+  if (payload.length === 0) return { code: 1005, reason: "" };
+  const [high = 0, low] = payload;
+  if (low === undefined) return undefined;
+  const code = high * 256 + low;
+  const known = code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code);
+  if (!known && !(code >= 3000 && code <= 4999)) return undefined;
+  try {
+    return { code, reason: new TextDecoder("utf-8", { fatal: true }).decode(payload.subarray(2)) };
+  } catch {
+    return undefined;
   }
 }
 
