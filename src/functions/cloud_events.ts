@@ -130,8 +130,17 @@ function dataOf(
   if (data === undefined) return type == null ? {} : { contentType: type };
   const contentType = type ?? "application/json";
   // Text is text, unless its type says that it is JSON.
-  const text = typeof data === "string" && !/^[^;]*[/+]json\s*(;|$)/i.test(contentType) ? data : JSON.stringify(data);
+  const text = typeof data === "string" && !/^[^;]*[/+]json\s*(;|$)/i.test(contentType) ? data : jsonOf(data);
   return { data: new TextEncoder().encode(text), contentType };
+}
+
+/** @throws invalid_argument: what can be read may be nested too deeply to be written. */
+function jsonOf(data: unknown): string {
+  try {
+    return JSON.stringify(data);
+  } catch (cause) {
+    throw new Failure("invalid_argument", `${action}: its data is nested too deeply`, { cause });
+  }
 }
 
 /** As header fields carry it. @see the HTTP binding, 3.1.3.2 */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { codeOf } from "../../src/core/errors.ts";
 import { eventMode, eventsOf } from "../../src/functions/cloud_events.ts";
 import type { InvocationRequest } from "../../src/functions/request.ts";
 
@@ -92,6 +93,19 @@ describe("eventsOf", () => {
       await assert.rejects(read(value, type), { code: "invalid_argument", message });
     });
   }
+
+  it("refuses data that is nested more deeply than the host can write", async () => {
+    const depth = 1_000_000;
+    const text = `{"specversion":"1.0","id":"1","source":"/a","type":"b","data":${"[".repeat(depth)}${
+      "]".repeat(depth)
+    }}`;
+    const headers = new Headers({ "content-type": "application/cloudevents+json" });
+    const body = new Blob([text]).stream();
+    // Not every host finds this too deep.
+    const told = await eventsOf({ headers, body } as InvocationRequest)
+      .then(([request]) => request?.headers.get("content-length"), codeOf);
+    assert.ok([String(2 * depth), "invalid_argument"].includes(told ?? ""), String(told));
+  });
 
   it("refuses a binary event without its attributes", async () => {
     const headers = new Headers({ "ce-specversion": "1.0", "ce-id": "1", "ce-type": "a" });

@@ -43,6 +43,8 @@ export class RuntimeApi {
   /** What was given to the runtime, or waits for it to ask. */
   #current: Invocation | undefined;
   #given = false;
+  /** The one whose answer is coming in. */
+  #reading: Invocation | undefined;
   /** The one before. */
   #lastId: string | undefined;
   /** Told that an event waits, where the runtime waits for one. */
@@ -139,7 +141,14 @@ export class RuntimeApi {
   }
 
   async #response(invocation: Invocation, request: Request): Promise<Response> {
-    const payload = await collect(request.body, maxResponseBytes);
+    // Each of them is held whole: a container is not to have the daemon hold as many as it has connections.
+    if (this.#reading === invocation) {
+      return refusal(403, "InvalidStateTransition", "another request is sending the answer to this invocation");
+    }
+    this.#reading = invocation;
+    const payload = await collect(request.body, maxResponseBytes).finally(() => {
+      if (this.#reading === invocation) this.#reading = undefined;
+    });
     if (payload === undefined) {
       const errorMessage = `Response payload size exceeded maximum allowed payload size (${maxResponseBytes} bytes).`;
       this.#fail(invocation, functionFailed("request", { errorType: "Function.ResponseSizeTooLarge", errorMessage }));

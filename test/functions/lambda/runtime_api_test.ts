@@ -67,6 +67,23 @@ describe("RuntimeApi", () => {
     assert.equal(await new Response((await answer).payload).text(), "");
   });
 
+  it("reads one answer at a time, until it breaks off", async () => {
+    const api = new RuntimeApi();
+    const answer = api.invoke(event("a"), signal);
+    await next(api);
+    const path = "runtime/invocation/a/response";
+    let sending: ReadableStreamDefaultController<Uint8Array> | undefined;
+    const body = new ReadableStream<Uint8Array>({ start: (controller) => void (sending = controller) });
+    const init = { method: "POST", body, duplex: "half" };
+    const first = api.fetch(new Request(`http://127.0.0.1/2018-06-01/${path}`, init));
+    const second = await ask(api, "POST", path, "2");
+    assert.deepEqual([second.status, second.type], [403, "InvalidStateTransition"]);
+    sending?.error(new Error("it broke off"));
+    await assert.rejects(first);
+    assert.equal((await ask(api, "POST", path, "3")).status, 202);
+    assert.equal(await new Response((await answer).payload).text(), "3");
+  });
+
   it("reports what the function, or the runtime, says went wrong", async () => {
     for (
       const [body, headers, type, message] of [
