@@ -124,6 +124,7 @@ export class Images {
   readonly #parts: ImagesParts;
   readonly #fetcher: Fetcher;
   readonly #unpacker: Unpacker;
+  readonly #kernel: Kernel;
   readonly #platform: Platform;
   readonly #holds: HoldParts;
   readonly #own: OwnRegistry;
@@ -135,6 +136,7 @@ export class Images {
     this.#parts = parts;
     this.#fetcher = new Fetcher(parts.content, parts.distribution);
     this.#unpacker = new Unpacker({ ...parts, limits: parts.limits ?? defaultLimits });
+    this.#kernel = new Kernel(parts.host);
     this.#platform = defaultPlatform(parts.host.arch);
     this.#own = parts.own ?? new OwnRegistry();
     this.#checkpoints = parts.checkpoints === undefined ? undefined : new Checkpoints(parts.content, parts.checkpoints);
@@ -435,7 +437,7 @@ export class Images {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly FileChange[]> {
     const folder = await this.#snapshotter(snapshotter).folder(key);
-    return await diffFolder(new Kernel(this.#parts.host), folder, options.signal);
+    return await diffFolder(this.#kernel, folder, options.signal);
   }
 
   /**
@@ -450,10 +452,10 @@ export class Images {
   }
 
   async #commit(hold: Hold, options: CommitImageOptions): Promise<Descriptor> {
-    const { content, host } = this.#parts;
+    const { content } = this.#parts;
     const folder = await this.#snapshotter(options.snapshotter).folder(options.key);
     const base = await this.config(options.base);
-    const archive = layerArchive(new Kernel(host), folder, options.signal);
+    const archive = layerArchive(this.#kernel, folder, options.signal);
     return await commitImage({ ...options, content, hold, base, archive });
   }
 
@@ -532,17 +534,17 @@ export class Images {
 
   /** Unpacks an archive into a container. @param root its open root. @throws as `copyIn` of `copy_in.ts`. */
   copyIn(root: number, path: string, archive: AsyncIterable<Uint8Array>, options: CopyInOptions = {}): Promise<void> {
-    return copyIn(new Kernel(this.#parts.host), root, path, archive, options);
+    return copyIn(this.#kernel, root, path, archive, options);
   }
 
   /** An archive of what a container has at a path. @param root its open root. @throws as `copyOut` of `copy_out.ts`. */
   copyOut(root: number, path: string, options?: CopyOutOptions): Promise<AsyncIterable<Uint8Array<ArrayBuffer>>> {
-    return copyOut(new Kernel(this.#parts.host), root, path, options);
+    return copyOut(this.#kernel, root, path, options);
   }
 
   /** What a container has at a path. @param root its open root. @throws not_found; invalid_argument. */
   describeFile(root: number, path: string): FileDescription {
-    return describeFile(new Kernel(this.#parts.host), root, path);
+    return describeFile(this.#kernel, root, path);
   }
 
   /**

@@ -50,7 +50,10 @@ export class Kernel {
   #buffers: Memory | undefined;
   #buffersUsed = 0;
 
-  /** @throws unimplemented on a processor that has no stub; failed_precondition where machine code cannot be loaded. */
+  /**
+   * Maps memory that is never given back: for an owner that lives as long as this process, not for a single call.
+   * @throws unimplemented on a processor that has no stub; failed_precondition where machine code cannot be loaded.
+   */
   constructor(host: Host) {
     this.host = host;
     this.#table = syscallTable(host.arch);

@@ -1,9 +1,8 @@
 import type { ExecSettings } from "../core/exec.ts";
 import { Failure } from "../core/errors.ts";
-import type { Host } from "../core/host.ts";
 import type { Spec, SpecProcess } from "../core/spec.ts";
 import { demand, type ExecOptions, type Process, type Task } from "../core/task.ts";
-import { Kernel } from "../linux/kernel.ts";
+import type { Kernel } from "../linux/kernel.ts";
 import { type Accounts, resolveUser } from "./accounts.ts";
 import { capabilitiesOf, envOf } from "./spec.ts";
 import { type Means, userWithin } from "./means.ts";
@@ -18,8 +17,8 @@ const maxProcesses = 256;
  * @throws unimplemented where the runtime cannot; resource_exhausted for one too many; as `Executes.exec`.
  */
 export async function execProcess(
-  { host, task, spec, means }: {
-    readonly host: Host;
+  { kernel, task, spec, means }: {
+    readonly kernel: Kernel;
     readonly task: Task;
     readonly spec: Spec;
     readonly means: Means;
@@ -35,7 +34,7 @@ export async function execProcess(
     );
   }
   const { id = crypto.randomUUID().replaceAll("-", "").slice(-16), user } = settings;
-  const accounts = user === undefined ? undefined : containerAccounts(host, task);
+  const accounts = user === undefined ? undefined : containerAccounts(kernel, task);
   const process = processOf(spec, settings, accounts);
   return await executing.exec({ id, process: { ...process, user: userWithin(process.user, means) }, stdio });
 }
@@ -60,11 +59,11 @@ function processOf(spec: Spec, settings: ExecSettings, accounts: Accounts | unde
 }
 
 /** The account files as the container has them now. */
-function containerAccounts(host: Host, task: Task): Accounts {
+function containerAccounts(kernel: Kernel, task: Task): Accounts {
   if (task.pid === undefined) {
     throw new Failure("failed_precondition", `cannot run a process in ${JSON.stringify(task.id)}: it does not run`);
   }
   const root = { type: "bind", source: `/proc/${task.pid}/root`, options: ["rbind"] };
-  using inside = new ImageRoot(new Kernel(host), [root]);
+  using inside = new ImageRoot(kernel, [root]);
   return readAccounts(inside);
 }

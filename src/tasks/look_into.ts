@@ -1,6 +1,5 @@
-import type { Host } from "../core/host.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
-import { Kernel } from "../linux/kernel.ts";
+import type { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { containerSnapshotPrefix } from "./container_run.ts";
 import { ImageRoot } from "./image_root.ts";
@@ -15,7 +14,7 @@ const limitBytes = 1024 * 1024;
  * @throws what the snapshotter and `look` throw.
  */
 export async function lookInto<T>(
-  host: Host,
+  kernel: Kernel,
   snapshotter: Snapshotter,
   chain: string,
   look: (root: ImageRoot) => T,
@@ -23,7 +22,7 @@ export async function lookInto<T>(
   const key = `${containerSnapshotPrefix}look-${crypto.randomUUID()}`;
   const mounts = await snapshotter.view(key, chain);
   try {
-    using root = new ImageRoot(new Kernel(host), mounts);
+    using root = new ImageRoot(kernel, mounts);
     return look(root);
   } finally {
     await snapshotter.remove(key);

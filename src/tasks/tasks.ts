@@ -295,12 +295,12 @@ export class Tasks implements AsyncDisposable {
 
   /** The account files of an image, for `generateSpec`. @param chain its top layer, committed in the snapshotter. */
   accounts(snapshotter: Snapshotter, chain: string): Promise<Accounts> {
-    return lookInto(this.#parts.host, snapshotter, chain, readAccounts);
+    return lookInto(this.#kernel, snapshotter, chain, readAccounts);
   }
 
   /** @throws as `checkCommand`. @param chain the image's top layer, committed in the snapshotter. */
   checkCommand(snapshotter: Snapshotter, chain: string, spec: Spec): Promise<void> {
-    return lookInto(this.#parts.host, snapshotter, chain, (root) => checkCommand(root, spec));
+    return lookInto(this.#kernel, snapshotter, chain, (root) => checkCommand(root, spec));
   }
 
   /**
@@ -315,7 +315,7 @@ export class Tasks implements AsyncDisposable {
   ): Promise<Process> {
     const { task, spec } = this.#find(namespace, id);
     const settings = parse(ExecInputSchema, input, `cannot run a process in ${JSON.stringify(id)}`);
-    return await execProcess({ host: this.#parts.host, task, spec, means: this.means }, settings, stdio);
+    return await execProcess({ kernel: this.#kernel, task, spec, means: this.means }, settings, stdio);
   }
 
   /** Asks a task's init to end, waits for that, and kills it where it has not. @param graceMs how long it has. */

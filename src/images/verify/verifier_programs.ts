@@ -22,13 +22,13 @@ const descriptorType = "application/vnd.oci.descriptor.v1+json";
  * @see https://github.com/containerd/containerd/blob/main/docs/image-verification.md
  */
 export class VerifierPrograms implements ImageVerifier {
-  readonly #host: Host;
+  readonly #kernel: Kernel;
   readonly #folder: string;
   readonly #timeoutMs: number;
 
   /** @param timeoutMs of each program. Default 10 s. */
   constructor(host: Host, folder: string, timeoutMs = defaultTimeoutMs) {
-    this.#host = host;
+    this.#kernel = new Kernel(host);
     this.#folder = folder;
     this.#timeoutMs = timeoutMs;
   }
@@ -40,7 +40,7 @@ export class VerifierPrograms implements ImageVerifier {
     const { mediaType, digest, size } = target;
     const input = new TextEncoder().encode(JSON.stringify({ mediaType, digest, size }));
     const args = ["-name", name, "-digest", digest, "-stdin-media-type", descriptorType];
-    const kernel = new Kernel(this.#host);
+    const kernel = this.#kernel;
     const children = new Children(kernel);
     try {
       for (const program of await this.#programs(action)) {
