@@ -71,5 +71,6 @@ describe("the single executable", { skip: host === "bun" ? false : "it has Bun i
       program,
     ]);
     assert.equal(await (await fetch(`${daemon.url}/fn/upper`, { method: "POST", body: "x" })).text(), "X");
+    assert.equal(await daemon.end("SIGTERM"), 0);
   });
 });

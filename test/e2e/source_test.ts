@@ -83,7 +83,7 @@ describe("functions of source files", () => {
     await out("import", makeNodeImage(folder));
   });
   after(async () => {
-    await daemon?.[Symbol.asyncDispose]();
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
     rmSync(folder, { recursive: true, force: true });
   });
 
