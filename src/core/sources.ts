@@ -17,7 +17,7 @@ const known: Readonly<Record<string, Language>> = {
   ".ts": node,
   ".mts": node,
   ".py": { image: "docker.io/library/python:3-slim", command: ["python3", "{file}"] },
-  ".sh": { image: "docker.io/library/busybox:stable", command: ["sh", "{file}"] },
+  ".sh": { image: "docker.io/library/busybox:latest", command: ["sh", "{file}"] },
   executable: { image: "docker.io/library/debian:stable-slim", command: ["{file}"] },
 };
 

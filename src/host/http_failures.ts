@@ -15,10 +15,11 @@ const listenCodes: Readonly<Record<string, ErrorCode>> = {
 /** What a runtime threw as it began to listen, in this project's terms. */
 export function listenFailure(options: ListenOptions, error: unknown): Failure {
   const errno = errnoOf(error);
+  const cure = errno === "EADDRINUSE" ? ": another program has it (ss -ltnp says which), choose another address" : "";
   const address = options.path ?? `${options.hostname ?? defaultHostname}:${options.port ?? 0}`;
   return new Failure(
     listenCodes[errno ?? ""] ?? "internal",
-    `cannot listen on ${JSON.stringify(address)}: ${messageOf(error)}`,
+    `cannot listen on ${JSON.stringify(address)}: ${messageOf(error)}${cure}`,
     { cause: error, syscall: "bind", ...errno === undefined ? {} : { errno } },
   );
 }

@@ -47,9 +47,14 @@ export class SecretFolders implements Disposable {
     const write = (name: string, value: Uint8Array) => {
       // No secret's name begins with a dot.
       const partial = join(path, `.${name}`);
-      writeFileSync(partial, value, { mode: 0o400, flag: "wx" });
-      chownSync(partial, owner.uid, owner.gid);
-      renameSync(partial, join(path, name));
+      try {
+        writeFileSync(partial, value, { mode: 0o400, flag: "wx" });
+        chownSync(partial, owner.uid, owner.gid);
+        renameSync(partial, join(path, name));
+      } catch (error) {
+        rmSync(partial, { force: true });
+        throw error;
+      }
     };
     try {
       for (const [name, value] of files) write(name, value);
