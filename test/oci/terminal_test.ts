@@ -115,6 +115,15 @@ describe("mayfly oci in a terminal", { skip: process.geteuid?.() === 0 ? false :
     assert.ok(stdout.endsWith(`\r\n${lines}\r\n`), stdout.slice(-100));
   });
 
+  it("run into a pipe loses none of the output, and ends where nobody reads it any more", () => {
+    const path = bundle("g", ["sh", "-c", "seq 20000"]);
+    const shell = (line: string) => spawnSync("sh", ["-c", line], { encoding: "utf8", timeout: 60_000 }).stdout;
+    const run = `${program} run --bundle ${path} g </dev/null`;
+    assert.equal(shell(`${run} | tail -n 1`).trim(), "20000");
+    assert.equal(shell(`${run} | head -n 1`).trim(), "1");
+    assert.equal(oci("", "list", "-q").stdout, "");
+  });
+
   it("is left as it was by a command whose container is killed", async () => {
     command(`run --bundle ${bundle("d", interactive)} d`);
     await terminal.shows(/^inner> $/m);
