@@ -1,6 +1,6 @@
 /** The command line: finds the command, reads the configuration, runs it, and turns its outcome into an exit status. */
 import { readFileSync } from "node:fs";
-import { flagsOf, help, parse } from "./cli/arguments.ts";
+import { didYouMean, flagsOf, help, parse } from "./cli/arguments.ts";
 import { text } from "./cli/command.ts";
 import { commands, overview } from "./cli/commands.ts";
 import { connect } from "./cli/connection.ts";
@@ -15,7 +15,8 @@ import { version } from "./version.ts";
 const systemFolder = "/etc/mayfly";
 
 async function main(args: readonly string[]): Promise<number> {
-  const [name, ...rest] = args;
+  // `help deploy` is `deploy --help`.
+  const [name, ...rest] = args[0] === "help" && args[1] !== undefined ? [args[1], "--help"] : args;
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     console.log(overview());
     return name === undefined ? 2 : 0;
@@ -26,7 +27,11 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const command = commands.find((candidate) => candidate.name === name);
   if (command === undefined) {
-    throw new Failure("invalid_argument", `unknown command ${JSON.stringify(name)}\n\n${overview()}`);
+    const near = didYouMean(name, commands.map((each) => each.name));
+    throw new Failure(
+      "invalid_argument",
+      `unknown command ${JSON.stringify(name)}${near}\n\`mayfly --help\` lists all commands`,
+    );
   }
   const { words, flags } = parse(command, rest);
   if (flags["help"] === true) {

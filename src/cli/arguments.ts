@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { environmentOf, flagOf, isSecret, options } from "../config.ts";
 import { Failure, messageOf } from "../core/errors.ts";
+import { closest } from "./closest.ts";
 import type { Command, Flag, FlagValues } from "./command.ts";
 
 /** Flags that every command takes: the configuration's options and these. */
@@ -48,7 +49,9 @@ export function parse(command: Command, args: readonly string[]): { words: reado
       strict: true,
     });
   } catch (cause) {
-    throw usage(command, messageOf(cause).split(". To specify")[0] ?? "");
+    const what = messageOf(cause).split(". To specify")[0] ?? "";
+    const unknown = /^Unknown option '--(.+)'$/.exec(what)?.[1];
+    throw usage(command, what + didYouMean(unknown, Object.keys(flags), "--"));
   }
   const words = [...parsed.positionals, ...args.slice(args[split] === "--" ? split + 1 : split)];
   const { min, max } = command.words ?? { min: 0, max: 0 };
@@ -57,6 +60,12 @@ export function parse(command: Command, args: readonly string[]): { words: reado
     throw usage(command, `it takes ${wanted} argument${wanted === "1" ? "" : "s"}, and was given ${words.length}`);
   }
   return { words, flags: parsed.values as FlagValues };
+}
+
+/** What to say behind a name that is not known, where another one is near it. */
+export function didYouMean(word: string | undefined, names: readonly string[], before = ""): string {
+  const name = word === undefined ? undefined : closest(word, names);
+  return name === undefined ? "" : `; did you mean ${before}${name}?`;
 }
 
 function usage(command: Command, what: string): Failure {

@@ -47,57 +47,30 @@ import { unpause } from "./unpause.ts";
 import { update } from "./update.ts";
 import { wait } from "./wait.ts";
 
-/** Every command, in the order in which a newcomer meets them. */
-export const commands: readonly Command[] = [
-  serve,
-  doctor,
-  pull,
-  push,
-  importCommand,
-  exportCommand,
-  load,
-  save,
-  images,
-  tag,
-  rmi,
-  run,
-  ps,
-  logs,
-  exec,
-  attach,
-  start,
-  stop,
-  kill,
-  wait,
-  pause,
-  unpause,
-  update,
-  rm,
-  inspect,
-  top,
-  stats,
-  cp,
-  diff,
-  commit,
-  checkpoint,
-  newCommand,
-  deploy,
-  revisions,
-  traffic,
-  rollback,
-  invoke,
-  calls,
-  functions,
-  secret,
-  events,
-  snapshots,
-  namespaces,
-  token,
-  plugins,
-  gc,
-  system,
-  content,
+interface Group {
+  readonly title: string;
+  readonly commands: readonly Command[];
+}
+
+/** Every command, by what it is about, in the order in which a newcomer meets them. */
+const groups: readonly Group[] = [
+  { title: "The daemon", commands: [serve, doctor] },
+  {
+    title: "Functions",
+    commands: [newCommand, deploy, invoke, functions, revisions, traffic, rollback, calls, secret],
+  },
+  { title: "Images", commands: [pull, push, images, tag, rmi, importCommand, exportCommand, load, save] },
+  {
+    title: "Containers",
+    commands: [
+      ...[run, ps, logs, exec, attach, start, stop, kill, wait, pause, unpause, update, rm],
+      ...[inspect, top, stats, cp, diff, commit, checkpoint],
+    ],
+  },
+  { title: "Operations", commands: [events, token, namespaces, plugins, snapshots, system, gc, content] },
 ];
+
+export const commands: readonly Command[] = groups.flatMap((group) => group.commands);
 
 /** The text of `mayfly --help`. */
 export function overview(): string {
@@ -106,9 +79,13 @@ export function overview(): string {
     "Mayfly runs containerized jobs over HTTP: every request gets a fresh container.",
     "",
     "  mayfly <command> [options]",
-    "",
-    ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    ...groups.flatMap(({ title, commands }) => [
+      "",
+      `${title}:`,
+      ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    ]),
     "",
     "`mayfly <command> --help` says more. Commands reach the running daemon, or work in their own process where none runs.",
+    "`mayfly oci --help` is the command line of an OCI runtime, without a daemon.",
   ].join("\n");
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { help, parse } from "../../src/cli/arguments.ts";
+import { closest } from "../../src/cli/closest.ts";
 import { commands, overview } from "../../src/cli/commands.ts";
 import { byteCount, milliseconds, pairs } from "../../src/cli/flags.ts";
 import { ago, bytes, printable } from "../../src/cli/output.ts";
@@ -52,6 +53,17 @@ describe("help()", () => {
       assert.ok(overview().includes(each.summary));
     }
     assert.match(help(command("serve")), /--max-concurrency <number>/);
+  });
+});
+
+describe("a name that is not known", () => {
+  it("is answered with the one that was meant, where one is near", () => {
+    const names = commands.map(({ name }) => name);
+    for (const [word, near] of [["delpoy", "deploy"], ["imgaes", "images"], ["exce", "exec"]]) {
+      assert.equal(closest(word ?? "", names), near);
+    }
+    for (const word of ["", "x", "frobnicate", "p".repeat(10_000)]) assert.equal(closest(word, names), undefined);
+    assert.throws(() => parse(command("run"), ["--memroy", "1m", "box"]), /did you mean --memory\?/);
   });
 });
 

@@ -29,7 +29,8 @@ const settleMs = 10_000;
  *
  * In each round the daemon does every verb once, and then a load, to its end: it has as many descriptors open then as
  * before, and nothing of the load is left. Then it is killed in the middle of another load. The next daemon ends in good
- * order, and nothing is left on the machine, on the disk, or in the database, but what was there at the beginning.
+ * order, and nothing is left on the machine, on the disk, or in the database, but what was there at the beginning. Every
+ * asynchronous call that was accepted is answered, by the one daemon or the next.
  *
  * @throws at the first round that leaves something, or in which a verb went wrong before the kill.
  */
@@ -45,9 +46,17 @@ export async function faultRounds({ rounds, seed, atOnce = 6, say = () => {} }: 
       : thing.process.environment.includes(mark) || thing.process.cgroups.includes(cgroup);
   const start = () => MayflyProcess.start(folder, ["--log-level", "error"], { MAYFLY_FAULT: folder });
   let count = 0;
+  const calls = new Set<string>();
 
   try {
     const layout = makeBusyboxImage(folder, "box:1");
+    const context = (daemon: MayflyProcess): VerbContext => ({
+      daemon,
+      random,
+      layout,
+      name: `v${count++}`,
+      accepted: (id) => calls.add(id),
+    });
     {
       await using first = await start();
       await done(first, "POST", "/v1/images/import", { path: layout, name: "box:1" });
@@ -58,22 +67,26 @@ export async function faultRounds({ rounds, seed, atOnce = 6, say = () => {} }: 
           ...settings,
         });
       }
+      // Whoever uses something for the first time makes the folders for it.
+      for (const [name, verb] of Object.entries(verbs)) await named(name, verb(context(first)), "at first");
+      await answered(first, calls, "at first");
       assert.equal(await first.end("SIGTERM"), 0, first.log());
     }
     const clean = machineState();
     const cleanDisk = new Set(await leftOnDisk(folder));
 
     for (let round = 0; round < rounds; round++) {
-      const context = (daemon: MayflyProcess): VerbContext => ({ daemon, random, layout, name: `v${count++}` });
       const where = `round ${round + 1} of seed ${seed}`;
       {
         await using daemon = await start();
         const pid = daemon.child.pid ?? 0;
         for (const [name, verb] of Object.entries(verbs)) await named(name, verb(context(daemon)), where);
+        await answered(daemon, calls, where);
         await idle(daemon, where);
         const machine = machineState();
         const open = await settled(() => descriptors(pid));
         await load(daemon, context, { random, atOnce, verbs: 20 + random.below(20), where });
+        await answered(daemon, calls, where);
         await idle(daemon, where);
         await nothing(
           () => difference(open, descriptors(pid)),
@@ -93,12 +106,14 @@ export async function faultRounds({ rounds, seed, atOnce = 6, say = () => {} }: 
         await killing;
       }
       await using next = await start();
+      await answered(next, calls, where);
       for (const { id } of await list(next, "/v1/containers?all=true")) {
         await done(next, "DELETE", `/v1/containers/${id}?force=true`);
       }
       for (const { name } of await list(next, "/v1/functions")) {
         if (name !== undefined && !(name in functions)) await done(next, "DELETE", `/v1/functions/${name}`);
       }
+      for (const { name } of await list(next, "/v1/secrets")) await done(next, "DELETE", `/v1/secrets/${name}`);
       for (const { name } of await list(next, "/v1/images")) {
         if (name !== undefined && /\bv\d+:1$/.test(name)) await done(next, "DELETE", `/v1/images?name=${name}`);
       }
@@ -166,6 +181,21 @@ async function idle(daemon: MayflyProcess, where: string): Promise<void> {
     `${where}: tasks are left`,
     daemon,
   );
+}
+
+/** Waits until every call that was accepted has succeeded. */
+async function answered(daemon: MayflyProcess, calls: Set<string>, where: string): Promise<void> {
+  const open = async () => {
+    const states = await Promise.all([...calls].map(async (id) => {
+      const answer = await daemon.admin("GET", `/v1/calls/${id}`);
+      const text = await answer.text();
+      const status = answer.ok ? (JSON.parse(text) as { status: string }).status : text;
+      if (status === "succeeded") calls.delete(id);
+      return { id, status };
+    }));
+    return states.filter(({ status }) => status !== "succeeded").map(({ id, status }) => `call ${id}: ${status}`);
+  };
+  await nothing(open, `${where}: an accepted call has no answer`, daemon);
 }
 
 /** Waits until something has stayed the same for a while. */

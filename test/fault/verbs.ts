@@ -11,6 +11,8 @@ export interface VerbContext {
   readonly name: string;
   /** The path of a layout whose image `box:1` is in the daemon. */
   readonly layout: string;
+  /** Takes the id of a call that was accepted, so that it has to end well, whatever happens to the daemon. */
+  accepted(id: string): void;
 }
 
 /** Does something and looks at its outcome. @throws when that is not what it should be. */
@@ -45,6 +47,20 @@ async function admin<T>({ daemon }: VerbContext, method: string, path: string, b
 
 /** Waits up to some milliseconds: the point of it is to be anywhere in what goes on meanwhile. */
 const anywhere = (random: Random, mostMs: number) => new Promise((go) => setTimeout(go, random.next() * mostMs));
+
+/** Answers each connection with what it was asked for. */
+const server = `printf '%s' '#!/bin/sh
+read -r first; while read -r line && [ \${#line} -gt 1 ]; do :; done
+printf "HTTP/1.1 200 OK\\r\\nconnection: close\\r\\n\\r\\n%s" "$first"' > /tmp/app
+chmod 755 /tmp/app; exec nc -ll -p $PORT -e /tmp/app`;
+
+/** Deploys a function for as long as something is done with it. */
+async function deployed(context: VerbContext, settings: Record<string, unknown>, use: () => Promise<void>) {
+  const path = `/v1/functions/${context.name}`;
+  await admin(context, "PUT", path, { image: "box:1", env: { MAYFLY_FAULT: context.daemon.folder }, ...settings });
+  await use();
+  await admin(context, "DELETE", path);
+}
 
 const runSettings = (...command: string[]) =>
   encodeURIComponent(JSON.stringify({ image: "box:1", command, timeoutMs: 20_000 }));
@@ -107,10 +123,48 @@ export const verbs: Readonly<Record<string, Verb>> = {
   },
 
   async "deploy and delete"(context) {
-    const path = `/v1/functions/${context.name}`;
-    await admin(context, "PUT", path, { image: "box:1", command: ["/bin/echo", context.name] });
-    assert.equal((await invoke(context, context.name)).text, `${context.name}\n`);
-    await admin(context, "DELETE", path);
+    await deployed(context, { command: ["/bin/echo", context.name] }, async () => {
+      assert.equal((await invoke(context, context.name)).text, `${context.name}\n`);
+    });
+  },
+
+  async "prepared containers"(context) {
+    await deployed(context, { command: ["/bin/cat"], prepared: 2 }, async () => {
+      for (let n = 0; n < 3; n++) assert.deepEqual(await invoke(context, context.name), { status: 200, text: "x" });
+    });
+  },
+
+  async "server"(context) {
+    const settings = { command: ["/bin/sh", "-c", server], protocol: "http", minInstances: context.random.below(2) };
+    await deployed(context, settings, async () => {
+      for (let n = 0; n < 2; n++) {
+        const answer = await fetch(`${context.daemon.url}/fn/${context.name}`);
+        assert.deepEqual([answer.status, await answer.text()], [200, "GET / HTTP/1.1\r"]);
+      }
+    });
+  },
+
+  async "secret"(context) {
+    const { daemon, name } = context;
+    const host = await daemon.admin("POST", `/v1/secrets/${name}`, name);
+    assert.ok(host.ok, await host.text());
+    await deployed(context, { command: ["/bin/cat", `/run/secrets/${name}`], secrets: [name] }, async () => {
+      assert.deepEqual(await invoke(context, name), { status: 200, text: JSON.stringify(name) });
+    });
+    await admin(context, "DELETE", `/v1/secrets/${name}`);
+  },
+
+  async "asynchronous call"({ daemon, accepted }) {
+    const answer = await fetch(`${daemon.url}/async/fn/echo`, { method: "POST", body: "later" });
+    assert.equal(answer.status, 202, await answer.clone().text());
+    accepted((await answer.json() as { id: string }).id);
+  },
+
+  async "container on a bridge"(context) {
+    const path = `/v1/containers/${context.name}`;
+    await admin(context, "POST", "/v1/containers", { ...waits, name: context.name, network: "bridge" });
+    await admin(context, "POST", `${path}/start`);
+    await admin(context, "DELETE", `${path}?force=true`);
   },
 
   async "import and remove"(context) {
