@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 interface Call {
@@ -20,11 +20,7 @@ describe("asynchronous calls", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-async-"));
   const seen = join(folder, "seen");
   let daemon: MayflyProcess;
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { out } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
     out("deploy", name, "--image", "box:1", "-v", `${seen}:/seen`, ...flags, "--", "sh", "-c", script);
   const start = async () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { workingCriu } from "../support/criu.ts";
-import { cgroupParent, type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { cgroupParent, commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 
 /** It is warm when it has said so; then it answers what it is asked for with what it found before. */
@@ -17,13 +17,7 @@ describe("a checkpoint", () => {
   let daemon: MayflyProcess;
   let registry: TestRegistry;
   let expected: string;
-  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
-    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder);
   const refused = async (what: RegExp, command: string, ...args: readonly string[]) => {
     const { code, stderr } = await run(command, ...args);
     assert.notEqual(code, 0);

@@ -7,18 +7,14 @@ import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 
 const source = fileURLToPath(new URL("../support/fn_function.mjs", import.meta.url));
 
 describe("functions of Fn's", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-fn-"));
   let daemon: MayflyProcess;
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { out } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) => {
     // The runtime that this is tested on, with the machine's libraries.
     const folders = [

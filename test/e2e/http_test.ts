@@ -6,7 +6,7 @@ import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { leftovers } from "../support/leftovers.ts";
-import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 /** A server that runs a script for each connection. */
@@ -31,13 +31,7 @@ describe("functions that serve HTTP", () => {
   let daemon: MayflyProcess;
   /** What the image alone leaves. */
   let image: readonly string[];
-  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
-    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
     out(
       "deploy",

@@ -6,7 +6,7 @@ import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 const server = fileURLToPath(new URL("../support/echo_web_socket.mjs", import.meta.url));
@@ -14,11 +14,7 @@ const server = fileURLToPath(new URL("../support/echo_web_socket.mjs", import.me
 describe("WebSockets of functions that serve HTTP", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-ws-"));
   let daemon: MayflyProcess;
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { out } = commandsOn(folder);
   /** A connection, and what comes over it. */
   const open = async (path: string, protocols: string[] = []) => {
     const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/fn/${path}`, protocols);

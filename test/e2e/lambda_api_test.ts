@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 const token = "a-token-of-the-administrator";
@@ -25,11 +25,7 @@ const token = "a-token-of-the-administrator";
 describe("AWS Lambda's API", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-lambda-"));
   let daemon: MayflyProcess;
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { out } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
     out("deploy", name, "--image", "box:1", ...flags, "--", "sh", "-c", script);
   const client = (sessionToken?: string) =>

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { lambdaRic } from "../support/lambda_ric.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 
 const program = `
 let n = 0;
@@ -32,10 +32,7 @@ describe("AWS's own runtime client", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-ric-"));
   let daemon: MayflyProcess;
   let client: LambdaClient;
-  const out = async (command: string, ...args: readonly string[]): Promise<void> => {
-    const { code, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-  };
+  const { out } = commandsOn(folder);
   const mounts = {
     // The machine's own libraries, in place of an image of some hundred megabytes.
     "/usr": "/usr",

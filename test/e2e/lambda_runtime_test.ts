@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { lambdaRuntime } from "../support/lambda_runtime.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 const token = "a-token-of-the-administrator";
@@ -21,11 +21,7 @@ describe("containers of AWS Lambda", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-runtime-api-"));
   let daemon: MayflyProcess;
   let client: LambdaClient;
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { out } = commandsOn(folder);
   const deploy = (name: string, ...flags: readonly string[]) =>
     out("deploy", name, "--image", "box:1", "--protocol", "lambda", ...flags);
   const invoke = async (FunctionName: string, event: unknown, more: Partial<InvokeCommandInput> = {}) => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 
 interface Waiting {
   readonly id: string;
@@ -16,13 +16,7 @@ interface Waiting {
 describe("prepared containers", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-prepared-"));
   let daemon: MayflyProcess;
-  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
-    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
     out("deploy", name, "--image", "box:1", ...flags, "--", "sh", "-c", script);
   const start = async () => daemon = await MayflyProcess.start(folder, ["--log-level", "warn", "--max-prepared", "8"]);

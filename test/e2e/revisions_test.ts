@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 import { until } from "../support/until.ts";
 
 interface Listed {
@@ -20,13 +20,7 @@ describe("revisions of a function", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-revisions-"));
   const seen = join(folder, "seen");
   let daemon: MayflyProcess;
-  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
-    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder);
   const start = async () => {
     const flags = [
       "--log-level",

@@ -22,7 +22,7 @@ import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { LayoutFolder } from "../support/layout_folder.ts";
-import { mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 
 /** An image with Node and the libraries that it is linked to. */
 function makeNodeImage(folder: string): string {
@@ -55,13 +55,7 @@ describe("functions of source files", () => {
     executable: { image: "box:1", command: ["{file}"] },
   });
   let daemon: MayflyProcess;
-  const run = (command: string, ...args: readonly string[]) =>
-    mayfly([command, ...stateFlags(folder), "--sources", sources, ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder, ["--sources", sources]);
   const refused = async (...args: readonly string[]): Promise<string> => {
     const { code, stderr } = await run("deploy", ...args);
     assert.notEqual(code, 0);

@@ -6,19 +6,13 @@ import { after, before, describe, it } from "node:test";
 import { idRangeSize } from "../../src/core/id_range.ts";
 import { defaultIdRanges } from "../../src/metadata/id_ranges.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
-import { type Finished, mayfly, MayflyProcess, stateFlags } from "../support/mayfly_process.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
 
 describe("containers with users of their own", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-userns-"));
   const { first } = defaultIdRanges;
   let daemon: MayflyProcess;
-  const run = (command: string, ...args: readonly string[]): Promise<Finished> =>
-    mayfly([command, ...stateFlags(folder), ...args], { input: "" });
-  const out = async (command: string, ...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(command, ...args);
-    assert.equal(code, 0, stderr);
-    return stdout;
-  };
+  const { run, out } = commandsOn(folder);
   const invoke = async (name: string) => (await fetch(`${daemon.url}/fn/${name}`, { method: "POST" })).text();
   const start = async () => daemon = await MayflyProcess.start(folder, ["--log-level", "warn"]);
 

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { basename, join } from "node:path";
@@ -30,6 +31,24 @@ export async function mayfly(
   const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
   const [code] = await once(child, "close");
   return { code, stdout: await stdout, stderr: await stderr };
+}
+
+/** Runs commands on the state in one folder, as a person would who has nothing on stdin. */
+export interface Commands {
+  run(command: string, ...args: readonly string[]): Promise<Finished>;
+  /** @returns stdout. @throws when the command fails. */
+  out(command: string, ...args: readonly string[]): Promise<string>;
+}
+
+/** @param flags what every command gets besides. */
+export function commandsOn(folder: string, flags: readonly string[] = []): Commands {
+  const run: Commands["run"] = (command, ...args) => mayfly([command, ...stateFlags(folder), ...flags, ...args]);
+  const out: Commands["out"] = async (command, ...args) => {
+    const { code, stdout, stderr } = await run(command, ...args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  return { run, out };
 }
 
 async function text(stream: NodeJS.ReadableStream): Promise<string> {
