@@ -250,7 +250,9 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     retryBaseMs: config.callRetryMs,
     onError,
   });
-  const schedules = undo.use(new Schedules({ store: metadata.functions, calls, events, monitor, onError }));
+  const schedules = undo.use(
+    new Schedules({ store: metadata.functions, marks: metadata.schedules, calls, events, monitor, onError }),
+  );
   const followers = undo.use(new Followers({ functions, store: metadata.functions, images, events, onError }));
   monitor.gauge({
     name: "mayfly_made_functions",

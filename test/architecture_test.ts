@@ -71,7 +71,7 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   // Which network an address is in.
   "src/api/client_address.ts": ["node:net"],
   // Patterns of cron, with time zones.
-  "src/functions/schedules.ts": ["croner"],
+  "src/functions/timetable.ts": ["croner"],
   // Archives are how files go in and out of a container.
   "src/cli/cp.ts": ["tar"],
   "src/cli/source.ts": ["tar"],

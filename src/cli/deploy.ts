@@ -102,6 +102,11 @@ export const deploy: Command = {
       value: "cron",
       help: "call it by the clock (UTC), as '*/5 * * * *'; may be given often",
     },
+    missed: {
+      type: "string",
+      value: "skip|once|all",
+      help: "whether runs that fell into a time without a daemon are made up for (default skip)",
+    },
     secret: {
       type: "string",
       multiple: true,
@@ -163,7 +168,7 @@ export const deploy: Command = {
       auth: text(flags, "auth"),
       rate: text(flags, "rate"),
       corsOrigins: texts(flags, "cors-origin").length === 0 ? undefined : texts(flags, "cors-origin"),
-      schedules: texts(flags, "schedule").length === 0 ? undefined : texts(flags, "schedule").map((cron) => ({ cron })),
+      schedules: schedules(texts(flags, "schedule"), text(flags, "missed")),
       secrets: texts(flags, "secret"),
       prepared: number("prepared", text(flags, "prepared")),
       preparedMax: number("prepared-max", text(flags, "prepared-max")),
@@ -220,4 +225,17 @@ export function settings(flags: FlagValues, args: readonly string[]): Fields {
     runtime: text(flags, "function-runtime"),
     snapshotter: text(flags, "function-snapshotter"),
   };
+}
+
+/** One policy for all of them: who wants another for each asks the API. */
+function schedules(crons: readonly string[], missed: string | undefined): Fields["schedules"] {
+  if (crons.length > 0) {
+    const policy = { missed, ...(missed === "all" ? { overlap: "queue" } : {}) };
+    return crons.map((cron) => ({ cron, ...policy }));
+  }
+  if (missed === undefined) return undefined;
+  throw new Failure(
+    "invalid_argument",
+    "mayfly deploy: --missed is for what runs by the clock: give it a --schedule too",
+  );
 }

@@ -35,6 +35,13 @@ const ScheduleSchema = v.strictObject({
   body: v.optional(v.pipe(v.string(), v.maxLength(64 * 1024)), ""),
   /** What becomes of a call while the one before it has not ended. Default `skip`. */
   overlap: v.optional(v.picklist(["skip", "queue"]), "skip"),
+  /**
+   * What becomes of runs that fall into a time without a daemon, or which the clock has jumped over. `skip`: nothing. `once`: the
+   * latest is made up for. `all`: each of them, the newest 100 at the most; wants overlap `queue`. Default `skip`.
+   */
+  missed: v.optional(v.picklist(["skip", "once", "all"]), "skip"),
+  /** How late a missed run is still made up for. Default a day. */
+  missedWithinMs: v.optional(count(1000, 366 * 24 * 3600_000), 24 * 3600_000),
 });
 
 /** What a caller says of a function (`PUT /v1/functions/{name}`). Every field but `image` has a default. */

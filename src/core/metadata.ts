@@ -7,6 +7,7 @@ import type { ImageStore } from "./image.ts";
 import type { InvocationStore } from "./invocation.ts";
 import type { LeaseStore } from "./lease.ts";
 import type { RepositoryStore } from "./repository.ts";
+import type { ScheduleStore } from "./schedule.ts";
 import type { SecretStore } from "./secret_store.ts";
 import type { SnapshotStore } from "./snapshotter.ts";
 import type { TokenStore } from "./token.ts";
@@ -26,6 +27,7 @@ export interface Metadata {
   readonly invocations: InvocationStore;
   readonly calls: CallStore;
   readonly callbacks: CallbackStore;
+  readonly schedules: ScheduleStore;
   readonly secrets: SecretStore;
   readonly leases: LeaseStore;
   readonly idRanges: IdRangeStore;

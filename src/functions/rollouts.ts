@@ -28,7 +28,7 @@ import { keyOf, requireFunction } from "./known.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Recipes } from "./recipes.ts";
 import { Route } from "./route.ts";
-import { checkSchedules } from "./schedules.ts";
+import { checkSchedules } from "./timetable.ts";
 import type { Secrets } from "./secrets.ts";
 
 export interface RolloutsParts {

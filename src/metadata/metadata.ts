@@ -16,6 +16,7 @@ import { defaultNamespace, LibsqlNamespaceStore } from "./namespaces.ts";
 import { countOpening } from "./opening.ts";
 import { LibsqlRepositoryStore } from "./repositories.ts";
 import { identifyRoot, type RootIdentity } from "./root_id.ts";
+import { LibsqlScheduleStore } from "./schedules.ts";
 import { keyOf, readSecretKey } from "./secret_key.ts";
 import { LibsqlSecretStore } from "./secrets.ts";
 import { LibsqlSnapshotStore } from "./snapshots.ts";
@@ -91,6 +92,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly calls: LibsqlCallStore;
   readonly callbacks: LibsqlCallbackStore;
   readonly leases: LibsqlLeaseStore;
+  readonly schedules: LibsqlScheduleStore;
   readonly secrets: LibsqlSecretStore;
   readonly repositories: LibsqlRepositoryStore;
   readonly idRanges: LibsqlIdRangeStore;
@@ -121,6 +123,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.containers = new LibsqlContainerStore(durable);
     this.calls = new LibsqlCallStore({ durable, relaxed });
     this.callbacks = new LibsqlCallbackStore({ relaxed });
+    this.schedules = new LibsqlScheduleStore(relaxed);
     this.secrets = secrets;
     this.leases = new LibsqlLeaseStore(relaxed);
     this.repositories = new LibsqlRepositoryStore({ durable, relaxed });

@@ -193,4 +193,13 @@ export const migrations: readonly (readonly string[])[] = [
     // Of those before, nobody knows.
     `ALTER TABLE revisions ADD COLUMN answered integer NOT NULL DEFAULT 1`,
   ],
+  [
+    `CREATE TABLE schedule_marks (
+      namespace text NOT NULL,
+      function text NOT NULL,
+      key text NOT NULL,
+      at integer NOT NULL,
+      PRIMARY KEY (namespace, function, key)
+    )`,
+  ],
 ];

@@ -11,6 +11,7 @@ import {
   namespaces,
   registryBlobs,
   registryManifests,
+  scheduleMarks,
   tokens,
 } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
@@ -66,6 +67,7 @@ export class LibsqlNamespaceStore implements NamespaceStore {
         queries.delete(leases).where(eq(leases.namespace, name)),
         queries.delete(idRanges).where(eq(idRanges.namespace, name)),
         queries.delete(invocations).where(eq(invocations.namespace, name)),
+        queries.delete(scheduleMarks).where(eq(scheduleMarks.namespace, name)),
         queries.delete(calls).where(eq(calls.namespace, name)),
         // Another's namespace of this name is to have nothing of it.
         queries.delete(registryManifests).where(eq(registryManifests.namespace, name)),

@@ -227,6 +227,14 @@ export const calls = sqliteTable("calls", {
   index("calls_function").on(table.namespace, table.function, table.id),
 ]);
 
+/** Until when the schedules of functions have been kept. */
+export const scheduleMarks = sqliteTable("schedule_marks", {
+  namespace: text("namespace").notNull(),
+  function: text("function").notNull(),
+  key: text("key").notNull(),
+  at: time("at").notNull(),
+}, (table) => [primaryKey({ columns: [table.namespace, table.function, table.key] })]);
+
 /** Which ids of the host are a namespace's. */
 export const idRanges = sqliteTable("id_ranges", {
   namespace: text("namespace").primaryKey(),

@@ -170,6 +170,41 @@ describe("asynchronous calls", () => {
     assert.match(wrong.stderr, /cannot schedule "61 \* \* \* \*".*five or six fields/);
   });
 
+  it("come late, where the clock's runs fell into a time without a daemon", async () => {
+    const every = [{ cron: "* * * * * *", overlap: "queue" }];
+    const put = async (name: string, missed: string) => {
+      const schedules = every.map((schedule) => ({ ...schedule, missed }));
+      const input = { image: "box:1", command: ["sh", "-c", 'echo "$HTTP_X_MAYFLY_SCHEDULED_AT"'], schedules };
+      assert.equal((await daemon.admin("PUT", `/v1/functions/${name}`, input)).status, 201);
+    };
+    for (const missed of ["all", "once", "skip"]) await put(missed, missed);
+    /** The seconds for which a function was called, in order. */
+    const seconds = async (name: string) => {
+      const { items } = await (await daemon.admin("GET", `/v1/calls?function=${name}&limit=1000`)).json() as {
+        items: Call[];
+      };
+      const answers = await Promise.all(
+        items.map(async ({ id }) => (await ended(id), await (await answerOf(id)).text())),
+      );
+      return answers.map((text) => Date.parse(text.trim()) / 1000).sort((a, b) => a - b);
+    };
+    await until(async () => (await seconds("all")).length >= 2);
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    const from = Math.floor(Date.now() / 1000) + 1;
+    await until(() => Date.now() / 1000 > from + 4);
+    const to = from + 3;
+    await start();
+    await until(async () => (await seconds("skip")).at(-1)! > to + 1);
+    const away = async (name: string) => (await seconds(name)).filter((second) => second >= from && second <= to);
+    assert.deepEqual(await away("all"), [from, from + 1, from + 2, to]);
+    assert.deepEqual(await away("skip"), []);
+    // The latest may have come while the daemon was on its way.
+    assert.ok((await away("once")).length <= 1);
+    const all = await seconds("all");
+    assert.equal(new Set(all).size, all.length);
+    for (const name of ["all", "once", "skip"]) await out("rm", name);
+  });
+
   it("are as many as may wait", async () => {
     rmSync(join(seen, "go"));
     for (const status of ["queued", "running"]) {
