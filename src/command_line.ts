@@ -1,6 +1,6 @@
 /** The command line: finds the command, reads the configuration, runs it, and turns its outcome into an exit status. */
 import { readFileSync } from "node:fs";
-import { didYouMean, flagsOf, help, parse } from "./cli/arguments.ts";
+import { commandFirst, didYouMean, flagsOf, help, parse } from "./cli/arguments.ts";
 import { text } from "./cli/command.ts";
 import { commands, overview } from "./cli/commands.ts";
 import { connect } from "./cli/connection.ts";
@@ -16,7 +16,7 @@ const systemFolder = "/etc/mayfly";
 
 async function main(args: readonly string[]): Promise<number> {
   // `help deploy` is `deploy --help`.
-  const [name, ...rest] = args[0] === "help" && args[1] !== undefined ? [args[1], "--help"] : args;
+  const [name, ...rest] = args[0] === "help" && args[1] !== undefined ? [args[1], "--help"] : commandFirst(args);
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     console.log(overview());
     return name === undefined ? 2 : 0;

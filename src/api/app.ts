@@ -117,7 +117,8 @@ function methodsAt(app: Pick<Hono, "routes">, path: string): readonly string[] {
   const parts = path.split("/");
   const fits = (pattern: string) => {
     const wanted = pattern.split("/");
-    return wanted.length === parts.length && wanted.every((part, i) => part.startsWith(":") || part === parts[i]);
+    return wanted.length === parts.length &&
+      wanted.every((part, i) => part.startsWith(":") ? parts[i] !== "" : part === parts[i]);
   };
   return [
     ...new Set(app.routes.filter(({ method, path }) => method !== "ALL" && fits(path)).map(({ method }) => method)),

@@ -31,6 +31,13 @@ export function flagsOf(command: Command): Readonly<Record<string, Flag>> {
   return { ...configFlags, ...commonFlags, ...command.flags };
 }
 
+/** The command's name first, where the flags that every command takes stand before it: `mayfly --root /x images`. */
+export function commandFirst(args: readonly string[]): readonly string[] {
+  const at = firstWord(args, { ...configFlags, ...commonFlags });
+  const name = args[at];
+  return name === undefined || name === "--" ? args : [name, ...args.slice(0, at), ...args.slice(at + 1)];
+}
+
 /** @throws invalid_argument for an unknown flag, a flag without its value, too few or too many words. */
 export function parse(command: Command, args: readonly string[]): { words: readonly string[]; flags: FlagValues } {
   const flags = flagsOf(command);

@@ -91,6 +91,7 @@ describe("the admin API", () => {
       ["GET", "/", 404],
       ["PATCH", "/v1/functions/x", 405],
       ["POST", "/v1/info", 405],
+      ["GET", "/async/calls/", 404],
       ["DELETE", "/v1/images?name=nothing:1", 404],
       ["DELETE", "/v1/images", 400],
       ["POST", "/v1/run?settings=x", 400],

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { help, parse } from "../../src/cli/arguments.ts";
+import { commandFirst, help, parse } from "../../src/cli/arguments.ts";
 import { closest } from "../../src/cli/closest.ts";
 import { commands, overview } from "../../src/cli/commands.ts";
 import { byteCount, milliseconds, pairs } from "../../src/cli/flags.ts";
@@ -39,8 +39,11 @@ describe("parse()", () => {
     assert.throws(() => parse(command("pull"), ["a", "b"]), invalid(/was given 2/));
   });
 
-  it("takes the configuration's options with every command", () => {
+  it("takes the configuration's options with every command, behind its name or before it", () => {
     assert.equal(parse(command("images"), ["--root", "/x"]).flags["root"], "/x");
+    const wanted = ["run", "--root", "/x", "--json", "-d", "box", "--root"];
+    assert.deepEqual(commandFirst(["--root", "/x", "--json", "run", "-d", "box", "--root"]), wanted);
+    for (const args of [[], ["--help"], ["--root", "/x"], ["--", "run"]]) assert.deepEqual(commandFirst(args), args);
   });
 });
 
