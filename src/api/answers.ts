@@ -176,6 +176,9 @@ export const NamespaceAnswer = jsonOf<Namespace>()(v.object({ name: v.string(), 
 export const TrafficAnswer = jsonOf<Traffic>()(v.object({
   split: v.array(v.object({ revision: v.string(), percent: count })),
   tags: v.record(v.string(), v.string()),
+  shares: v.optional(v.record(v.string(), v.record(v.string(), count))),
+  published: v.optional(v.record(v.string(), v.string())),
+  notes: v.optional(v.record(v.string(), v.string())),
 }));
 const revision = {
   ...FunctionInputSchema.entries,

@@ -18,7 +18,7 @@ import { execRoutes } from "./exec.ts";
 import { functionRoutes } from "./functions.ts";
 import { imageRoutes } from "./images.ts";
 import { invocationRoutes } from "./invocations.ts";
-import { lambdaPath, lambdaRoutes, lambdaStreamPath, lambdaStreamRoutes } from "./lambda/mod.ts";
+import { lambdaPaths, lambdaRoutes } from "./lambda/mod.ts";
 import { addOpenfaasRoutes, openfaasPaths } from "./openfaas/mod.ts";
 import { callRoutes, ownCallRoutes } from "./calls.ts";
 import { addFunctionRoutes } from "./function_app.ts";
@@ -56,9 +56,7 @@ export function createApp(parts: ApiParts, access: Access) {
   app.use("/fn/*", observe);
   app.use("/async/*", observe);
   app.use("/v1/*", observe);
-  app.use(`${lambdaPath}/*`, observe);
-  app.use(`${lambdaStreamPath}/*`, observe);
-  for (const path of openfaasPaths) app.use(`${path}/*`, observe);
+  for (const path of [...lambdaPaths, ...openfaasPaths]) app.use(`${path}/*`, observe);
   app.use(identifyCaller(access, parts));
   if (access.listener === "tcp") app.use(checkHost(access, functionOrigins(parts)));
   const admin = requireRight(access);
@@ -71,8 +69,7 @@ export function createApp(parts: ApiParts, access: Access) {
   });
 
   addFunctionRoutes(app, parts);
-  app.route(lambdaPath, lambdaRoutes(parts, admin));
-  app.route(lambdaStreamPath, lambdaStreamRoutes(parts));
+  app.route("/", lambdaRoutes(parts, admin));
   addOpenfaasRoutes(app, parts, admin);
   return app
     .get(

@@ -16,6 +16,36 @@ const changeSomewhere: Need = { scope: "deploy", where: "any" };
 const lookAtMachine: Need = { scope: "read", where: "machine" };
 const changeMachine: Need = { scope: "admin", where: "machine" };
 
+/** The calls of AWS Lambda's API, but those that invoke: functions ask for themselves then. */
+const lambdaRoutes = [
+  "GET /2015-03-31/functions",
+  "POST /2015-03-31/functions",
+  "GET /2015-03-31/functions/:name",
+  "DELETE /2015-03-31/functions/:name",
+  "GET /2015-03-31/functions/:name/configuration",
+  "PUT /2015-03-31/functions/:name/configuration",
+  "PUT /2015-03-31/functions/:name/code",
+  "GET /2015-03-31/functions/:name/versions",
+  "POST /2015-03-31/functions/:name/versions",
+  "GET /2015-03-31/functions/:name/aliases",
+  "POST /2015-03-31/functions/:name/aliases",
+  "GET /2015-03-31/functions/:name/aliases/:alias",
+  "PUT /2015-03-31/functions/:name/aliases/:alias",
+  "DELETE /2015-03-31/functions/:name/aliases/:alias",
+  "PUT /2017-10-31/functions/:name/concurrency",
+  "DELETE /2017-10-31/functions/:name/concurrency",
+  "GET /2019-09-30/functions/:name/concurrency",
+  "GET /2019-09-25/functions/:name/event-invoke-config",
+  "GET /2019-09-25/functions/:name/event-invoke-config/list",
+  "POST /2019-09-25/functions/:name/event-invoke-config",
+  "PUT /2019-09-25/functions/:name/event-invoke-config",
+  "DELETE /2019-09-25/functions/:name/event-invoke-config",
+  "GET /2017-03-31/tags/:name",
+  "POST /2017-03-31/tags/:name",
+  "DELETE /2017-03-31/tags/:name",
+  "GET /2016-08-19/account-settings",
+] as const;
+
 /**
  * What each route asks for, by method and pattern. What stands not here asks for everything.
  *
@@ -134,13 +164,9 @@ export const needs: Readonly<Record<string, Need>> = {
   "DELETE /v1/tokens/:name": { scope: "admin", where: "namespace" },
 
   // They name the namespace in the function's name, and look at that themselves.
-  "GET /2015-03-31/functions": { scope: "read", where: "any" },
-  "POST /2015-03-31/functions": { scope: "deploy", where: "any" },
-  "GET /2015-03-31/functions/:name": { scope: "read", where: "any" },
-  "DELETE /2015-03-31/functions/:name": { scope: "deploy", where: "any" },
-  "GET /2015-03-31/functions/:name/configuration": { scope: "read", where: "any" },
-  "PUT /2015-03-31/functions/:name/configuration": { scope: "deploy", where: "any" },
-  "PUT /2015-03-31/functions/:name/code": { scope: "deploy", where: "any" },
+  ...Object.fromEntries(
+    lambdaRoutes.map((route) => [route, route.startsWith("GET ") ? lookSomewhere : changeSomewhere]),
+  ),
 
   "GET /v1/info": lookAtMachine,
   "GET /v1/plugins": lookAtMachine,

@@ -7,6 +7,8 @@ export const latest = "latest";
 
 /** The most revisions that share a function's traffic, and the most tags. */
 const maxParts = 32;
+/** The most revisions that are published. */
+const maxPublished = 256;
 
 /** `upper`, 3 → `upper-00003` */
 export function revisionName(name: string, revision: number): string {
@@ -38,8 +40,33 @@ const SplitSchema = v.pipe(
   })),
   v.minLength(1),
   v.maxLength(maxParts),
-  v.check((split) => split.reduce((sum, { percent }) => sum + percent, 0) === 100, "percents whose sum is 100"),
+  v.check((split) => sum(split.map(({ percent }) => percent)) === 100, "percents whose sum is 100"),
 );
+
+const NoteSchema = v.pipe(v.string(), v.maxLength(256));
+
+/** What may be said besides, of tags and of revisions. */
+const besides = {
+  /** Of requests for a tag: the percents that other revisions get than the tag's own. */
+  shares: v.optional(v.pipe(
+    v.record(
+      TagSchema,
+      v.pipe(
+        v.record(TargetSchema, v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100))),
+        v.check((share) => sum(Object.values(share)) <= 100, "percents whose sum is 100 at most"),
+      ),
+    ),
+    v.maxEntries(maxParts),
+  )),
+  /** Revisions that are kept, and may be asked for, whatever is deployed; with what somebody says of each. */
+  published: v.optional(v.pipe(v.record(TargetSchema, NoteSchema), v.maxEntries(maxPublished))),
+  /** What somebody says of tags. */
+  notes: v.optional(v.pipe(v.record(TagSchema, NoteSchema), v.maxEntries(maxParts))),
+};
+
+function sum(percents: readonly number[]): number {
+  return percents.reduce((all, percent) => all + percent, 0);
+}
 
 /** Which revisions answer a function's requests. */
 export const TrafficSchema = v.strictObject({
@@ -47,6 +74,7 @@ export const TrafficSchema = v.strictObject({
   split: SplitSchema,
   /** Those that may be asked for by name. */
   tags: v.optional(v.pipe(v.record(TagSchema, TargetSchema), v.maxEntries(maxParts)), {}),
+  ...besides,
 });
 /** As it is kept: revisions by their whole names, or `latest`. */
 export type Traffic = v.InferOutput<typeof TrafficSchema>;
@@ -66,6 +94,7 @@ export const TrafficChangeSchema = v.strictObject({
   split: v.optional(SplitSchema),
   /** Beside those there are; null takes one away. */
   tags: v.optional(v.pipe(v.record(TagSchema, v.nullable(TargetSchema)), v.maxEntries(maxParts)), {}),
+  ...besides,
 });
 export type TrafficChange = v.InferOutput<typeof TrafficChangeSchema>;
 /** As a caller writes it. */
@@ -75,18 +104,20 @@ export type TrafficChangeInput = v.InferInput<typeof TrafficChangeSchema>;
 export const allToLatest: Traffic = { split: [{ revision: latest, percent: 100 }], tags: {} };
 
 /** What follows the newest revision stays with the one that is the newest now. */
-export function pinned({ split, tags }: Traffic, name: string, newest: number): Traffic {
+export function pinned({ split, ...rest }: Traffic, name: string, newest: number): Traffic {
   return {
+    ...rest,
     split: split.map((part) => part.revision === latest ? { ...part, revision: revisionName(name, newest) } : part),
-    tags,
   };
 }
 
 /**
- * Makes a change, with every revision by its whole name.
+ * Makes a change, with every revision by its whole name. A tag that is set anew has no shares but those given with it; what is
+ * said of a tag goes with it.
  * @throws invalid_argument for what names no revision, or one twice in the split.
  */
-export function changed(traffic: Traffic, { split, tags }: Partial<TrafficChange>, name: string): Traffic {
+export function changed(traffic: Traffic, change: Partial<TrafficChange>, name: string): Traffic {
+  const { split, tags = {} } = change;
   const whole = (text: string): string => {
     if (text === latest) return latest;
     const number = revisionNumber(name, text);
@@ -97,12 +128,28 @@ export function changed(traffic: Traffic, { split, tags }: Partial<TrafficChange
   const twice = next.find(({ revision }, i) => next.findIndex((part) => part.revision === revision) !== i);
   if (twice !== undefined) throw wrong(`${JSON.stringify(twice.revision)} stands there twice`);
   const named = new Map(Object.entries(traffic.tags));
-  for (const [tag, revision] of Object.entries(tags ?? {})) {
+  for (const [tag, revision] of Object.entries(tags)) {
     if (revision === null) named.delete(tag);
     else named.set(tag, whole(revision));
   }
   if (named.size > maxParts) throw wrong(`it would have ${named.size} tags, ${maxParts} at most`);
-  return { split: next, tags: Object.fromEntries(named) };
+  const kept = Object.entries(traffic.shares ?? {}).filter(([tag]) => !Object.hasOwn(tags, tag));
+  const shares = [...kept, ...Object.entries(change.shares ?? {})].map((
+    [tag, share],
+  ) => [tag, wholeKeys(share, whole)]);
+  const ofTags = (entries: [string, unknown][]) => Object.fromEntries(entries.filter(([tag]) => named.has(tag)));
+  const published = change.published ?? traffic.published;
+  const besides: Pick<Traffic, "shares" | "published" | "notes"> = {
+    shares: ofTags(shares as [string, unknown][]) as Traffic["shares"],
+    published: published && wholeKeys(published, whole),
+    notes: ofTags(Object.entries({ ...traffic.notes, ...change.notes })) as Traffic["notes"],
+  };
+  const said = Object.entries(besides).filter(([, value]) => Object.keys(value ?? {}).length > 0);
+  return { split: next, tags: Object.fromEntries(named), ...Object.fromEntries(said) };
+}
+
+function wholeKeys<T>(of: Readonly<Record<string, T>>, whole: (text: string) => string): Record<string, T> {
+  return Object.fromEntries(Object.entries(of).map(([revision, value]) => [whole(revision), value]));
 }
 
 function wrong(what: string): Failure {

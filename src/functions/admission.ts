@@ -60,6 +60,11 @@ export class Admission {
     return this.#kept.get(key) ?? 0;
   }
 
+  /** How many places are kept for functions, together. */
+  get keptSum(): number {
+    return this.#keptSum;
+  }
+
   /**
    * Keeps so many places for a function; 0 for none.
    * @throws resource_exhausted where there are not so many: one at least is everybody's. Fewer than before can be kept always.

@@ -138,7 +138,7 @@ export class Deployments {
     const answers = this.route(key);
     const deployments: Deployment[] = [];
     try {
-      for (const revision of route.tags.values()) await requireRevision(store, of, revision);
+      for (const revision of route.named) await requireRevision(store, of, revision);
       for (const revision of route.split.keys()) {
         const there = this.find(key, revision);
         deployments.push(there ?? await this.#make(await requireRevision(store, of, revision)));

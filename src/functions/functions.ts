@@ -269,6 +269,11 @@ export class Functions {
     return this.#counts.get(keyOf(namespace, name)) ?? 0;
   }
 
+  /** The places that all functions share, and how many of them are kept for some. */
+  get places(): { readonly all: number; readonly kept: number } {
+    return { all: this.#parts.maxConcurrency, kept: this.#admission.keptSum };
+  }
+
   /** How many invocations run, over all namespaces. */
   get runningCount(): number {
     return this.#running.size;

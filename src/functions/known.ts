@@ -65,8 +65,8 @@ export async function reachedRevisions(
   store: Pick<FunctionStore, "revision">,
   record: DeployedFunction,
 ): Promise<readonly FunctionRecord[]> {
-  const { split, tags } = new Route(record);
-  const others = new Set([...split.keys(), ...tags.values()]);
+  const { split, named } = new Route(record);
+  const others = new Set([...split.keys(), ...named]);
   others.delete(record.revision);
   return [record, ...await Promise.all(Array.from(others, (revision) => requireRevision(store, record, revision)))];
 }

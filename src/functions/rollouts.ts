@@ -218,12 +218,22 @@ export class Rollouts {
    * @throws not_found for a function or revision; invalid_argument; what making a revision's recipe throws, and all stays.
    */
   setTraffic(namespace: string, name: string, traffic: Traffic): Promise<DeployedFunction> {
-    return this.#locked(namespace, name, () => changed({ split: [], tags: {} }, traffic, name));
+    // What was published once may be asked for by its number by whoever has written that down.
+    const kept = ({ published }: Traffic) => ({ split: [], tags: {}, published });
+    return this.#locked(namespace, name, (before) => changed(kept(before.traffic), traffic, name));
   }
 
-  /** Changes which revisions answer. @throws as `setTraffic`. */
-  changeTraffic(namespace: string, name: string, change: Partial<TrafficChange>): Promise<DeployedFunction> {
-    return this.#locked(namespace, name, ({ traffic }) => changed(traffic, change, name));
+  /** Changes which revisions answer, as is said or decided from what there is. @throws as `setTraffic`. */
+  changeTraffic(
+    namespace: string,
+    name: string,
+    change: Partial<TrafficChange> | ((before: DeployedFunction) => Partial<TrafficChange>),
+  ): Promise<DeployedFunction> {
+    return this.#locked(
+      namespace,
+      name,
+      (before) => changed(before.traffic, typeof change === "function" ? change(before) : change, name),
+    );
   }
 
   /**

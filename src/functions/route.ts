@@ -8,6 +8,29 @@ const stride = 61;
 /** The revision that a request asks for: a tag, a revision's name or number, or `latest`. */
 export const revisionHeader = "x-mayfly-revision";
 
+/** Takes turns by percents, so that each hundred are split exactly. */
+class Turns {
+  readonly #percents: ReadonlyMap<number, number>;
+  /** Who gets what the percents leave. */
+  readonly #rest: number;
+  #position = 0;
+
+  constructor(percents: ReadonlyMap<number, number>, rest: number) {
+    this.#percents = percents;
+    this.#rest = rest;
+  }
+
+  next(): number {
+    this.#position = (this.#position + stride) % 100;
+    let end = 0;
+    for (const [revision, percent] of this.#percents) {
+      end += percent;
+      if (this.#position < end) return revision;
+    }
+    return this.#rest;
+  }
+}
+
 /** Which of a function's revisions answers a request. */
 export class Route {
   /** The newest revision. */
@@ -15,8 +38,12 @@ export class Route {
   /** Percents by revision. */
   readonly split: ReadonlyMap<number, number>;
   readonly tags: ReadonlyMap<string, number>;
+  /** Those that may be asked for by name: they have a tag or a share of one, or are published. */
+  readonly named: ReadonlySet<number>;
   readonly #name: string;
-  #position = 0;
+  readonly #turns: Turns;
+  /** Of the tags that several revisions answer. */
+  readonly #shared: ReadonlyMap<string, Turns>;
 
   constructor(record: Pick<DeployedFunction, "name" | "revision" | "traffic">) {
     this.#name = record.name;
@@ -27,7 +54,18 @@ export class Route {
       split.set(number, (split.get(number) ?? 0) + percent);
     }
     this.split = split;
-    this.tags = new Map(Object.entries(record.traffic.tags).map(([tag, revision]) => [tag, this.#number(revision)]));
+    this.#turns = new Turns(split, this.newest);
+    const { tags, shares = {}, published = {} } = record.traffic;
+    this.tags = new Map(Object.entries(tags).map(([tag, revision]) => [tag, this.#number(revision)]));
+    const named = new Set([...this.tags.values(), ...Object.keys(published).map((revision) => this.#number(revision))]);
+    const shared = new Map<string, Turns>();
+    for (const [tag, share] of Object.entries(shares)) {
+      const percents = new Map(Object.entries(share).map(([revision, percent]) => [this.#number(revision), percent]));
+      for (const revision of percents.keys()) named.add(revision);
+      shared.set(tag, new Turns(percents, this.tags.get(tag) ?? this.newest));
+    }
+    this.#shared = shared;
+    this.named = named;
   }
 
   /** The one with the most traffic; of several the newest. */
@@ -36,9 +74,9 @@ export class Route {
     return main;
   }
 
-  /** Whether it has traffic or a tag. */
+  /** Whether it has traffic, or may be asked for. */
   reaches(revision: number): boolean {
-    return this.split.has(revision) || [...this.tags.values()].includes(revision);
+    return this.split.has(revision) || this.named.has(revision);
   }
 
   /**
@@ -48,20 +86,15 @@ export class Route {
   asked(headers: Pick<Headers, "get">): number | undefined {
     const asked = headers.get(revisionHeader);
     if (asked === null) return undefined;
-    const number = this.tags.get(asked) ?? (asked === latest ? this.newest : revisionNumber(this.#name, asked));
+    const number = this.#shared.get(asked)?.next() ?? this.tags.get(asked) ??
+      (asked === latest ? this.newest : revisionNumber(this.#name, asked));
     if (number !== undefined && number <= this.newest) return number;
     throw notForRequests(this.#name, asked);
   }
 
   /** A revision by weight, so that each hundred requests are split exactly. */
   next(): number {
-    this.#position = (this.#position + stride) % 100;
-    let end = 0;
-    for (const [revision, percent] of this.split) {
-      end += percent;
-      if (this.#position < end) return revision;
-    }
-    return this.newest;
+    return this.#turns.next();
   }
 
   #number(revision: string): number {

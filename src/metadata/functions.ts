@@ -179,7 +179,7 @@ function mark(queries: Queries, namespace: string, name: string) {
 /** As `revisionName` makes it. */
 const nameOfRevision = sql`printf('%s-%05d', ${revisions.function}, ${revisions.revision})`;
 
-/** Removes revisions that are too old to be kept, and answer nobody. */
+/** Removes revisions that are too old to be kept, and may be asked for by nobody. */
 function forget(queries: Queries, namespace: string, name: string, keep = defaultKeptRevisions) {
   const newest = queries.select({ revision: revisions.revision }).from(revisions).where(isRevision(namespace, name))
     .orderBy(desc(revisions.revision)).limit(Math.max(keep, 1));
@@ -187,7 +187,11 @@ function forget(queries: Queries, namespace: string, name: string, keep = defaul
     SELECT json_extract(part.value, '$.revision') FROM functions, json_each(functions.traffic, '$.split') AS part
       WHERE functions.namespace = ${namespace} AND functions.name = ${name}
     UNION SELECT tag.value FROM functions, json_each(functions.traffic, '$.tags') AS tag
-      WHERE functions.namespace = ${namespace} AND functions.name = ${name}`;
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name}
+    UNION SELECT published.key FROM functions, json_each(functions.traffic, '$.published') AS published
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name}
+    UNION SELECT share.key FROM functions, json_tree(functions.traffic, '$.shares') AS share
+      WHERE functions.namespace = ${namespace} AND functions.name = ${name} AND share.type = 'integer'`;
   return queries.delete(revisions).where(and(
     isRevision(namespace, name),
     sql`${revisions.revision} NOT IN ${newest}`,

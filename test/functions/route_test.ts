@@ -45,6 +45,35 @@ describe("Route", () => {
   });
 });
 
+describe("a tag that several revisions answer", () => {
+  const shared: Traffic = {
+    ...traffic,
+    shares: { blue: { "app-00001": 30 } },
+    published: { "app-00001": "the first" },
+    notes: { blue: "what is used" },
+  };
+
+  it("splits each hundred of its requests exactly", () => {
+    const one = new Route({ name: "app", revision: 5, traffic: shared });
+    const headers = new Headers({ "x-mayfly-revision": "blue" });
+    const numbers = Array.from({ length: 100 }, () => one.asked(headers));
+    assert.equal(numbers.filter((number) => number === 1).length, 30);
+    assert.equal(numbers.filter((number) => number === 3).length, 70);
+    assert.deepEqual([1, 2, 3, 4, 5].filter((revision) => one.reaches(revision)), [1, 2, 3, 4, 5]);
+  });
+
+  it("loses its shares where it is set anew, and what is said of it where it goes", () => {
+    assert.deepEqual(changed(shared, { tags: { blue: "2" } }, "app").shares, undefined);
+    assert.deepEqual(changed(shared, { tags: { blue: "2" } }, "app").notes, { blue: "what is used" });
+    const { notes, published } = changed(shared, { tags: { blue: null } }, "app");
+    assert.deepEqual([notes, published], [undefined, { "app-00001": "the first" }]);
+    assert.deepEqual(changed(shared, { tags: {}, shares: { next: { "2": 5 } } }, "app").shares, {
+      blue: { "app-00001": 30 },
+      next: { "app-00002": 5 },
+    });
+  });
+});
+
 describe("askedRevision()", () => {
   it("gives one without a tag or traffic to who may deploy alone", async () => {
     const asked = (revision: string, identify: () => Promise<Caller>) =>

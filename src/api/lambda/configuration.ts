@@ -3,12 +3,12 @@ import { Failure } from "../../core/errors.ts";
 import type { FunctionInput, FunctionRecord } from "../../core/function.ts";
 import { parse } from "../../core/parse.ts";
 import { parseReference } from "../../core/reference.ts";
-import { arnOf } from "./target.ts";
+import { arnOf, latestVersion } from "./target.ts";
 
 /** What AWS Lambda keeps of a function and Mayfly has no setting for: kept as labels, so that clients find it again. */
 const descriptionLabel = "aws.lambda/description";
 const roleLabel = "aws.lambda/role";
-const ownLabels: ReadonlySet<string> = new Set([descriptionLabel, roleLabel]);
+export const ownLabels: ReadonlySet<string> = new Set([descriptionLabel, roleLabel]);
 
 const MiB = 1024 * 1024;
 const whole = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
@@ -65,7 +65,7 @@ export const CreateSchema = v.strictObject({
   FunctionName: v.pipe(v.string(), v.maxLength(256)),
   Code: v.strictObject({ ImageUri, SourceKMSKeyArn: absent }),
   Architectures: architectures,
-  Publish: v.optional(v.literal(false)),
+  Publish: v.optional(v.boolean()),
   Tags: v.optional(v.record(v.pipe(v.string(), v.maxLength(128)), v.pipe(v.string(), v.maxLength(256)))),
   CodeSigningConfigArn: absent,
 });
@@ -74,8 +74,8 @@ export const CreateSchema = v.strictObject({
 export const UpdateCodeSchema = v.strictObject({
   ImageUri,
   Architectures: architectures,
-  Publish: v.optional(v.literal(false)),
-  DryRun: v.optional(v.literal(false)),
+  Publish: v.optional(v.boolean()),
+  DryRun: v.optional(v.boolean()),
   RevisionId: v.optional(v.string()),
   SourceKMSKeyArn: absent,
 });
@@ -86,7 +86,7 @@ export const UpdateConfigurationSchema = v.strictObject({ ...settings, RevisionI
 /** What AWS Lambda gives a function whose creator does not say. */
 const createDefaults = { Timeout: 3, MemorySize: 128 } as const;
 /** As many as other functions have at once. */
-const maxInstances = 64;
+export const maxInstances = 64;
 
 /** Tags that say what no setting of AWS Lambda does. */
 const TagsSchema = v.object({
@@ -155,21 +155,35 @@ export function revisionId(record: FunctionRecord): string {
   return `${record.revision}-${record.createdAt.getTime()}`;
 }
 
-/** @see https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html */
-export function configurationOf(record: FunctionRecord, headers: Headers, arch: "x64" | "arm64") {
+/** As AWS Lambda has it of an image: its digest. */
+export function codeSha256({ digest }: FunctionRecord): string {
+  return digest.replace(/^sha256:/, "");
+}
+
+/**
+ * @param options.qualifier what it was asked for by; undefined for the newest. @param options.description in place of its own.
+ * @see https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html
+ */
+export function configurationOf(
+  record: FunctionRecord,
+  headers: Headers,
+  arch: "x64" | "arm64",
+  { qualifier, description }: { readonly qualifier?: string | undefined; readonly description?: string | undefined } =
+    {},
+) {
   const { command, args, workdir, labels } = record;
   const imageConfig = defined({ EntryPoint: command, Command: args, WorkingDirectory: workdir });
   return {
     FunctionName: record.namespace === "default" ? record.name : `${record.name}.${record.namespace}`,
-    FunctionArn: arnOf(record, headers),
+    FunctionArn: arnOf(record, headers, qualifier),
     Role: labels[roleLabel] ?? "",
     CodeSize: 0,
-    Description: labels[descriptionLabel] ?? "",
+    Description: description || (labels[descriptionLabel] ?? ""),
     Timeout: Math.ceil(record.timeoutMs / 1000),
     MemorySize: Math.ceil(record.memoryBytes / MiB),
     LastModified: record.updatedAt.toISOString().replace("Z", "+0000"),
-    CodeSha256: record.digest.replace(/^sha256:/, ""),
-    Version: "$LATEST",
+    CodeSha256: codeSha256(record),
+    Version: qualifier === undefined ? latestVersion : String(record.revision),
     ...(Object.keys(record.env).length > 0 && { Environment: { Variables: record.env } }),
     RevisionId: revisionId(record),
     State: "Active",

@@ -11,7 +11,8 @@ export interface LambdaTarget {
   readonly qualifier: string | undefined;
 }
 
-const latest = "$LATEST";
+/** What stands for the newest in place of a version's number. */
+export const latestVersion = "$LATEST";
 
 /**
  * Takes a function's name apart: `name`, `name:qualifier`, `123456789012:function:name` or an ARN. Of the last two, region
@@ -40,7 +41,7 @@ export function parseTarget(text: string, qualifier?: string): LambdaTarget {
   return {
     name: parse(NameSchema, dot < 0 ? own : own.slice(0, dot), action),
     namespace: dot < 0 ? "default" : parse(NameSchema, own.slice(dot + 1), `${action}: namespace`),
-    qualifier: asked === latest ? undefined : asked,
+    qualifier: asked === latestVersion ? undefined : asked,
   };
 }
 
@@ -54,8 +55,11 @@ export function arnOf(target: Pick<LambdaTarget, "namespace" | "name">, headers:
   return qualifier === undefined ? arn : `${arn}:${qualifier}`;
 }
 
-/** The newest alone can be shown and changed. @throws not_found for any other. */
+/** The newest alone can be changed. @throws invalid_argument for any other. */
 export function requireLatest(target: LambdaTarget, headers: Headers): void {
   if (target.qualifier === undefined) return;
-  throw new Failure("not_found", `Function not found: ${arnOf(target, headers, target.qualifier)}`);
+  throw new Failure(
+    "invalid_argument",
+    `cannot change ${arnOf(target, headers, target.qualifier)}: a version stays as it is, wanted ${latestVersion}`,
+  );
 }
