@@ -143,6 +143,11 @@ export const options = {
     v.optional(v.string()),
     "the snapshotter of functions that name none; default: overlay where the kernel has it, else native",
   ),
+  queue: option(
+    "text",
+    v.optional(v.string(), "libsql"),
+    "what keeps asynchronous calls until they run: a queue plugin",
+  ),
   database: option(
     "text",
     v.optional(v.pipe(v.string(), v.regex(/^(?:file|libsql|https?|wss?):/, "a libSQL URL"))),

@@ -29,6 +29,7 @@ import type { Network } from "./core/network.ts";
 import { OwnRegistry } from "./core/own_registry.ts";
 import { defaultPlatform } from "./core/platform.ts";
 import { PluginRegistry } from "./core/plugin_registry.ts";
+import type { Queue } from "./core/queue.ts";
 import type { Runtime } from "./core/runtime.ts";
 import type { Snapshotter } from "./core/snapshotter.ts";
 import { Callbacks } from "./functions/callbacks.ts";
@@ -98,6 +99,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   const defaults = { runtime: config.runtime, snapshotter: config.snapshotter ?? [...snapshotters.keys()][0] ?? "" };
   registry.get("runtime", defaults.runtime);
   registry.get("snapshotter", defaults.snapshotter || undefined);
+  registry.get("queue", config.queue);
 
   const events = new EventBus(onError, { opening: metadata.opening });
   const content = registry.get<ContentStore>("content");
@@ -241,6 +243,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   );
   const calls = new Calls({
     store: metadata.calls,
+    queue: registry.get<Queue>("queue", config.queue),
     functions,
     callbacks,
     monitor,
@@ -250,6 +253,11 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     retryBaseMs: config.callRetryMs,
     onError,
   });
+  for (const [id, other] of registry.all<Queue>("queue")) {
+    if (id === config.queue) continue;
+    const left = (await other.lines()).reduce((sum, { count }) => sum + count, 0);
+    if (left > 0) log.warn(`${left} calls wait in queue "${id}", which is not used: --queue ${id} runs them`);
+  }
   const schedules = undo.use(
     new Schedules({ store: metadata.functions, marks: metadata.schedules, calls, events, monitor, onError }),
   );

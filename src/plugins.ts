@@ -7,7 +7,7 @@ import { overlay } from "../snapshotters/overlay/mod.ts";
 import { content } from "./content/mod.ts";
 import type { Plugin } from "./core/plugin.ts";
 import { distribution } from "./distribution/mod.ts";
-import { metadata } from "./metadata/mod.ts";
+import { metadata, queue } from "./metadata/mod.ts";
 import { monitor } from "./monitoring/mod.ts";
 import { bridge } from "./network/bridge.ts";
 import { cni } from "./network/cni.ts";
@@ -17,6 +17,7 @@ import { none } from "./network/none.ts";
 /** Every plugin that is built in. */
 export const builtins: readonly Plugin[] = [
   metadata,
+  queue,
   content,
   distribution,
   overlay,

@@ -91,6 +91,9 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   // A turn of the event loop between slices of synchronous work.
   "src/linux/slice.ts": ["node:timers"],
   "src/functions/invoke.ts": ["node:timers"],
+  "src/functions/calls.ts": ["node:timers"],
+  // What comes in one turn is committed together.
+  "src/metadata/gathered.ts": ["node:timers"],
 };
 
 /** Files that tie everything together. */

@@ -10,7 +10,7 @@ import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** `/v1/namespaces` */
-export function namespaceRoutes({ namespaces, tasks, tokens }: ApiParts) {
+export function namespaceRoutes({ calls, namespaces, tasks, tokens }: ApiParts) {
   return new Hono<ApiEnv>()
     .get(
       "/",
@@ -46,6 +46,7 @@ export function namespaceRoutes({ namespaces, tasks, tokens }: ApiParts) {
         }
         const there = await namespaces.delete(name);
         tokens.forget(name);
+        await calls.purge(name);
         if (there) return c.body(null, 204);
         throw new Failure("not_found", `cannot delete namespace ${JSON.stringify(name)}: there is none of this name`);
       },

@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import type { Callback } from "./callback.ts";
 
 /**
@@ -29,15 +30,16 @@ export interface Call {
 }
 
 /** What was asked. */
-export interface CallRequest {
-  readonly method: string;
-  readonly scriptName: string;
-  readonly path: string;
-  readonly query: string;
-  readonly headers: [name: string, value: string][];
+export const CallRequestSchema = v.object({
+  method: v.string(),
+  scriptName: v.string(),
+  path: v.string(),
+  query: v.string(),
+  headers: v.array(v.tuple([v.string(), v.string()])),
   /** The client's address. */
-  readonly client?: string | undefined;
-}
+  client: v.optional(v.string()),
+});
+export type CallRequest = v.InferOutput<typeof CallRequestSchema>;
 
 /** What was answered. */
 export interface CallAnswer {
@@ -45,7 +47,10 @@ export interface CallAnswer {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-export interface NewCall extends Pick<Call, "id" | "namespace" | "function"> {
+/** A call as its message in the queue has it. */
+export interface AcceptedCall extends Pick<Call, "id" | "namespace" | "function"> {
+  /** When it was accepted, or replayed last. */
+  readonly createdAt: Date;
   readonly request: CallRequest;
   readonly body: Uint8Array<ArrayBuffer> | undefined;
   /** The URL that is told how it has ended. */
@@ -65,10 +70,13 @@ export type CallOutcome =
     readonly counts: boolean;
   };
 
-/** The queue of calls. */
+/**
+ * What is known of calls, by their ids. That one is to be run is the queue's to say: a record of it that was lost is made
+ * anew when its message comes.
+ */
 export interface CallStore {
-  /** Writes calls durably, all or none: when it returns, they outlive a power cut. */
-  add(calls: readonly NewCall[]): Promise<void>;
+  /** Records what was accepted; what is known already stays as it is. */
+  add(calls: readonly AcceptedCall[]): Promise<void>;
   /** @returns undefined where nobody knows the id. @param namespace default any. */
   get(id: string, namespace?: string): Promise<Call | undefined>;
   /** The newest first. */
@@ -77,22 +85,24 @@ export interface CallStore {
     readonly status?: CallStatus | undefined;
     readonly limit: number;
   }): Promise<readonly Call[]>;
-  /** Which functions have calls queued, and how many. */
-  waiting(): Promise<readonly { readonly namespace: string; readonly function: string; readonly count: number }[]>;
-  /** Those of a function that are due, the oldest first. */
-  due(namespace: string, name: string, now: Date, limit: number): Promise<readonly Call[]>;
-  /** When the next one of a function is due. */
-  nextDue(namespace: string, name: string): Promise<Date | undefined>;
-  /** Marks one as running, as one more attempt. @returns what was asked; undefined where it is not queued any more. */
-  begin(id: string, now: Date): Promise<Pick<NewCall, "request" | "body"> | undefined>;
-  finish(id: string, outcome: CallOutcome): Promise<void>;
+  /**
+   * Marks one as running, as one more attempt; the first behind a replay.
+   * @returns its record; undefined for one that is not to be run: it has ended, was replayed since, or deleted.
+   */
+  begin(call: AcceptedCall, now: Date): Promise<Call | undefined>;
+  /** Of one that has failed, what was asked is kept. */
+  finish(call: AcceptedCall, outcome: CallOutcome): Promise<void>;
   /** @returns undefined for one that has no answer. */
   answer(id: string): Promise<CallAnswer | undefined>;
-  /** Queues one that has failed again, with new attempts and time. @returns whether there was one. */
-  replay(namespace: string, id: string): Promise<boolean>;
-  /** @returns whether one that does not run was there. */
+  /** @returns what was asked; undefined for one that has not failed. */
+  failed(namespace: string, id: string): Promise<AcceptedCall | undefined>;
+  /** One that had failed is queued again, with new attempts and time. */
+  replayed(call: AcceptedCall): Promise<void>;
+  /** One that waits is not run when its message comes. @returns whether one that does not run was there. */
   delete(namespace: string, id: string): Promise<boolean>;
-  /** Queues again what an earlier process was at. @returns how many. */
+  /** Takes away what is left of one that was deleted: its message is gone, too. */
+  forget(id: string): Promise<void>;
+  /** What an earlier process was at waits again. @returns how many. */
   recover(): Promise<number>;
   /** Keeps the newest `keep` that have ended, and those whose callback is pending. */
   prune(keep: number): Promise<void>;

@@ -19,6 +19,7 @@ export type * from "./network.ts";
 export * from "./plugin.ts";
 export { RecordedSnapshotter, type SnapshotFiles } from "./recorded_snapshotter.ts";
 export type * from "./published_port.ts";
+export type * from "./queue.ts";
 export type * from "./reference.ts";
 export type * from "./runtime.ts";
 export type * from "./snapshotter.ts";

@@ -9,6 +9,7 @@ export const pluginContract = 1;
 export const pluginKinds = [
   "content",
   "metadata",
+  "queue",
   "snapshotter",
   "runtime",
   "distribution",

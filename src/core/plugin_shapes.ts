@@ -7,6 +7,7 @@ import type { Monitor } from "./monitor.ts";
 import type { Network } from "./network.ts";
 import { parse } from "./parse.ts";
 import { type Availability, type Plugin, type PluginKind, pluginKinds } from "./plugin.ts";
+import type { Queue } from "./queue.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Snapshotter } from "./snapshotter.ts";
 
@@ -14,6 +15,7 @@ import type { Snapshotter } from "./snapshotter.ts";
 interface Instances {
   readonly content: ContentStore;
   readonly metadata: Metadata;
+  readonly queue: Queue;
   readonly snapshotter: Snapshotter;
   readonly runtime: Runtime;
   readonly distribution: Distribution;
@@ -25,6 +27,7 @@ interface Instances {
 const calls: { readonly [Kind in PluginKind]: readonly (keyof Instances[Kind])[] } = {
   content: ["info", "read", "bytes", "writer", "list", "ingests", "abort", "delete"],
   metadata: ["snapshots", "close"],
+  queue: ["publish", "lines", "pull", "working", "ack", "nak", "purge", "subscribe"],
   snapshotter: [
     "stat",
     "update",

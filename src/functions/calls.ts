@@ -1,9 +1,12 @@
+import { setImmediate } from "node:timers";
 import { rootCaller } from "../core/access.ts";
-import type { Call, CallAnswer, CallOutcome, CallRequest, CallStore, NewCall } from "../core/call.ts";
+import type { AcceptedCall, Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
 import type { Monitor } from "../core/monitor.ts";
+import type { Delivery, Queue, QueueMessage } from "../core/queue.ts";
+import { fromMessage, toMessage } from "./call_message.ts";
 import type { Callbacks } from "./callbacks.ts";
-import { reasonOf } from "./failures.ts";
+import { bodyTooLarge, reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import type { InvocationRequest } from "./request.ts";
@@ -11,6 +14,7 @@ import { collect, readBody } from "./whole_body.ts";
 
 export interface CallsParts {
   readonly store: CallStore;
+  readonly queue: Queue;
   readonly functions: Functions;
   readonly callbacks: Callbacks;
   readonly monitor: Monitor;
@@ -34,27 +38,31 @@ const final: ReadonlySet<ErrorCode> = new Set(["not_found", "invalid_argument", 
 /** Header fields that are not written to disk. */
 const secret: ReadonlySet<string> = new Set(["authorization", "proxy-authorization"]);
 
-/** The calls of one function that wait. */
+/** The calls of one function that wait, as far as is known here. */
 interface Line {
   readonly namespace: string;
   readonly name: string;
   count: number;
   /** None is due before, in epoch milliseconds. */
   restUntil: number;
+  /** There was no room for one: none is tried before, in epoch milliseconds. */
+  fullUntil: number;
   /** Counts what was added: what was read of the queue before that is old. */
   version: number;
 }
 
 /**
- * Asynchronous calls: accepted by one durable write, run when there is room, functions in turn, tried again where they fail,
- * and kept with their answers. A crash repeats what it has interrupted.
+ * Asynchronous calls: accepted when the queue has them, run when there is room, functions in turn, tried again where they
+ * fail, and recorded with their answers. A crash repeats what it has interrupted; what the records say has ended is not run
+ * again when its message comes once more.
  */
 export class Calls implements AsyncDisposable {
   readonly #parts: CallsParts;
   readonly #ids = new InvocationIds();
   /** In the order of their turns. */
   readonly #lines = new Map<string, Line>();
-  readonly #running = new Set<Promise<void>>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #unsubscribe: () => void;
   #pumping = false;
   #again = false;
   #started = false;
@@ -63,14 +71,18 @@ export class Calls implements AsyncDisposable {
 
   constructor(parts: CallsParts) {
     this.#parts = parts;
+    this.#unsubscribe = parts.queue.subscribe(({ namespace, name }) => {
+      this.#line(namespace, name).count++;
+      this.#pump();
+    });
   }
 
   /** Takes up what an earlier process has left, and begins. */
   async start(): Promise<void> {
     await this.#parts.store.recover();
     this.#parts.callbacks.wake();
-    for (const { namespace, function: name, count } of await this.#parts.store.waiting()) {
-      this.#line(namespace, name).count += count;
+    for (const { namespace, name, count } of await this.#parts.queue.lines()) {
+      this.#line(namespace, name).count = count;
     }
     this.#started = true;
     this.#pump();
@@ -95,7 +107,7 @@ export class Calls implements AsyncDisposable {
   ): Promise<readonly Pick<Call, "id">[]> {
     const [request] = requests;
     if (request === undefined) return [];
-    const { store, functions, callbacks, maxWaiting, maxBytes } = this.#parts;
+    const { store, queue, functions, callbacks, maxWaiting, maxBytes } = this.#parts;
     if (this.#stopped) throw new Failure("unavailable", "cannot accept a call: the daemon is shutting down");
     const record = await functions.answering(namespace, name, request);
     await functions.ingress.admit(record, request);
@@ -110,15 +122,23 @@ export class Calls implements AsyncDisposable {
       });
     }
     const limit = Math.min(maxBytes, record.maxBodyBytes || Infinity);
-    const calls: NewCall[] = [];
+    const calls: AcceptedCall[] = [];
     for (const each of requests) {
       const body = each.body === null ? undefined : await readBody(each.body, limit, record);
-      calls.push({ id: this.#ids.next(), namespace, function: name, request: toCallRequest(each), body, callback });
+      const accepted = { id: this.#ids.next(), namespace, function: name, createdAt: new Date() };
+      calls.push({ ...accepted, request: toCallRequest(each), body, callback });
     }
+    await queue.publish(calls.map((call) => this.#message(call)));
+    // Behind it: a record without a message would wait for ever.
     await store.add(calls);
-    this.#line(namespace, name).count += calls.length;
-    this.#pump();
     return calls.map(({ id }) => ({ id }));
+  }
+
+  #message(call: AcceptedCall): QueueMessage {
+    const message = toMessage(call);
+    const { maxBytes } = this.#parts.queue;
+    if (message.data.length <= maxBytes) return message;
+    throw bodyTooLarge(Math.max(maxBytes - (message.data.length - (call.body?.length ?? 0)), 0));
   }
 
   /** @throws not_found. */
@@ -148,27 +168,35 @@ export class Calls implements AsyncDisposable {
 
   /** Queues a call that has failed again. @throws not_found; failed_precondition for one that has not failed. */
   async replay(namespace: string, id: string): Promise<Call> {
-    const call = await this.get(id, namespace);
-    if (!await this.#parts.store.replay(namespace, id)) {
-      throw new Failure("failed_precondition", `cannot replay call ${id}: it is ${call.status}`);
+    const { store, queue } = this.#parts;
+    const failed = await store.failed(namespace, id);
+    if (failed === undefined) {
+      const { status } = await this.get(id, namespace);
+      throw new Failure("failed_precondition", `cannot replay call ${id}: it is ${status}`);
     }
-    this.#line(namespace, call.function).count++;
-    this.#pump();
+    const call = { ...failed, createdAt: new Date(Math.max(Date.now(), failed.createdAt.getTime() + 1)) };
+    await queue.publish([this.#message(call)]);
+    await store.replayed(call);
     return await this.get(id, namespace);
   }
 
   /** Forgets a call that does not run. @throws not_found; failed_precondition for one that runs. */
   async delete(namespace: string, id: string): Promise<void> {
     await this.get(id, namespace);
-    // Its line counts one too many until it is looked at: it may have begun in between.
+    // Its line counts one too many until its message comes.
     if (!await this.#parts.store.delete(namespace, id)) {
       throw new Failure("failed_precondition", `cannot delete call ${id}: it runs`);
     }
   }
 
+  /** Lets go of what waits in a namespace that is gone. */
+  async purge(namespace: string): Promise<void> {
+    await this.#parts.queue.purge(namespace);
+  }
+
   #line(namespace: string, name: string): Line {
     const key = `${namespace}/${name}`;
-    const line = this.#lines.get(key) ?? { namespace, name, count: 0, restUntil: 0, version: 0 };
+    const line = this.#lines.get(key) ?? { namespace, name, count: 0, restUntil: 0, fullUntil: 0, version: 0 };
     this.#lines.set(key, line);
     // Something has changed: it is looked at again.
     line.restUntil = 0;
@@ -191,33 +219,76 @@ export class Calls implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
+    const { queue, concurrency } = this.#parts;
     this.#again = false;
-    while (!this.#stopped && this.#running.size < this.#parts.concurrency) {
+    while (!this.#stopped && this.#running.size < concurrency) {
       const line = this.#next();
       if (line === undefined) break;
-      const now = new Date();
       const { version } = line;
-      const [call] = await this.#parts.store.due(line.namespace, line.name, now, 1);
-      if (call === undefined) {
-        const next = await this.#parts.store.nextDue(line.namespace, line.name);
-        // A call that was added meanwhile is not in what was read.
-        if (line.version !== version) continue;
-        if (next === undefined) line.count = 0;
-        else line.restUntil = next.getTime();
+      const { deliveries: [delivery], next } = await queue.pull(line, 1);
+      if (delivery !== undefined) {
+        line.count--;
+        await this.#take(delivery);
+        // What ends is to make room before the next one begins: a queue that answers at once would leave no turn for it.
+        await new Promise((resolve) => setImmediate(resolve));
         continue;
       }
-      const asked = await this.#parts.store.begin(call.id, now);
-      line.count--;
-      if (asked === undefined) continue;
-      const run = this.#run({ ...call, attempts: call.attempts + 1 }, asked.request, asked.body)
-        .catch((error) => this.#parts.onError(error, `cannot record how call ${call.id} went`))
-        .finally(() => {
-          this.#running.delete(run);
-          this.#pump();
-        });
-      this.#running.add(run);
+      // A call that was added meanwhile is not in what was read.
+      if (line.version !== version) continue;
+      if (next === undefined) line.count = 0;
+      else line.restUntil = Math.max(next.getTime(), Date.now() + 1);
     }
     this.#wake();
+  }
+
+  /** Begins a call that was pulled, where it is to be run. */
+  async #take(delivery: Delivery): Promise<void> {
+    const { queue, store, onError } = this.#parts;
+    const { receipt } = delivery;
+    let call: AcceptedCall;
+    try {
+      call = fromMessage(delivery);
+    } catch (error) {
+      onError(error, "cannot run what is in the queue: it is let go");
+      return await queue.ack(receipt);
+    }
+    try {
+      // Held for too long: it comes again while it is still worked on.
+      if (this.#running.has(call.id)) return await queue.nak(receipt, queue.holdMs ?? busyMs);
+      const record = await store.begin(call, new Date());
+      if (record === undefined) {
+        await queue.ack(receipt);
+        return await store.forget(call.id);
+      }
+      const run = this.#hold(receipt, () => this.#run(call, record, receipt))
+        .catch((error) => onError(error, `cannot record how call ${call.id} went`))
+        .finally(() => {
+          this.#running.delete(call.id);
+          this.#pump();
+        });
+      this.#running.set(call.id, run);
+    } catch (error) {
+      await this.#putBack(call, receipt, busyMs);
+      throw error;
+    }
+  }
+
+  async #putBack({ namespace, function: name }: AcceptedCall, receipt: string, delayMs: number): Promise<void> {
+    await this.#parts.queue.nak(receipt, delayMs);
+    this.#line(namespace, name).count++;
+  }
+
+  /** Tells the queue, as long as some work takes, that a message is still worked on. */
+  async #hold(receipt: string, work: () => Promise<void>): Promise<void> {
+    const { queue, onError } = this.#parts;
+    const timer = queue.holdMs === undefined ? undefined : setInterval(() => {
+      queue.working(receipt).catch((error) => onError(error, "cannot hold a message of the queue"));
+    }, queue.holdMs / 3);
+    try {
+      await work();
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   /** The line whose turn it is: it goes behind all others then. */
@@ -225,7 +296,7 @@ export class Calls implements AsyncDisposable {
     const now = Date.now();
     for (const [key, line] of this.#lines) {
       if (line.count <= 0) this.#lines.delete(key);
-      else if (line.restUntil <= now) {
+      else if (line.restUntil <= now && line.fullUntil <= now) {
         this.#lines.delete(key);
         this.#lines.set(key, line);
         return line;
@@ -238,16 +309,18 @@ export class Calls implements AsyncDisposable {
   #wake(afterMs = Infinity): void {
     clearTimeout(this.#timer);
     let soonest = Date.now() + afterMs;
-    for (const { restUntil } of this.#lines.values()) soonest = Math.min(soonest, restUntil || Infinity);
+    for (const { restUntil, fullUntil } of this.#lines.values()) {
+      soonest = Math.min(soonest, Math.max(restUntil, fullUntil) || Infinity);
+    }
     if (soonest === Infinity || this.#stopped) return;
     this.#timer = setTimeout(() => this.#pump(), Math.min(Math.max(soonest - Date.now(), 1), longestWaitMs));
   }
 
-  async #run(call: Call, asked: CallRequest, body: Uint8Array<ArrayBuffer> | undefined): Promise<void> {
-    const { store, functions, maxBytes } = this.#parts;
+  async #run(accepted: AcceptedCall, call: Call, receipt: string): Promise<void> {
+    const { store, queue, functions, maxBytes } = this.#parts;
     let outcome: CallOutcome;
     try {
-      const answer = await functions.invoke(call.namespace, call.function, this.#request(call, asked, body));
+      const answer = await functions.invoke(call.namespace, call.function, this.#request(accepted));
       const invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
       const bytes = await collect(answer.body, maxBytes);
       const contentType = answer.headers.get("content-type") ?? "application/octet-stream";
@@ -257,10 +330,16 @@ export class Calls implements AsyncDisposable {
     } catch (error) {
       outcome = await this.#after(call, error);
     }
-    await store.finish(call.id, outcome);
+    await store.finish(accepted, outcome);
     if (outcome.status === "queued") {
-      this.#line(call.namespace, call.function).count++;
-    } else if (call.callback !== undefined) this.#parts.callbacks.wake();
+      await this.#putBack(accepted, receipt, Math.max(outcome.dueAt.getTime() - Date.now(), 0));
+      // The others of its line would find no room either.
+      if (!outcome.counts) this.#line(call.namespace, call.function).fullUntil = outcome.dueAt.getTime();
+    } else {
+      await queue.ack(receipt);
+      if (call.callback !== undefined) this.#parts.callbacks.wake();
+    }
+    if (outcome.invocation !== undefined) await functions.gone(outcome.invocation);
   }
 
   /** What becomes of a call whose attempt has failed. */
@@ -288,7 +367,7 @@ export class Calls implements AsyncDisposable {
     return later(retryBaseMs * 2 ** (call.attempts - 1) * (1 + Math.random()));
   }
 
-  #request(call: Call, asked: CallRequest, body: Uint8Array<ArrayBuffer> | undefined): InvocationRequest {
+  #request({ request: asked, body, ...call }: AcceptedCall): InvocationRequest {
     const headers = new Headers(asked.headers);
     if (body !== undefined) headers.set("content-length", String(body.length));
     headers.set("x-call-id", call.id);
@@ -314,13 +393,14 @@ export class Calls implements AsyncDisposable {
   /** Begins nothing more. */
   stop(): void {
     this.#stopped = true;
+    this.#unsubscribe();
     clearTimeout(this.#timer);
   }
 
   /** Waits until it is written how all that runs went: `Functions.drain` ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.stop();
-    await Promise.all(this.#running);
+    await Promise.all(this.#running.values());
   }
 }
 

@@ -233,6 +233,11 @@ export class Functions {
     }
   }
 
+  /** Resolves when nothing is left of an invocation: its place is another's then. */
+  async gone(id: string): Promise<void> {
+    await this.#running.get(id)?.done.catch(() => {});
+  }
+
   /** The record of an invocation. One whose outcome is known is waited for, so that its record is whole. @throws not_found. */
   async invocation(namespace: string, id: string): Promise<Invocation> {
     const run = this.#running.get(id);

@@ -1,6 +1,7 @@
-import { and, asc, count, desc, eq, inArray, isNull, lte, ne, or, sql } from "drizzle-orm";
-import type { Call, CallAnswer, CallOutcome, CallStatus, CallStore, NewCall } from "../core/call.ts";
+import { and, desc, eq, inArray, isNull, lt, ne, or, sql } from "drizzle-orm";
+import type { AcceptedCall, Call, CallAnswer, CallOutcome, CallStatus, CallStore } from "../core/call.ts";
 import type { Database } from "./database.ts";
+import { Gathered, inStatements } from "./gathered.ts";
 import { calls } from "./schema.ts";
 
 /** What a listing reads: neither body. */
@@ -22,34 +23,31 @@ const columns = {
 };
 type Row = { readonly [Name in keyof typeof columns]: (typeof calls.$inferSelect)[Name] };
 
-/** The queue in this machine's database. A call is accepted durably; how it goes on may be lost with the power, and is repeated. */
+/** Records of calls in this machine's database. What is lost with the power is made anew by the queue's messages. */
 export class LibsqlCallStore implements CallStore {
   readonly #durable: Database;
   readonly #relaxed: Database;
+  readonly #added: Gathered<AcceptedCall>;
 
   constructor({ durable, relaxed }: { readonly durable: Database; readonly relaxed: Database }) {
     this.#durable = durable;
     this.#relaxed = relaxed;
+    this.#added = new Gathered(async (added) => {
+      const rows = added.map((call) => ({ ...toRow(call), status: "queued" as const, dueAt: call.createdAt }));
+      for (const part of inStatements(rows)) {
+        await relaxed.run((queries) => queries.insert(calls).values([...part]).onConflictDoNothing());
+      }
+    });
   }
 
-  async add(added: readonly NewCall[]): Promise<void> {
-    const now = new Date();
-    const rows = added.map(({ body, callback, ...call }): typeof calls.$inferInsert => ({
-      ...call,
-      status: "queued",
-      attempts: 0,
-      createdAt: now,
-      dueAt: now,
-      body: body ?? null,
-      ...(callback === undefined ? {} : { callbackUrl: callback, callbackStatus: "pending" }),
-    }));
-    await this.#durable.run((queries) => queries.insert(calls).values(rows));
+  async add(added: readonly AcceptedCall[]): Promise<void> {
+    if (added.length > 0) await this.#added.add(added);
   }
 
   async get(id: string, namespace?: string): Promise<Call | undefined> {
     const [row] = await this.#relaxed.run((queries) =>
       queries.select(columns).from(calls)
-        .where(and(eq(calls.id, id), namespace === undefined ? undefined : eq(calls.namespace, namespace)))
+        .where(and(eq(calls.id, id), known, namespace === undefined ? undefined : eq(calls.namespace, namespace)))
     );
     return row && toCall(row);
   }
@@ -66,6 +64,7 @@ export class LibsqlCallStore implements CallStore {
       queries.select(columns).from(calls)
         .where(and(
           eq(calls.namespace, namespace),
+          known,
           name === undefined ? undefined : eq(calls.function, name),
           status === undefined ? undefined : eq(calls.status, status),
         ))
@@ -74,44 +73,31 @@ export class LibsqlCallStore implements CallStore {
     return rows.map(toCall);
   }
 
-  async waiting(): ReturnType<CallStore["waiting"]> {
-    return await this.#relaxed.run((queries) =>
-      queries.select({ namespace: calls.namespace, function: calls.function, count: count() }).from(calls)
-        .where(eq(calls.status, "queued")).groupBy(calls.namespace, calls.function)
-    );
-  }
-
-  async due(namespace: string, name: string, now: Date, limit: number): Promise<readonly Call[]> {
-    const rows = await this.#relaxed.run((queries) =>
-      queries.select(columns).from(calls)
-        .where(and(queuedOf(namespace, name), lte(calls.dueAt, now)))
-        .orderBy(asc(calls.dueAt), asc(calls.id)).limit(limit)
-    );
-    return rows.map(toCall);
-  }
-
-  async nextDue(namespace: string, name: string): Promise<Date | undefined> {
+  async begin(call: AcceptedCall, now: Date): Promise<Call | undefined> {
+    const changes = { status: "running", dueAt: now } as const;
+    const { createdAt } = call;
     const [row] = await this.#relaxed.run((queries) =>
-      queries.select({ dueAt: calls.dueAt }).from(calls)
-        .where(queuedOf(namespace, name)).orderBy(asc(calls.dueAt)).limit(1)
+      queries.insert(calls).values({ ...toRow(call), ...changes, attempts: 1 }).onConflictDoUpdate({
+        target: calls.id,
+        set: {
+          ...changes,
+          createdAt,
+          attempts: sql`CASE WHEN ${calls.createdAt} < ${createdAt.getTime()} THEN 1 ELSE ${calls.attempts} + 1 END`,
+        },
+        setWhere: or(
+          and(inArray(calls.status, ["queued", "running"]), eq(calls.createdAt, createdAt)),
+          // Replayed, and not recorded yet.
+          and(eq(calls.status, "failed"), lt(calls.createdAt, createdAt)),
+        ),
+      }).returning(columns)
     );
-    return row?.dueAt;
+    return row && toCall(row);
   }
 
-  async begin(id: string, now: Date): Promise<Pick<NewCall, "request" | "body"> | undefined> {
-    const [row] = await this.#relaxed.run((queries) =>
-      queries.update(calls).set({ status: "running", attempts: sql`${calls.attempts} + 1`, dueAt: now })
-        .where(and(eq(calls.id, id), eq(calls.status, "queued")))
-        .returning({ request: calls.request, body: calls.body })
-    );
-    return row && { request: row.request, body: row.body ?? undefined };
-  }
-
-  async finish(id: string, outcome: CallOutcome): Promise<void> {
+  async finish({ id, body }: AcceptedCall, outcome: CallOutcome): Promise<void> {
     const { status, invocation = null } = outcome;
     const now = new Date();
     const changes = status === "succeeded"
-      // What was asked is not needed any more.
       ? {
         finishedAt: now,
         callbackDueAt: now,
@@ -121,7 +107,7 @@ export class LibsqlCallStore implements CallStore {
         answer: outcome.answer.body,
       }
       : status === "failed"
-      ? { finishedAt: now, callbackDueAt: now, error: outcome.error }
+      ? { finishedAt: now, callbackDueAt: now, error: outcome.error, body: body ?? null }
       : {
         dueAt: outcome.dueAt,
         error: outcome.error,
@@ -140,33 +126,58 @@ export class LibsqlCallStore implements CallStore {
     return { contentType: row.contentType ?? "application/octet-stream", body: row.answer };
   }
 
-  async replay(namespace: string, id: string): Promise<boolean> {
-    const now = new Date();
-    const rows = await this.#durable.run((queries) =>
+  async failed(namespace: string, id: string): Promise<AcceptedCall | undefined> {
+    const [row] = await this.#relaxed.run((queries) =>
+      queries.select().from(calls)
+        .where(and(eq(calls.id, id), eq(calls.namespace, namespace), eq(calls.status, "failed")))
+    );
+    if (row === undefined) return undefined;
+    const { function: name, createdAt, request, body, callbackUrl } = row;
+    return {
+      id,
+      namespace,
+      function: name,
+      createdAt,
+      request,
+      body: body ?? undefined,
+      callback: callbackUrl ?? undefined,
+    };
+  }
+
+  async replayed({ id, createdAt }: AcceptedCall): Promise<void> {
+    await this.#relaxed.run((queries) =>
       queries.update(calls).set({
         status: "queued",
         attempts: 0,
-        createdAt: now,
-        dueAt: now,
+        createdAt,
+        dueAt: createdAt,
         finishedAt: null,
         callbackStatus: sql`CASE WHEN ${calls.callbackUrl} IS NULL THEN NULL ELSE 'pending' END`,
         callbackAttempts: 0,
         callbackDueAt: null,
         callbackError: null,
-      })
-        .where(and(eq(calls.id, id), eq(calls.namespace, namespace), eq(calls.status, "failed")))
-        .returning({ id: calls.id })
+      }).where(and(eq(calls.id, id), eq(calls.status, "failed"), lt(calls.createdAt, createdAt)))
     );
-    return rows.length > 0;
   }
 
   async delete(namespace: string, id: string): Promise<boolean> {
-    const rows = await this.#durable.run((queries) =>
-      queries.delete(calls)
-        .where(and(eq(calls.id, id), eq(calls.namespace, namespace), ne(calls.status, "running")))
-        .returning({ id: calls.id })
+    const own = and(eq(calls.id, id), eq(calls.namespace, namespace));
+    const [marked, removed] = await this.#durable.run((queries) =>
+      queries.batch([
+        queries.update(calls).set({ status: "deleted", error: null, callbackStatus: null })
+          .where(and(own, eq(calls.status, "queued"))).returning({ id: calls.id }),
+        queries.delete(calls).where(and(own, inArray(calls.status, ["succeeded", "failed"]))).returning({
+          id: calls.id,
+        }),
+      ])
     );
-    return rows.length > 0;
+    return marked.length + removed.length > 0;
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.#relaxed.run((queries) =>
+      queries.delete(calls).where(and(eq(calls.id, id), eq(calls.status, "deleted")))
+    );
   }
 
   async recover(): Promise<number> {
@@ -190,16 +201,21 @@ export class LibsqlCallStore implements CallStore {
   }
 }
 
-function queuedOf(namespace: string, name: string) {
-  return and(eq(calls.status, "queued"), eq(calls.namespace, namespace), eq(calls.function, name));
+const known = ne(calls.status, "deleted");
+
+function toRow({ id, namespace, function: name, createdAt, request, callback }: AcceptedCall) {
+  const told = callback === undefined ? {} : { callbackUrl: callback, callbackStatus: "pending" as const };
+  return { id, namespace, function: name, attempts: 0, createdAt, request, ...told };
 }
 
-function toCall({ callbackUrl, callbackStatus, callbackAttempts, callbackError, ...row }: Row): Call {
+function toCall({ callbackUrl, callbackStatus, callbackAttempts, callbackError, status, ...row }: Row): Call {
+  if (status === "deleted") throw new Error(`call ${row.id} is deleted`);
   const callback = callbackUrl === null || callbackStatus === null
     ? undefined
     : { url: callbackUrl, status: callbackStatus, attempts: callbackAttempts, error: callbackError ?? undefined };
   return {
     ...row,
+    status,
     callback,
     finishedAt: row.finishedAt ?? undefined,
     error: row.error ?? undefined,

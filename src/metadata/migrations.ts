@@ -202,4 +202,29 @@ export const migrations: readonly (readonly string[])[] = [
       PRIMARY KEY (namespace, function, key)
     )`,
   ],
+  [
+    `CREATE TABLE queue_messages (
+      seq integer PRIMARY KEY AUTOINCREMENT NOT NULL,
+      id text NOT NULL,
+      namespace text NOT NULL,
+      name text NOT NULL,
+      held integer NOT NULL,
+      due_at integer NOT NULL,
+      deliveries integer NOT NULL,
+      data blob NOT NULL,
+      CONSTRAINT queue_messages_id UNIQUE (id)
+    )`,
+    `CREATE INDEX queue_messages_due ON queue_messages (namespace, name, held, due_at)`,
+    `CREATE INDEX queue_messages_held ON queue_messages (held) WHERE held = 1`,
+    // What waits has been in the calls; a message is a line of JSON, and the body.
+    `INSERT INTO queue_messages (id, namespace, name, held, due_at, deliveries, data)
+      SELECT id || '.' || created_at, namespace, function, 0, due_at, 0, CAST(json_object(
+        'id', id, 'namespace', namespace, 'function', function, 'createdAt', created_at, 'callback', callback_url,
+        'hasBody', json(iif(body IS NULL, 'false', 'true')), 'request', json(request)
+      ) || char(10) || coalesce(body, '') AS BLOB)
+      FROM calls WHERE status IN ('queued', 'running') ORDER BY due_at, id`,
+    `UPDATE calls SET body = NULL WHERE status IN ('queued', 'running')`,
+    `DROP INDEX calls_due`,
+    `CREATE INDEX calls_status ON calls (status, namespace, id)`,
+  ],
 ];

@@ -2,7 +2,9 @@
 import * as v from "valibot";
 import type { Metadata } from "../core/metadata.ts";
 import type { Plugin } from "../core/plugin.ts";
+import type { Queue } from "../core/queue.ts";
 import { openMetadata } from "./metadata.ts";
+import { openQueue } from "./queue.ts";
 import { secretKeyForm } from "./secret_key.ts";
 
 const ConfigSchema = v.strictObject({
@@ -25,6 +27,15 @@ export const metadata: Plugin<Metadata, typeof ConfigSchema> = {
   contract: 1,
   config: ConfigSchema,
   create: ({ root, config, log }) => openMetadata({ root, ...config, log }),
+};
+
+/** The plugin `queue/libsql`: in the file of the root folder, whose tables the metadata has made. */
+export const queue: Plugin<Queue> = {
+  kind: "queue",
+  id: "libsql",
+  contract: 1,
+  requires: ["metadata/libsql"],
+  create: ({ root }) => openQueue(root),
 };
 
 export { openMetadata } from "./metadata.ts";

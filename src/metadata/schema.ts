@@ -2,6 +2,7 @@
  * The tables, one per noun. This is the declaration that the stores are typed by; `migrations.ts` holds the SQL that makes
  * it, and a test compares the two.
  */
+import { sql } from "drizzle-orm";
 import {
   type AnySQLiteColumn,
   customType,
@@ -17,7 +18,7 @@ import {
 import * as v from "valibot";
 import { scopes } from "../core/access.ts";
 import { callbackStatuses } from "../core/callback.ts";
-import { callStatuses } from "../core/call.ts";
+import { CallRequestSchema, callStatuses } from "../core/call.ts";
 import { ContainerInputSchema } from "../core/container.ts";
 import { DescriptorSchema } from "../core/descriptor.ts";
 import { type Digest, DigestSchema } from "../core/digest.ts";
@@ -26,14 +27,6 @@ import { invocationStatuses } from "../core/invocation.ts";
 import { TrafficSchema } from "../core/revision.ts";
 import { json } from "./json_column.ts";
 
-const CallRequestSchema = v.object({
-  method: v.string(),
-  scriptName: v.string(),
-  path: v.string(),
-  query: v.string(),
-  headers: v.array(v.tuple([v.string(), v.string()])),
-  client: v.optional(v.string()),
-});
 const LabelsSchema = v.record(v.string(), v.string());
 const SpecSchema = v.record(v.string(), v.unknown());
 const PhasesSchema = v.array(v.object({ name: v.string(), startMs: v.number(), durationMs: v.number() }));
@@ -199,12 +192,13 @@ export const invocations = sqliteTable("invocations", {
   phases: json("phases", PhasesSchema).notNull(),
 }, (table) => [index("invocations_function").on(table.namespace, table.function, table.id)]);
 
-/** Asynchronous calls: what was asked, how it stands, what was answered. */
+/** Asynchronous calls: what was asked, how it stands, what was answered. A body is kept of those that have failed. */
 export const calls = sqliteTable("calls", {
   id: text("id").primaryKey(),
   namespace: text("namespace").notNull(),
   function: text("function").notNull(),
-  status: text("status", { enum: callStatuses }).notNull(),
+  /** `deleted`: its message is still in the queue. */
+  status: text("status", { enum: [...callStatuses, "deleted"] }).notNull(),
   attempts: integer("attempts").notNull(),
   createdAt: time("created_at").notNull(),
   dueAt: time("due_at").notNull(),
@@ -223,8 +217,26 @@ export const calls = sqliteTable("calls", {
   callbackError: text("callback_error"),
 }, (table) => [
   index("calls_callback").on(table.callbackStatus, table.callbackDueAt),
-  index("calls_due").on(table.status, table.namespace, table.function, table.dueAt),
+  index("calls_status").on(table.status, table.namespace, table.id),
   index("calls_function").on(table.namespace, table.function, table.id),
+]);
+
+/** The messages of the queue. */
+export const queueMessages = sqliteTable("queue_messages", {
+  /** Its place among those of the same time. */
+  seq: integer("seq").primaryKey({ autoIncrement: true }),
+  id: text("id").notNull(),
+  namespace: text("namespace").notNull(),
+  name: text("name").notNull(),
+  held: integer("held", { mode: "boolean" }).notNull(),
+  dueAt: time("due_at").notNull(),
+  /** How often it was given out. */
+  deliveries: integer("deliveries").notNull(),
+  data: bytes("data").notNull(),
+}, (table) => [
+  unique("queue_messages_id").on(table.id),
+  index("queue_messages_due").on(table.namespace, table.name, table.held, table.dueAt),
+  index("queue_messages_held").on(table.held).where(sql`${table.held} = 1`),
 ]);
 
 /** Until when the schedules of functions have been kept. */

@@ -1,12 +1,12 @@
 /**
  * A client in a process of its own, so that it does not share the server's event loop; on sockets alone, so that it takes
  * little of the machine that the server and its containers share with it.
- * `node load_client.ts <url> <concurrency> <count> [body] [restMs]` prints `{ "latencies": [ms…], "seconds": s, "failed": n }`.
+ * `node load_client.ts <url> <concurrency> <count> [body] [restMs] [status]` prints `{ "latencies": [ms…], "seconds": s, "failed": n }`.
  */
 import { connect } from "node:net";
 import process from "node:process";
 
-const [url = "", concurrency = "1", count = "100", body = "", restMs = "0"] = process.argv.slice(2);
+const [url = "", concurrency = "1", count = "100", body = "", restMs = "0", status = "200"] = process.argv.slice(2);
 const { hostname, port, pathname, search, host } = new URL(url);
 const request = body === ""
   ? `GET ${pathname}${search} HTTP/1.1\r\nhost: ${host}\r\n\r\n`
@@ -42,7 +42,7 @@ function work(): Promise<void> {
       answer += chunk;
       if (!isWhole(answer)) return;
       latencies.push(performance.now() - began);
-      if (!answer.startsWith("HTTP/1.1 200 ")) failed++;
+      if (!answer.startsWith(`HTTP/1.1 ${status} `)) failed++;
       if (restMs === "0") send();
       else setTimeout(send, Number(restMs));
     });

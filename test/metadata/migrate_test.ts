@@ -8,6 +8,8 @@ import { allToLatest } from "../../src/core/revision.ts";
 import { Database } from "../../src/metadata/database.ts";
 import { LibsqlFunctionStore } from "../../src/metadata/functions.ts";
 import { migrate, schemaVersion } from "../../src/metadata/migrate.ts";
+import { fromMessage } from "../../src/functions/call_message.ts";
+import { openQueue } from "../../src/metadata/queue.ts";
 import { migrations } from "../../src/metadata/migrations.ts";
 import * as schema from "../../src/metadata/schema.ts";
 import { temporaryRoot } from "./open.ts";
@@ -102,6 +104,32 @@ describe("migrate()", () => {
     assert.equal(await schemaVersion(copy), migrations.length);
     assert.deepEqual(await copy.run((queries) => queries.all(sql`SELECT name FROM namespaces`)), [{ name: "kept" }]);
     assert.equal(statSync(`${path}.before-${version}`).mode & 0o777, 0o600);
+  });
+
+  it("makes messages of the calls that wait", async () => {
+    await using opened = await openFile();
+    const { database, rows, path } = opened;
+    // The last version without a queue of its own.
+    await migrate(database, { steps: migrations.slice(0, 13) });
+    const request = { method: "POST", scriptName: "/fn/f", path: "", query: "a=\u{e4}", headers: [["x-a", '"b"']] };
+    const call = (id: string, status: string, body: string, callback: string) =>
+      rows(
+        `INSERT INTO calls (id, namespace, function, status, attempts, created_at, due_at, request, body, callback_url)
+          VALUES ('${id}', 'default', 'f', '${status}', 1, 5, ${id.length}, '${JSON.stringify(request)}', ${body},
+            ${callback}) RETURNING id`,
+      );
+    await call("aa", "running", "x'000aff0a'", "'http://example.com/'");
+    await call("a", "queued", "NULL", "NULL");
+    await call("b", "failed", "x'01'", "NULL");
+    await migrate(database);
+    await using queue = await openQueue(join(path, ".."));
+    const { deliveries } = await queue.pull({ namespace: "default", name: "f" }, 10);
+    const common = { namespace: "default", function: "f", createdAt: new Date(5), request };
+    assert.deepEqual(deliveries.map(fromMessage), [
+      { ...common, id: "a", callback: undefined, body: undefined },
+      { ...common, id: "aa", callback: "http://example.com/", body: Uint8Array.of(0, 10, 255, 10) },
+    ]);
+    assert.deepEqual(deliveries.map(({ id }) => id), ["a.5", "aa.5"]);
   });
 
   it("makes a function that is there its newest revision, by the number that it has", async () => {
