@@ -75,8 +75,8 @@ export type CallOutcome =
  * anew when its message comes.
  */
 export interface CallStore {
-  /** Records what was accepted; what is known already stays as it is. */
-  add(calls: readonly AcceptedCall[]): Promise<void>;
+  /** Records what was accepted, soon; what is known already stays as it is. */
+  add(calls: readonly AcceptedCall[]): void;
   /** @returns undefined where nobody knows the id. @param namespace default any. */
   get(id: string, namespace?: string): Promise<Call | undefined>;
   /** The newest first. */

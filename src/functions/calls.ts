@@ -130,7 +130,7 @@ export class Calls implements AsyncDisposable {
     }
     await queue.publish(calls.map((call) => this.#message(call)));
     // Behind it: a record without a message would wait for ever.
-    await store.add(calls);
+    store.add(calls);
     return calls.map(({ id }) => ({ id }));
   }
 

@@ -8,6 +8,12 @@ import { sqlFailure } from "./sql_failure.ts";
 /** The query builder over one connection. */
 export type Queries = ReturnType<typeof drizzle>;
 
+/** SQL as it is; a value for each `?` in it. */
+export interface Statement {
+  readonly sql: string;
+  readonly args: readonly (string | number | Uint8Array)[];
+}
+
 /** How long a statement waits for another process's lock. It waits in this thread, so not long. */
 const busyTimeoutMs = 1000;
 
@@ -120,13 +126,14 @@ export class Database implements AsyncDisposable {
     }
   }
 
-  /** Runs statements in one transaction. */
-  async apply(
-    statements: readonly { readonly sql: string; readonly args: readonly (string | number)[] }[],
-  ): Promise<void> {
+  /** Runs statements in one transaction; one alone is one. */
+  async apply(statements: readonly Statement[]): Promise<void> {
     if (this.#prepare !== undefined) await this.#open();
+    const [first, ...others] = statements.map(({ sql, args }) => ({ sql, args: [...args] }));
+    if (first === undefined) return;
     try {
-      await this.#client.batch(statements.map(({ sql, args }) => ({ sql, args: [...args] })), "write");
+      if (others.length === 0) await this.#client.execute(first);
+      else await this.#client.batch([first, ...others], "write");
     } catch (error) {
       throw sqlFailure(error, this.name);
     }

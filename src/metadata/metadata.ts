@@ -121,7 +121,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.images = new LibsqlImageStore(definitions);
     this.functions = new LibsqlFunctionStore(definitions);
     this.containers = new LibsqlContainerStore(durable);
-    this.calls = new LibsqlCallStore({ durable, relaxed });
+    this.calls = owned.use(new LibsqlCallStore({ durable, relaxed }));
     this.callbacks = new LibsqlCallbackStore({ relaxed });
     this.schedules = new LibsqlScheduleStore(relaxed);
     this.secrets = secrets;

@@ -38,9 +38,9 @@ describe("records of calls", () => {
     callback: undefined,
     ...fields,
   });
-  const add = async (id: string, fields: Partial<AcceptedCall> = {}) => {
+  const add = (id: string, fields: Partial<AcceptedCall> = {}) => {
     const call = accepted(id, fields);
-    await metadata.calls.add([call]);
+    metadata.calls.add([call]);
     return call;
   };
   const begin = (call: AcceptedCall) => metadata.calls.begin(call, new Date());
@@ -50,7 +50,7 @@ describe("records of calls", () => {
   };
 
   it("keep the answer, and let go of what was asked", async () => {
-    const call = await add("a", { body: Uint8Array.of(1) });
+    const call = add("a", { body: Uint8Array.of(1) });
     await begin(call);
     assert.equal(await metadata.calls.answer(call.id), undefined);
     const answer = { contentType: "text/plain", body: Uint8Array.of(7, 0) };
@@ -65,13 +65,13 @@ describe("records of calls", () => {
   it("are made by a message where they were lost, and once", async () => {
     const call = accepted("a", { callback: "http://example.com/" });
     assert.deepEqual([(await begin(call))?.attempts, (await begin(call))?.attempts], [1, 2]);
-    await metadata.calls.add([call]);
+    metadata.calls.add([call]);
     assert.deepEqual(await statusOf(call), ["running", 2]);
     assert.equal((await metadata.calls.get(call.id))?.callback?.status, "pending");
   });
 
   it("count attempts alone", async () => {
-    const call = await add("a");
+    const call = add("a");
     const dueAt = new Date(Date.now() + 60_000);
     for (const [counts, attempts] of [[true, 1], [false, 1]] as const) {
       await begin(call);
@@ -84,7 +84,7 @@ describe("records of calls", () => {
   it("of what a crash has interrupted wait again", async () => {
     // Of every namespace, what other tests are at too.
     await metadata.calls.recover();
-    const [a, b] = [await add("a"), await add("b")];
+    const [a, b] = [add("a"), add("b")];
     for (const call of [a, b]) await begin(call);
     await metadata.calls.finish(b, { status: "failed", error: "broken" });
     assert.equal(await metadata.calls.recover(), 1);
@@ -93,7 +93,7 @@ describe("records of calls", () => {
 
   it("of what has failed keep what was asked, to be replayed; the message of before does nothing", async () => {
     const body = Uint8Array.of(0, 1, 255);
-    const call = await add("a", { body });
+    const call = add("a", { body });
     assert.equal(await metadata.calls.failed(namespace, call.id), undefined);
     await begin(call);
     await metadata.calls.finish(call, { status: "failed", error: "broken" });
@@ -113,7 +113,7 @@ describe("records of calls", () => {
   });
 
   it("that are deleted do not run when their message comes", async () => {
-    const [waits, runs, failed] = [await add("a"), await add("b"), await add("c")];
+    const [waits, runs, failed] = [add("a"), add("b"), add("c")];
     for (const call of [runs, failed]) await begin(call);
     await metadata.calls.finish(failed, { status: "failed", error: "broken" });
     for (const [call, there] of [[waits, true], [runs, false], [failed, true]] as const) {
@@ -131,7 +131,7 @@ describe("records of calls", () => {
 
   it("go with their namespace, and forget the oldest that have ended", async () => {
     await metadata.namespaces.ensure(namespace);
-    const [a, b, c] = [await add("a"), await add("b"), await add("c")];
+    const [a, b, c] = [add("a"), add("b"), add("c")];
     for (const call of [a, b]) {
       await begin(call);
       await metadata.calls.finish(call, { status: "failed", error: "broken" });
