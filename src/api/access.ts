@@ -29,10 +29,13 @@ const loopback: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"
 /**
  * Refuses what a browser sends on behalf of a page from elsewhere: a Host that is none of ours is DNS rebinding, and an
  * Origin that is none of ours is another site.
- * @param originsOf which other origins may use what is asked for.
+ * @param originsOf what pages of other origins may do with what is asked for.
  * @throws permission_denied.
  */
-export function checkHost(access: Access, originsOf: Origins = () => Promise.resolve([])): MiddlewareHandler<ApiEnv> {
+export function checkHost(
+  access: Access,
+  originsOf: Origins = () => Promise.resolve({ origins: [] }),
+): MiddlewareHandler<ApiEnv> {
   const names = new Set([...loopback, ...(access.allowedHosts ?? []).map((name) => name.toLowerCase())]);
   if (access.address !== undefined) names.add(bracketed(access.address.toLowerCase()));
   // Bound to every address of the machine, each of them is its own; a rebound request carries a name, never a number.
@@ -50,7 +53,7 @@ export function checkHost(access: Access, originsOf: Origins = () => Promise.res
     const origin = c.req.raw.headers.get("origin");
     if (origin !== null) {
       const allowed = await originsOf(c);
-      if (allowed.includes("*") || allowed.includes(origin)) return await serveOrigin(c, next, allowed);
+      if (allowed.origins.includes("*") || allowed.origins.includes(origin)) return await serveOrigin(c, next, allowed);
     }
     if (origin !== null && !known(originHost(origin))) {
       throw new Failure(

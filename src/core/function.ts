@@ -14,7 +14,8 @@ export const NameSchema = v.pipe(
   ),
 );
 
-const OriginSchema = v.pipe(
+/** From where a page may be. */
+export const OriginSchema = v.pipe(
   v.string(),
   v.maxLength(512),
   v.regex(

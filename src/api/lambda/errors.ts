@@ -46,6 +46,11 @@ export function invalidContent(message: string): Failure {
   return new Failure("invalid_argument", message, { details: { lambdaType: "InvalidRequestContentException" } });
 }
 
+/** A call that this API has not. */
+export function unknownOperation(message: string): Failure {
+  return new Failure("not_found", message, { details: { lambdaType: "UnknownOperationException" } });
+}
+
 /**
  * An error in the form of the API of AWS Lambda.
  * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors

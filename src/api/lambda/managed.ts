@@ -93,15 +93,17 @@ export class Managed {
 
   /**
    * Deploys the function that a request is about again, with other settings.
+   * @param of the function, where it is not the newest revision alone that is asked for.
    * @throws not_found; aborted where it is another one than was asked for; permission_denied; as `deploy`.
    */
   async change(
     c: Context<ApiEnv>,
     asked: Bound,
     edit: (before: FunctionInput) => FunctionInput,
+    of?: LambdaTarget & { readonly caller: Caller },
   ): Promise<DeployedFunction> {
-    const target = await this.target(c, "deploy");
-    requireLatest(target, c.req.raw.headers);
+    const target = of ?? await this.target(c, "deploy");
+    if (of === undefined) requireLatest(target, c.req.raw.headers);
     return await this.hold(target, async () => {
       const before = await this.existing(target, c);
       requireSame(asked, revisionId(before));

@@ -21,6 +21,19 @@ import { type Managed, pageOf, requireSame } from "./managed.ts";
 import { type LambdaTarget, parseTarget, requireLatest } from "./target.ts";
 import { publish, unpublish } from "./versions.ts";
 
+/** `GET /2015-03-31/functions`: those of the namespace `default`, each as its newest revision is. */
+export function listRoute(
+  { functions }: Pick<ApiParts, "functions">,
+  managed: Managed,
+): (c: Context<ApiEnv>) => Promise<Response> {
+  return async (c) => {
+    await managed.allow(c, "read", { namespace: "default" });
+    const all = (await functions.list("default")).toSorted((a, b) => a.name < b.name ? -1 : 1);
+    const { page, ...more } = pageOf(c, all, ({ name }) => name);
+    return c.json({ Functions: page.map((record) => managed.shown(record, c)), ...more });
+  };
+}
+
 /**
  * The calls of AWS Lambda's API that make, show, change and remove functions, below `/2015-03-31/functions`.
  * @param admin guards each of them.
@@ -49,13 +62,6 @@ export function managementRoutes(
     return managed.shown(version, c, String(version.revision));
   };
 
-  const list = async (c: Context<ApiEnv>) => {
-    await managed.allow(c, "read", { namespace: "default" });
-    // Versions are listed by function: all of them at once would be many.
-    const all = (await functions.list("default")).toSorted((a, b) => a.name < b.name ? -1 : 1);
-    const { page, ...more } = pageOf(c, all, ({ name }) => name);
-    return c.json({ Functions: page.map((record) => managed.shown(record, c)), ...more });
-  };
   const create = async (c: Context<ApiEnv>) => {
     const asked = parse(CreateSchema, await readJson(c), "cannot create the function");
     const target = parseTarget(asked.FunctionName);
@@ -91,7 +97,6 @@ export function managementRoutes(
   };
 
   return new Hono<ApiEnv>()
-    .get("/", admin, list)
     .post("/", admin, create)
     .get("/:name", admin, async (c) => {
       const target = await managed.target(c, "read");
