@@ -49,6 +49,7 @@ import { Images } from "./images/images.ts";
 import { SignaturePolicy } from "./images/verify/signature_policy.ts";
 import { VerifierPrograms } from "./images/verify/verifier_programs.ts";
 import { Storage } from "./images/storage.ts";
+import { UnpackThreads } from "./images/unpack_threads.ts";
 import { setUndumpable } from "./linux/dumpable.ts";
 import { FilesystemSync } from "./linux/filesystem_sync.ts";
 import { lockFile } from "./linux/flock.ts";
@@ -67,6 +68,9 @@ import { openRegistry, type Registry } from "./registry/open.ts";
 import { Containers } from "./tasks/containers.ts";
 import { SecretFolders } from "./tasks/secret_folders.ts";
 import { Tasks } from "./tasks/tasks.ts";
+
+/** This process's; the built package has JavaScript in the place of the source. */
+const threads = new UnpackThreads(new URL(import.meta.url.replace(/daemon(?=\.[jt]s$)/, "unpack_thread")));
 
 const pruneEveryMs = 60_000;
 
@@ -126,6 +130,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     sync: (path) => filesystems.sync(path),
     checkpoints: join(config.root, "checkpoints"),
     foreignCheckpoints: config.foreignCheckpoints,
+    threads,
   });
   const networks = undo.use(new ContainerNetworks(host));
   const networkPlugins = registry.all<Network>("network");

@@ -32,6 +32,7 @@ const table: Readonly<Record<string, readonly string[]>> = {
     "node:stream",
     "node:events",
     "node:os",
+    "node:worker_threads",
     "tar",
   ],
   "tasks/": ["core/", "linux/", "monitoring/", "node:fs", "node:path"],
@@ -106,6 +107,7 @@ const unbound = new Set([
   "src/command_line.ts",
   "src/oci.ts",
   "src/rootless.ts",
+  "src/unpack_thread.ts",
 ]);
 
 interface Source {

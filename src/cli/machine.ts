@@ -25,6 +25,7 @@ export function checkMachine(root: string): readonly Check[] {
     users(root),
     bridges(),
     capabilities(),
+    inflaters(),
     space(root),
   ];
 }
@@ -174,6 +175,18 @@ function capabilities(): Check {
     says: "without CAP_SYS_RESOURCE: rlimits cannot be raised, oom_score_adj not lowered",
     cure: "grant CAP_SYS_RESOURCE where functions need it",
   };
+}
+
+const libraryFolders = ["/lib64", "/usr/lib64", "/usr/lib", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
+
+/** What layers are decompressed by: a library of the machine's, where it has one, else what every host brings along. */
+export function inflaters(): Check {
+  const has = (file: string) => libraryFolders.some((folder) => existsSync(join(folder, file)));
+  const [isal, zstd] = [has("libisal.so.2"), has("libzstd.so.1")];
+  const says = `gzip by ${isal ? "ISA-L" : "zlib"}, zstd by ${zstd ? "libzstd" : "zlib"}`;
+  if (isal && zstd) return { name: "pulls", state: "ok", says };
+  const cure = `apt-get install ${[isal ? "" : "libisal2", zstd ? "" : "libzstd1"].join(" ").trim()}, to unpack faster`;
+  return { name: "pulls", state: "ok", says: `${says}: ${cure}` };
 }
 
 export function space(root: string): Check {

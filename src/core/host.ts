@@ -16,6 +16,9 @@ export interface Memory {
   release(): void;
 }
 
+/** A function of a shared library. */
+export type LibraryFunction = (...args: readonly number[]) => number;
+
 /** What a server shows its clients, in PEM. */
 export interface TlsIdentity {
   /** Its certificate, with the chain behind it. */
@@ -120,6 +123,18 @@ export interface Host {
    * @returns the callable; its result is the low 53 bits, signed.
    */
   code(code: Uint8Array): (address: number) => number;
+  /**
+   * Loads functions of a shared library, which are called on this thread, blocking. Its own symbols come before those of this
+   * process, which may have another version of the same library in it.
+   *
+   * @param name as the dynamic loader takes it, for example `libzstd.so.1`.
+   * @param functions how many arguments each takes, all of them addresses or sizes; what it returns is taken as `int64_t`.
+   * @returns undefined where there is no such library, or it lacks one of them.
+   */
+  library<Name extends string>(
+    name: string,
+    functions: Readonly<Record<Name, number>>,
+  ): Readonly<Record<Name, LibraryFunction>> | undefined;
 
   /**
    * Reads a pipe or stream socket until its end. The stream owns the descriptor and closes it at the end, on error, and

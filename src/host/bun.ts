@@ -1,7 +1,8 @@
 import { CFunction, dlopen, FFIType, toArrayBuffer } from "bun:ffi";
 import process from "node:process";
-import type { Host } from "../core/host.ts";
+import type { Host, LibraryFunction } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
+import { loadLibrary, mapValues } from "./library.ts";
 import { fetchUnix, fileReader, fileWriter, serve } from "./bun_io.ts";
 import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
@@ -39,6 +40,17 @@ function libc(): Libc {
   };
 }
 
+function library<Name extends string>(
+  name: string,
+  functions: Readonly<Record<Name, number>>,
+): Readonly<Record<Name, LibraryFunction>> {
+  const { u64, i64_fast } = FFIType;
+  const shapes = mapValues(functions, (count) => ({ args: Array<typeof u64>(count).fill(u64), returns: i64_fast }));
+  const { symbols }: { symbols: unknown } = dlopen(name, shapes);
+  const callables = symbols as Readonly<Record<Name, (...args: readonly number[]) => number | bigint>>;
+  return mapValues(functions, (_, key) => (...args) => Number(callables[key](...args)));
+}
+
 const c = libc();
 
 /** Bun's adapter: `bun:ffi`, `Bun.serve`, `Bun.file` to read descriptors and `node:net` to write them. */
@@ -50,6 +62,7 @@ export const host: Host = {
   env: process.env,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
+  library: (name, functions) => loadLibrary(() => library(name, functions)),
   readable: (fd, { ended } = {}) => readable(c, fd, (own) => fileReader(c, own), ended),
   writable: (fd) => writable(c, fd, (own) => fileWriter(c, own)),
   onChild,

@@ -1,8 +1,9 @@
 import process from "node:process";
-import type { Host } from "../core/host.ts";
+import type { Host, LibraryFunction } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
 import { serve } from "./node_serve.ts";
 import { Deno } from "./deno_shapes.ts";
+import { loadLibrary, mapValues } from "./library.ts";
 import { fetchUnix } from "./node_fetch.ts";
 import { connectWebSocket } from "./connect_web_socket.ts";
 import { readable, writable } from "./descriptor_streams.ts";
@@ -43,6 +44,15 @@ function libc(): Libc {
   };
 }
 
+function library<Name extends string>(
+  name: string,
+  functions: Readonly<Record<Name, number>>,
+): Readonly<Record<Name, LibraryFunction>> {
+  const shapes = mapValues(functions, (count) => ({ parameters: Array(count).fill("usize"), result: "i64" } as const));
+  const { symbols } = Deno.dlopen(name, shapes);
+  return mapValues(functions, (_, key) => (...args) => Number(symbols[key]?.(...args)));
+}
+
 const c = libc();
 
 /**
@@ -57,6 +67,7 @@ export const host: Host = {
   env: process.env,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
+  library: (name, functions) => loadLibrary(() => library(name, functions)),
   readable: (fd, { ended } = {}) => readable(c, fd, socketReader, ended),
   writable: (fd) => writable(c, fd, socketWriter),
   onChild,

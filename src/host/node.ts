@@ -1,7 +1,8 @@
 import koffi from "koffi";
 import process from "node:process";
-import type { Host } from "../core/host.ts";
+import type { Host, LibraryFunction } from "../core/host.ts";
 import { type Libc, loadCode, map, mapping, openLibc } from "./address_space.ts";
+import { loadLibrary, mapValues } from "./library.ts";
 import { fetchUnix } from "./node_fetch.ts";
 import { serve } from "./node_serve.ts";
 import { connectWebSocket } from "./connect_web_socket.ts";
@@ -33,6 +34,14 @@ function libc(): Libc {
   };
 }
 
+function library<Name extends string>(
+  name: string,
+  functions: Readonly<Record<Name, number>>,
+): Readonly<Record<Name, LibraryFunction>> {
+  const loaded = koffi.load(name, { deep: true });
+  return mapValues(functions, (count, key) => loaded.func(key, "int64_t", Array(count).fill("uintptr_t")));
+}
+
 const c = libc();
 
 /** Node's adapter: koffi for memory and machine code, `node:net` for descriptors, @hono/node-server for HTTP. */
@@ -44,6 +53,7 @@ export const host: Host = {
   env: process.env,
   map: (byteLength) => map(c, byteLength),
   code: (code) => loadCode(c, code),
+  library: (name, functions) => loadLibrary(() => library(name, functions)),
   readable: (fd, { ended } = {}) => readable(c, fd, socketReader, ended),
   writable: (fd) => writable(c, fd, socketWriter),
   onChild,

@@ -3,13 +3,12 @@ import { Failure } from "../core/errors.ts";
 import { type Digest, splitDigest } from "../core/digest.ts";
 import { Slice } from "../linux/slice.ts";
 import type { Budget } from "./budget.ts";
-import { inflate } from "./inflate.ts";
 import type { LayerSink } from "./layer_sink.ts";
 import { TarReader } from "./tar_reader.ts";
 
 export interface ApplyLayerOptions {
-  /** The layer as it is stored, compressed or not. */
-  readonly blob: AsyncIterable<Uint8Array>;
+  /** The layer, decompressed. A piece is done with when the next one is asked for. */
+  readonly archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
   /** The digest that its archive has to have. */
   readonly diffId: Digest;
   readonly sink: LayerSink;
@@ -18,15 +17,15 @@ export interface ApplyLayerOptions {
 }
 
 /**
- * Unpacks a layer in one pass: decompress, digest, read the archive, make the files.
+ * Unpacks a layer in one pass: digest, read the archive, make the files.
  * @throws data_loss when it is corrupt, cut short, or not what the image's configuration says; what the sink throws.
  */
-export async function applyLayer({ blob, diffId, sink, budget, signal }: ApplyLayerOptions): Promise<void> {
+export async function applyLayer({ archive, diffId, sink, budget, signal }: ApplyLayerOptions): Promise<void> {
   const { algorithm, hex } = splitDigest(diffId);
   const hash = createHash(algorithm);
   const reader = new TarReader();
   const slice = new Slice(signal);
-  for await (const chunk of inflate(blob)) {
+  for await (const chunk of archive) {
     budget.bytes(chunk.length);
     hash.update(chunk);
     sink.archive?.(chunk);

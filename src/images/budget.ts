@@ -10,25 +10,37 @@ export interface UnpackLimits {
 
 export const defaultLimits: UnpackLimits = { bytes: 64 * 2 ** 30, entries: 5_000_000 };
 
-/** Counts what one unpack takes, so that a small download cannot fill the disk. */
+/** Counts what one unpack takes, so that a small download cannot fill the disk. All threads count together. */
 export class Budget {
   readonly #limits: UnpackLimits;
-  #bytes = 0;
-  #entries = 0;
+  readonly #shared: SharedArrayBuffer;
+  /** Bytes, entries. */
+  readonly #counts: BigInt64Array<SharedArrayBuffer>;
 
-  constructor(limits: UnpackLimits) {
+  /** @param shared what `state` of another thread's budget gave. Default: it begins with nothing. */
+  constructor(limits: UnpackLimits, shared: SharedArrayBuffer = new SharedArrayBuffer(16)) {
     this.#limits = limits;
+    this.#shared = shared;
+    this.#counts = new BigInt64Array(shared);
+  }
+
+  /** What another thread makes the same budget of. */
+  get state(): { readonly limits: UnpackLimits; readonly shared: SharedArrayBuffer } {
+    return { limits: this.#limits, shared: this.#shared };
   }
 
   /** @throws resource_exhausted past the limit. */
   bytes(count: number): void {
-    this.#bytes += count;
-    if (this.#bytes > this.#limits.bytes) throw past("bytes", this.#limits.bytes);
+    if (this.#add(0, count) > this.#limits.bytes) throw past("bytes", this.#limits.bytes);
   }
 
   /** @throws resource_exhausted past the limit. */
   entry(): void {
-    if (++this.#entries > this.#limits.entries) throw past("entries", this.#limits.entries);
+    if (this.#add(1, 1) > this.#limits.entries) throw past("entries", this.#limits.entries);
+  }
+
+  #add(index: number, count: number): number {
+    return Number(Atomics.add(this.#counts, index, BigInt(count))) + count;
   }
 }
 

@@ -35,6 +35,7 @@ import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { type ResolvedImage, resolveImage } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
+import type { UnpackThreads } from "./unpack_threads.ts";
 
 const cachedImages = 256;
 
@@ -59,6 +60,8 @@ export interface ImagesParts {
   readonly own?: OwnRegistry;
   /** Who has to accept an image before it comes from a registry. Default: nobody. */
   readonly verifiers?: readonly ImageVerifier[];
+  /** What unpacks large layers. Default: this thread does. */
+  readonly threads?: UnpackThreads;
 }
 
 export interface PullOptions extends DistributionOptions, Traced {

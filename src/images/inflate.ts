@@ -16,16 +16,18 @@ const options = { chunkSize: 128 << 10, readableHighWaterMark: 2 << 20 };
  */
 export async function* inflate(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const { first, all } = await peek(source);
-  const [a, b, c, d] = first;
-  if (a === 0x1f && b === 0x8b) {
-    yield* through(createGunzip(options), all, "gzip");
-  } else if (
-    (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd) || ((a ?? 0) >> 4 === 5 && b === 0x2a && c === 0x4d)
-  ) {
-    yield* inflateZstd(all);
-  } else {
-    yield* all;
-  }
+  const form = formOf(first);
+  if (form === "gzip") yield* through(createGunzip(options), all, form);
+  else if (form === "zstd") yield* inflateZstd(all);
+  else yield* all;
+}
+
+/** How something is compressed, by its first four bytes. */
+export function formOf([a, b, c, d]: Uint8Array): "gzip" | "zstd" | "plain" {
+  if (a === 0x1f && b === 0x8b) return "gzip";
+  const isFrame = a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd;
+  const isSkipped = (a ?? 0) >> 4 === 5 && b === 0x2a && c === 0x4d;
+  return isFrame || isSkipped ? "zstd" : "plain";
 }
 
 async function* inflateZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

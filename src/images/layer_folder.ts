@@ -5,6 +5,7 @@ import { errno } from "../linux/errno.ts";
 import { Files } from "../linux/files.ts";
 import { O_CREAT, O_EXCL, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } from "../linux/flags.ts";
 import type { Kernel } from "../linux/kernel.ts";
+import { kernelRead } from "../linux/kernel_read.ts";
 import { removeEntry } from "../linux/remove_tree.ts";
 import type { Slice } from "../linux/slice.ts";
 import { type FileStatus, isDirectory, isSymlink, type Timestamp } from "../linux/statx.ts";
@@ -59,6 +60,8 @@ export class LayerFolder implements LayerSink, Disposable {
   readonly #directories: Directories;
   readonly #lower: LowerLayers;
   readonly #root: number;
+  /** The bits that the kernel takes from a new file's mode, where all is new and root's: what is so already is not set again. */
+  readonly #umask: number | undefined;
   /** Attributes of directories, set when nothing is made in them any more. */
   readonly #deferred = new Map<ByteString, Attributes>();
   /** When directories of a whole tree were changed last before this layer, which says nothing of them but what is in them. */
@@ -79,6 +82,7 @@ export class LayerFolder implements LayerSink, Disposable {
     this.#plain = plain;
     this.#replace = replace;
     this.#budget = budget;
+    this.#umask = whole || plain || !this.#files.ids.all ? undefined : umaskOf(kernel);
     this.#lower = new LowerLayers(this.#files, this.#xattrs, whole ? [] : below);
     this.#root = typeof path === "string" ? this.#files.openFolder(path) : this.#files.openDirectory(path, ".");
     this.#directories = new Directories(this.#files, this.#root, (parent, name, there) => {
@@ -150,7 +154,8 @@ export class LayerFolder implements LayerSink, Disposable {
       case "file": {
         // Who copies it may fill its holes.
         if (entry.sparse === true) this.#budget.bytes(entry.size);
-        const create = () => this.#files.tryOpen(fd, name, O_WRONLY | O_CREAT | O_EXCL, 0o600);
+        const mode = this.#umask === undefined ? 0o600 : entry.mode & 0o777;
+        const create = () => this.#files.tryOpen(fd, name, O_WRONLY | O_CREAT | O_EXCL, mode);
         this.#open = { fd: await this.#place(entry, "openat", directory, name, create), directory, name, entry };
         if (entry.size === 0) this.#close();
         return;
@@ -359,8 +364,9 @@ export class LayerFolder implements LayerSink, Disposable {
     link = false,
     file?: { readonly directory: OpenDirectory; readonly name: ByteString },
   ): void {
-    this.#files.chown(fd, name, uid, gid);
-    if (!link) this.#files.chmod(fd, name, mode & 0o7777);
+    const umask = file === undefined ? undefined : this.#umask;
+    if (umask === undefined || uid !== 0 || gid !== 0) this.#files.chown(fd, name, uid, gid);
+    if (!link && (umask === undefined || (mode & (0o7000 | umask)) !== 0)) this.#files.chmod(fd, name, mode & 0o7777);
     for (const [attribute, value] of attributes) {
       if (isOverlayAttribute(attribute)) continue;
       const result = file === undefined
@@ -377,6 +383,11 @@ export class LayerFolder implements LayerSink, Disposable {
     }
     if (modified !== undefined) this.#files.setTimes(fd, name, modified, modified);
   }
+}
+
+/** @see https://man7.org/linux/man-pages/man5/proc_pid_status.5.html */
+function umaskOf(kernel: Kernel): number {
+  return parseInt(/^Umask:\s+([0-7]+)$/m.exec(kernelRead(kernel, "/proc/self/status"))?.[1] ?? "777", 8);
 }
 
 function check(result: number, syscall: SyscallName, path: ByteString): number {

@@ -1,4 +1,5 @@
 import type { ContentStore } from "../core/content.ts";
+import { filePartOf } from "../core/file_part.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Monitor, Traced } from "../core/monitor.ts";
@@ -9,11 +10,12 @@ import { step } from "../monitoring/observe.ts";
 import { applyLayer } from "./apply_layer.ts";
 import { Budget, type UnpackLimits } from "./budget.ts";
 import type { Hold } from "./hold.ts";
-import { LayerFolder } from "./layer_folder.ts";
-import { LayerImage } from "./layer_image.ts";
+import { inflate } from "./inflate.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import type { ResolvedImage, ResolvedLayer } from "./resolve.ts";
 import { SingleFlight } from "./single_flight.ts";
+import { openSink } from "./unpack_job.ts";
+import type { UnpackThreads } from "./unpack_threads.ts";
 
 /** Keys of snapshots into which a layer is being unpacked begin with it. */
 export const unpackPrefix = "unpack-";
@@ -26,6 +28,9 @@ export interface UnpackOptions extends Traced {
   readonly arrived?: (layer: ResolvedLayer) => Promise<void>;
 }
 
+/** A blob of so many bytes is worth a thread; a smaller one is unpacked before a thread has begun. */
+const threadBytes = 2 << 20;
+
 /** Writes the filesystem of a folder to its disk. */
 export type SyncFilesystem = (path: string) => Promise<void>;
 
@@ -36,15 +41,20 @@ export class Unpacker {
   readonly #kernel: Kernel;
   readonly #monitor: Monitor | undefined;
   readonly #sync: SyncFilesystem | undefined;
+  readonly #threads: UnpackThreads | undefined;
+  readonly #threadBytes: number;
   readonly #flights = new SingleFlight<void>();
 
   constructor(
-    { content, host, limits, monitor, sync }: {
+    { content, host, limits, monitor, sync, threads, threadBytes: bytes = threadBytes }: {
       readonly content: ContentStore;
       readonly host: Host;
       readonly limits: UnpackLimits;
       readonly monitor?: Monitor;
       readonly sync?: SyncFilesystem;
+      /** Default: all is unpacked on this thread, a slice at a time. */
+      readonly threads?: UnpackThreads;
+      readonly threadBytes?: number;
     },
   ) {
     this.#content = content;
@@ -52,6 +62,8 @@ export class Unpacker {
     this.#monitor = monitor;
     this.#kernel = new Kernel(host);
     this.#sync = sync;
+    this.#threads = threads;
+    this.#threadBytes = bytes;
   }
 
   /**
@@ -142,12 +154,16 @@ export class Unpacker {
     onProgress: OnProgress | undefined,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { image } = folder;
-    using layer = image === undefined
-      ? new LayerFolder(this.#kernel, { ...folder, budget })
-      : new LayerImage(this.#kernel, { ...folder, path: image, budget });
-    const blob = counted(await this.#content.read(digest), { digest, phase: "unpack", total: size }, onProgress);
-    await applyLayer({ blob, diffId, sink: layer, budget, signal });
+    const stream = await this.#content.read(digest);
+    const blob = filePartOf(stream)?.path;
+    const step = { digest, phase: "unpack", total: size } as const;
+    if (blob !== undefined && size >= this.#threadBytes) {
+      const job = { blob, diffId, folder, budget: budget.state };
+      const done = await this.#threads?.run(job, (bytes) => onProgress?.({ ...step, bytes }), signal);
+      if (done) return await stream.cancel();
+    }
+    using sink = openSink(this.#kernel, folder, budget);
+    await applyLayer({ archive: inflate(counted(stream, step, onProgress)), diffId, sink, budget, signal });
   }
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Digest } from "../../src/core/digest.ts";
 import { applyLayer } from "../../src/images/apply_layer.ts";
+import { inflate } from "../../src/images/inflate.ts";
 import { Budget, defaultLimits, type UnpackLimits } from "../../src/images/budget.ts";
 import { LayerFolder } from "../../src/images/layer_folder.ts";
 import { LayerImage } from "../../src/images/layer_image.ts";
@@ -40,7 +41,7 @@ export async function unpackBytes(
     : new LayerFolder(kernel, { path, whole, below, budget });
   try {
     await applyLayer({
-      blob: pieces(blob, pieceBytes),
+      archive: inflate(pieces(blob, pieceBytes)),
       diffId: diffId ?? `sha256:${createHash("sha256").update(archive).digest("hex")}`,
       sink,
       budget,

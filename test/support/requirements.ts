@@ -23,6 +23,8 @@ const packages: Readonly<Record<string, string | undefined>> = {
   "qemu-user": "qemu-aarch64",
   "python3-seccomp": undefined,
   libseccomp2: undefined,
+  libisal2: undefined,
+  libzstd1: undefined,
   zstd: "zstd",
   "xz-utils": "xz",
   uidmap: "newuidmap",
