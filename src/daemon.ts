@@ -69,8 +69,11 @@ import { Containers } from "./tasks/containers.ts";
 import { SecretFolders } from "./tasks/secret_folders.ts";
 import { Tasks } from "./tasks/tasks.ts";
 
-/** This process's; the built package has JavaScript in the place of the source. */
-const threads = new UnpackThreads(new URL(import.meta.url.replace(/daemon(?=\.[jt]s$)/, "unpack_thread")));
+/** This process's. The built package has JavaScript in the place of the source; a program in one file has no module for them. */
+const module = /daemon(?=\.[jt]s$)/;
+const threads = module.test(import.meta.url)
+  ? new UnpackThreads(new URL(import.meta.url.replace(module, "unpack_thread")))
+  : undefined;
 
 const pruneEveryMs = 60_000;
 
@@ -130,7 +133,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     sync: (path) => filesystems.sync(path),
     checkpoints: join(config.root, "checkpoints"),
     foreignCheckpoints: config.foreignCheckpoints,
-    threads,
+    ...(threads && { threads }),
   });
   const networks = undo.use(new ContainerNetworks(host));
   const networkPlugins = registry.all<Network>("network");
