@@ -6,6 +6,7 @@ import type { Tasks } from "../tasks/tasks.ts";
 import { died, notReady, startFailed } from "./failures.ts";
 import type { Protocol, Server } from "./protocol.ts";
 import type { Recipe } from "./recipe.ts";
+import { readLog } from "./log_pace.ts";
 import { Tail } from "./tail.ts";
 
 /** So much of its log is kept for who asks why it is not ready. */
@@ -136,12 +137,11 @@ export class Instance {
     const { stdout, stderr } = this.#parts.tasks.output(task);
     await Promise.all([stdout, stderr].map(async (stream) => {
       if (stream === undefined) return;
-      const reader = stream.getReader();
       try {
-        for (let part = await reader.read(); !part.done; part = await reader.read()) {
-          this.log.push(part.value);
-          for (const listener of this.listeners) listener.push(part.value);
-        }
+        await readLog(stream, (part) => {
+          this.log.push(part);
+          for (const listener of this.listeners) listener.push(part);
+        });
       } catch {
         // What it has written so far is all there is.
       }

@@ -8,6 +8,8 @@ import { requestEnvironment } from "./cgi.ts";
 import { type CgiHead, hasCgiHead, parseCgiHead, withCgiHeaders } from "./cgi_answer.ts";
 import { cancelled, exitFailure, ofInvocation, startFailed, timedOut } from "./failures.ts";
 import { Input } from "./input.ts";
+import { letOthersPass } from "./let_others_pass.ts";
+import { readLog } from "./log_pace.ts";
 import { Output } from "./output.ts";
 import type { Prepared } from "./prepared.ts";
 import { Phases } from "./phases.ts";
@@ -134,8 +136,10 @@ export class InvocationRun implements Progress {
     const { timeoutMs } = recipe.settings;
     const deadline = setTimeout(() => this.stop(timedOut(timeoutMs)), timeoutMs);
     undo.defer(() => clearTimeout(deadline));
+    const lower = undo.use(letOthersPass(task));
     this.exit = await task.wait();
     clearTimeout(deadline);
+    lower[Symbol.dispose]();
     this.phases.mark("run");
     await streams();
     this.phases.mark("exit");
@@ -156,16 +160,11 @@ export class InvocationRun implements Progress {
       onFirstByte: () => this.startMs !== undefined && this.phases.mark("first_byte"),
       onFull: () => this.#leave(),
     });
-    const errors = stderr && this.#keep(stderr);
+    const errors = stderr && readLog(stderr, (part) => this.stderr.push(part));
     errors?.catch(() => {});
     return async () => {
       await Promise.all([this.output?.drain(), errors, this.input?.stop()]);
     };
-  }
-
-  async #keep(stderr: ReadableStream<Uint8Array>): Promise<void> {
-    const reader = stderr.getReader();
-    for (let part = await reader.read(); !part.done; part = await reader.read()) this.stderr.push(part.value);
   }
 
   /** Ends the container before its time. Without effect once it has ended by itself. */

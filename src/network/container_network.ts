@@ -172,7 +172,8 @@ export class ContainerNetwork implements Disposable {
       return socket;
     } catch (error) {
       kernel.attempt("close", socket);
-      if (error instanceof Failure && error.errno === "ECONNREFUSED") {
+      // Reset: it was in the line of a server that has closed.
+      if (error instanceof Failure && (error.errno === "ECONNREFUSED" || error.errno === "ECONNRESET")) {
         throw new Failure("unavailable", messageOf(error), { cause: error });
       }
       throw error;

@@ -20,6 +20,7 @@ const benchmarks: readonly (readonly [string, ...string[]])[] = [
   ["memory.ts", "10000"],
   ["push.ts", "128"],
   ["registry.ts", "128"],
+  ["neighbours.ts", "300"],
   ["queued.ts", "100000", "2000"],
   ["gc.ts", "1000", "100000"],
 ];
