@@ -25,6 +25,7 @@ import { type DeployOptions, Rollouts } from "./rollouts.ts";
 import { revisionHeader, Route } from "./route.ts";
 import type { Secrets } from "./secrets.ts";
 import { ServedRun } from "./served.ts";
+import { YoungInvocations } from "./young_invocations.ts";
 
 export interface FunctionsParts {
   readonly recipes: Recipes;
@@ -63,6 +64,7 @@ export class Functions {
   readonly #locks = new KeyedLock();
   readonly #deployments: Deployments;
   readonly #running = new Map<string, Run>();
+  readonly #young = new YoungInvocations();
   readonly #counts = new Map<string, number>();
   readonly #refill: Refill;
 
@@ -172,10 +174,11 @@ export class Functions {
     }
     const id = this.#ids.next();
     const { tasks, monitor } = this.#parts;
-    const options = { id, record, recipe, request, monitor };
+    const options = { id, record, recipe, request, monitor, young: this.#young };
     const run = instances === undefined
       ? new InvocationRun({ ...options, tasks, prepared })
       : new ServedRun({ ...options, instances });
+    this.#young.add(run.answer);
     this.#running.set(id, run);
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     this.#finish(key, run);

@@ -158,6 +158,7 @@ export class InvocationRun implements Progress {
       discard: request.method === "HEAD" && !this.#cgi,
       ...(this.#cgi && { mayFlow: (output) => hasCgiHead(output.whole()) }),
       onFirstByte: () => this.startMs !== undefined && this.phases.mark("first_byte"),
+      letPass: (bytes) => this.options.young.letPass(bytes),
       onFull: () => this.#leave(),
     });
     const errors = stderr && readLog(stderr, (part) => this.stderr.push(part));

@@ -13,6 +13,8 @@ export interface OutputOptions {
   /** Whether it is to be held back no longer, once it may flow: by default it need not. */
   readonly mayFlow?: (output: Output) => boolean;
   readonly onFirstByte: () => void;
+  /** Waited for before each part of a body, with the number of bytes that have come. */
+  readonly letPass: (bytes: number) => Promise<void>;
   /** Told once, when the output can be held back no longer: `stream` has to take it from here. */
   readonly onFull: () => void;
 }
@@ -133,6 +135,7 @@ export class Output {
   stream(outcome: Promise<void>, onCancel: () => void): ReadableStream<Uint8Array<ArrayBuffer>> {
     return new ReadableStream({
       pull: async (controller) => {
+        await this.#options.letPass(this.bytes);
         const chunk = await this.#next();
         if (chunk !== undefined) return controller.enqueue(chunk);
         await outcome;

@@ -9,6 +9,7 @@ import type { Phases } from "./phases.ts";
 import type { Recipe } from "./recipe.ts";
 import type { InvocationRequest } from "./request.ts";
 import type { Tail } from "./tail.ts";
+import type { YoungInvocations } from "./young_invocations.ts";
 
 /** What an invocation is of. */
 export interface RunOptions {
@@ -17,6 +18,7 @@ export interface RunOptions {
   readonly recipe: Recipe;
   readonly request: InvocationRequest;
   readonly monitor: Monitor;
+  readonly young: YoungInvocations;
 }
 
 /** What is known of an invocation while it runs and when it has ended. */

@@ -124,6 +124,7 @@ export class ServedRun implements Progress {
     const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
       pull: async (controller) => {
         try {
+          await this.options.young.letPass(this.output.bytes);
           const { done, value } = await reader.read();
           if (!done) {
             this.output.bytes += value.length;

@@ -15,6 +15,7 @@ function open(options: { readonly bytes?: number; readonly ms?: number; readonly
     hold: { bytes: options.bytes ?? 1024, ms: options.ms ?? 10_000 },
     discard: options.discard ?? false,
     onFirstByte: () => void seen.first++,
+    letPass: () => Promise.resolve(),
     onFull: () => void seen.full++,
   });
   assert.ok(controller);
