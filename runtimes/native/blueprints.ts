@@ -5,7 +5,7 @@ import type { Hierarchy } from "../../src/linux/cgroup/mod.ts";
 import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
-import { compileSeccomp, seccompFlags } from "../../src/linux/seccomp.ts";
+import { compileSeccomp, letsPass, seccompFlags } from "../../src/linux/seccomp.ts";
 import type { Template } from "../../src/linux/template.ts";
 import { candidates } from "./execute.ts";
 import { allTurns, hasHooks } from "./hooks.ts";
@@ -13,7 +13,7 @@ import { checkHostName } from "./host_name.ts";
 import { checkLabels } from "./labels.ts";
 import { cgroupViews } from "./launch_values.ts";
 import type { ContainerMount, SourceKinds } from "./mounts.ts";
-import { become, type Manner, parkedPlan, plan, type PlanOptions } from "./plan.ts";
+import { becomeInParts, type Manner, parkedPlan, plan, type PlanOptions } from "./plan.ts";
 import { needStages } from "./namespaces.ts";
 import type { Rights } from "./rights.ts";
 import { type Settings, settingsOf } from "./settings.ts";
@@ -21,6 +21,9 @@ import { hide, type StagedPlan, stagedPlan } from "./staged_plan.ts";
 import type { ParkedPlan } from "./staged_launch.ts";
 import type { StdioKinds } from "./stdio.ts";
 import { refuseUnsupported } from "./unsupported.ts";
+
+/** What the init stub does when its container's filter is loaded: it gets a program, answers, looks for the command. */
+const behindFilter = ["read", "write", "faccessat", "getpid", "execve", "exit_group"] as const;
 
 /** A launch that has been found possible and planned: what is left is to fill its holes. */
 export class Blueprint implements Disposable {
@@ -56,9 +59,17 @@ export class Blueprint implements Disposable {
 
   /** For a launch that waits in the container for its command, with nothing to do for the daemon before. @throws as `plan`. */
   get parked(): ParkedPlan {
-    return this.#parked ??= {
+    return this.#parked ??= this.#park();
+  }
+
+  #park(): ParkedPlan {
+    const { linux: { seccomp } } = this.#spec;
+    const passes = !seccomp || letsPass(seccomp, behindFilter, this.#kernel.host.arch);
+    const { assume, execute } = becomeInParts(this.#spec, this.#options, passes);
+    return {
       template: this.#kernel.compile(parkedPlan(this.#spec, this.#options)),
-      start: [...hide(), ...become(this.#spec, this.#options)],
+      settle: [...hide(), ...assume],
+      start: execute,
     };
   }
 

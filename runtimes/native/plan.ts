@@ -147,7 +147,29 @@ export type BecomeOptions = Pick<PlanOptions, "rights" | "seccomp" | "personalit
 };
 
 /** Becomes the user's process and executes its command. */
-export function* become(
+export function* become(spec: Pick<Spec, "process">, options: BecomeOptions): Generator<Operation> {
+  yield* assume(spec, options);
+  yield* execute(spec.process, () => loadFilterLate(spec, options));
+}
+
+/**
+ * The same in two parts: what can be done before anybody wants the command, and the execution. The filter belongs to the
+ * first one where it lets the init stub, and the search for the command, go on behind it: `filterPasses`.
+ */
+export function becomeInParts(
+  spec: Pick<Spec, "process">,
+  options: BecomeOptions,
+  filterPasses: boolean,
+): { readonly assume: Program; readonly execute: Program } {
+  const filter = [...loadFilterLate(spec, options)];
+  return {
+    assume: [...assume(spec, options), ...filterPasses ? filter : []],
+    execute: [...execute(spec.process, () => filterPasses ? [] : filter)],
+  };
+}
+
+/** Becomes the user's process, but for what comes directly before the execution of its command. */
+function* assume(
   { process }: Pick<Spec, "process">,
   { settings: { identity, rlimits }, rights, seccomp, personality, manner = {} }: BecomeOptions,
 ): Generator<Operation> {
@@ -180,7 +202,11 @@ export function* become(
     yield { syscall: "prctl", args: [f.PR_SET_PDEATHSIG, f.SIGKILL, 0, 0, 0], why: "die when the daemon dies" };
   }
   yield* setLabel(process);
-  yield* execute(process, () => process.noNewPrivileges === true ? loadFilter(seccomp) : []);
+}
+
+/** With no_new_privs a filter takes no capability: it is loaded last. */
+function* loadFilterLate({ process }: Pick<Spec, "process">, { seccomp }: BecomeOptions): Generator<Operation> {
+  if (process.noNewPrivileges === true) yield* loadFilter(seccomp);
 }
 
 const folderWhy = (path: string) => `enter the working folder ${JSON.stringify(path)}`;

@@ -1,4 +1,5 @@
 import type { Spawned } from "../../src/linux/kernel.ts";
+import type { Program } from "../../src/linux/program.ts";
 import type { Stage } from "../../src/linux/stage.ts";
 import type { Descriptors, Stages } from "../../src/linux/stages.ts";
 import type { Template } from "../../src/linux/template.ts";
@@ -15,9 +16,11 @@ export interface StagedLaunchOptions extends PrepareOptions {
   readonly descriptors: Descriptors;
 }
 
-/** A launch in two parts, of which the first one ends in the stub. */
+/** A launch in parts, of which the first one ends in the stub. */
 export interface ParkedPlan extends Pick<StagedPlan, "start"> {
   readonly template: Template;
+  /** What the process goes on with by itself, before its start. */
+  readonly settle: Program;
 }
 
 export interface ParkOptions extends StartOptions {
@@ -35,6 +38,8 @@ export class StagedLaunch implements Launch {
   readonly terminal: number | undefined;
   readonly #stage: Stage;
   readonly #options: StartOptions;
+  /** Waits for what the process is at by itself. @throws what that failed with. */
+  #settled: () => Promise<void> = () => Promise.resolve();
 
   private constructor(stage: Stage, options: StartOptions, terminal: number | undefined) {
     this.terminal = terminal;
@@ -60,15 +65,31 @@ export class StagedLaunch implements Launch {
   static park(stages: Stages, options: ParkOptions): StagedLaunch {
     const { id, values, flags, network, plan: { template } } = options;
     const parked = network === undefined ? values : { ...values, network };
+    let launch: StagedLaunch;
     try {
-      return new StagedLaunch(stages.launch(template, parked, { flags }), options, undefined);
+      launch = new StagedLaunch(stages.launch(template, parked, { flags }), options, undefined);
     } catch (error) {
       throw createFailure(id, template.program, error);
     }
+    launch.#settle(options);
+    return launch;
+  }
+
+  /** Lets the process become the container's, all but its command, while nobody waits for that. */
+  #settle({ id, spec, values, plan: { settle } }: ParkOptions): void {
+    const done = this.#stage.ahead(settle, values);
+    this.#settled = async () => {
+      try {
+        await done();
+      } catch (error) {
+        throw startFailure(id, spec, settle, error);
+      }
+    };
   }
 
   async start(env?: readonly string[]): Promise<Spawned> {
     const { id, spec, plan, values, hooks } = this.#options;
+    await this.#settled();
     try {
       await hooks.run("startContainer", this.init);
       await this.#stage.execute(plan.start, env === undefined ? values : { ...values, envp: [...env, 0] });

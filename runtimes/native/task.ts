@@ -24,7 +24,7 @@ import type { Cgroup, Cgroups, CgroupStats, OomWatch } from "../../src/linux/cgr
 import type { ChildExit, Children } from "../../src/linux/children.ts";
 import { namespacePids } from "../../src/linux/namespace_pids.ts";
 import { networkUsage } from "../../src/linux/network_usage.ts";
-import { SIGCONT, SIGKILL } from "../../src/linux/flags.ts";
+import { PIDFD_GET_MNT_NAMESPACE, SIGCONT, SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
@@ -69,8 +69,10 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
   #status: TaskStatus = "created";
   #pid: number | undefined;
   #pidfd: number | undefined;
-  /** The cgroup's numbers when init had ended. */
+  /** The cgroup's numbers behind the end of init, when they have been asked for. */
   #stats: CgroupStats | undefined;
+  /** Keeps the container's mounts, if they are to outlast init. */
+  #mounts: number | undefined;
   #deleted: Promise<Exit | undefined> | undefined;
   #started = false;
   /** Whether the start came to nothing. */
@@ -98,7 +100,23 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     this.#devices = parts.devices ?? [];
     // Nobody has to wait for a task.
     this.#exit.promise.catch(() => {});
-    if (parts.launch.init !== undefined) this.#watch(parts.launch.init);
+    if (parts.launch.init === undefined) return;
+    this.#watch(parts.launch.init);
+    this.#holdMounts(parts.launch.init);
+  }
+
+  /**
+   * Of a container that waits, somebody wants to know the end soon: taking its mounts down, which waits for all of the
+   * machine's processors, is left to `delete`. The kernel would do it before it tells the end. Before Linux 6.11 it does.
+   */
+  #holdMounts({ pidfd }: Spawned): void {
+    const fd = this.#parts.kernel.attempt("ioctl", pidfd, PIDFD_GET_MNT_NAMESPACE, 0);
+    if (fd >= 0) this.#mounts = fd;
+  }
+
+  #releaseMounts(): void {
+    if (this.#mounts !== undefined) this.#parts.kernel.attempt("close", this.#mounts);
+    this.#mounts = undefined;
   }
 
   get status(): TaskStatus {
@@ -353,10 +371,12 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
       }
     } finally {
       this.#unwatchOom?.();
+      this.#releaseMounts();
       await streams.close();
       if (!initIsLast) await cgroup.kill();
       await this.#turns.done;
-      const kept = !this.#altered && this.#stats !== undefined && keepCgroup(this.#stats);
+      const stats = this.#pid !== undefined && this.#status === "stopped" ? this.#lastStats() : undefined;
+      const kept = !this.#altered && stats !== undefined && keepCgroup(stats);
       if (!kept && !cgroup.tryRemove()) await cgroup.remove();
       await this.#hooks("poststop");
       onDelete();
@@ -375,11 +395,20 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     if (this.#pidfd !== undefined) kernel.attempt("close", this.#pidfd);
     this.#pidfd = undefined;
     try {
-      this.#stats = cgroup.stats();
       // Its start has failed, or it is deleted before one: that is told, not the end of what was made ready for it.
       if (this.#failed || (!this.#started && this.#deleted !== undefined)) return;
-      const { oomKills, ...usage } = this.#stats;
-      const exit = { code, signal, exitedAt: new Date(), oomKilled: oomKills > 0, usage };
+      const oomKills = cgroup.oomKills();
+      const usage = () => this.#lastUsage();
+      // Of all that, what it used is read last: who waits for the end does not wait for that.
+      const exit = {
+        code,
+        signal,
+        exitedAt: new Date(),
+        oomKilled: oomKills > 0,
+        get usage() {
+          return usage();
+        },
+      };
       const { id } = this;
       this.#ranOut(oomKills);
       this.#parts.publish({ type: "exit", id, pid: this.#pid, exit: { code, signal, exitedAt: exit.exitedAt } });
@@ -387,6 +416,16 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     } catch (error) {
       this.#exit.reject(error);
     }
+  }
+
+  #lastUsage(): TaskStats {
+    const { oomKills: _, ...usage } = this.#lastStats();
+    return usage;
+  }
+
+  /** The cgroup's numbers, whose last change was the end of init. */
+  #lastStats(): CgroupStats {
+    return this.#stats ??= this.#parts.cgroup.stats();
   }
 
   #wrongState(action: string, state: string): Failure {

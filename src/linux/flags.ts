@@ -208,6 +208,9 @@ export const P_ALL = 0;
 export const P_PID = 1;
 export const P_PGID = 2;
 export const P_PIDFD = 3;
+
+// ioctl(2) on a pidfd. @see https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/pidfd.h
+export const PIDFD_GET_MNT_NAMESPACE = 0xff03;
 export const WNOHANG = 1;
 export const WSTOPPED = 2;
 export const WEXITED = 4;

@@ -82,6 +82,17 @@ export function compileSeccomp(seccomp: Seccomp, arch: Host["arch"]): Uint8Array
   return assembler.assemble();
 }
 
+/** Whether a profile lets all of these calls pass, whatever their arguments are. */
+export function letsPass(seccomp: Seccomp, names: readonly SyscallName[], arch: Host["arch"]): boolean {
+  const otherwise = returnValue(seccomp.defaultAction, seccomp.defaultErrnoRet);
+  const table = syscallTable(arch);
+  const decisions = decide(seccomp, otherwise, table);
+  return names.every((name) => {
+    const number = table[name];
+    return number !== undefined && (decisions.get(number) ?? otherwise) === ret.allow;
+  });
+}
+
 const flagBits: Readonly<Record<string, number>> = {
   SECCOMP_FILTER_FLAG_TSYNC: 1,
   SECCOMP_FILTER_FLAG_LOG: 2,

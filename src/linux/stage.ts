@@ -130,6 +130,19 @@ export class Stage {
     throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
   }
 
+  /**
+   * Has a program run while this process goes on.
+   * @returns what waits for its end, to be called before anything else is asked of the process. It throws as `run`.
+   */
+  ahead(program: Program, values: Values = {}): () => Promise<void> {
+    const { encoded, reply } = this.#send(program, values);
+    return async () => {
+      const answer = await this.#receive(reply, defaultTimeoutMs);
+      if (answer === undefined) throw this.#gone();
+      this.#results(program, encoded, answer.bytes);
+    };
+  }
+
   /** Runs a program that nobody waits for: the process is at it until somebody ends it. */
   begin(program: Program, values: Values = {}): void {
     this.#send(program, values);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
 import type { Seccomp } from "../../src/core/spec.ts";
-import { compileSeccomp, seccompFlags } from "../../src/linux/seccomp.ts";
+import { compileSeccomp, letsPass, seccompFlags } from "../../src/linux/seccomp.ts";
 import { type SyscallName, syscallTable } from "../../src/linux/syscalls.ts";
 import { defaultCapabilities } from "../../src/tasks/capabilities.ts";
 import { defaultSeccomp } from "../../src/tasks/seccomp_profile.ts";
@@ -322,6 +322,23 @@ function randomProfile(seed: number, rulesAtMost: number): Seccomp {
   });
   return { defaultAction: "SCMP_ACT_ERRNO", defaultErrnoRet: 13, syscalls };
 }
+
+describe("letsPass()", () => {
+  const any = rule("read", "SCMP_ACT_ALLOW");
+  const some = rule("read", "SCMP_ACT_ALLOW", { index: 0, value: 3, op: "SCMP_CMP_EQ" });
+  const cases: readonly [what: string, seccomp: Seccomp, passes: boolean][] = [
+    ["what is allowed", profile(any), true],
+    ["not what is allowed with some arguments", profile(some), false],
+    ["not what is not named", profile(rule("write", "SCMP_ACT_ALLOW")), false],
+    ["all of them or none", profile(any, rule("write", "SCMP_ACT_LOG")), false],
+    ["what nothing is said of by default", { defaultAction: "SCMP_ACT_ALLOW" }, true],
+    ["not what is denied", { defaultAction: "SCMP_ACT_ALLOW", syscalls: [rule("read", "SCMP_ACT_ERRNO")] }, false],
+  ];
+  for (const [what, seccomp, passes] of cases) {
+    const names = what.startsWith("all") ? ["read", "write"] as const : ["read"] as const;
+    it(what, () => assert.equal(letsPass(seccomp, names, "x64"), passes));
+  }
+});
 
 describe("seccompFlags()", () => {
   it("translates names to bits", () => {

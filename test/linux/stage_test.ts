@@ -61,6 +61,14 @@ describe("Stage", () => {
       assert.equal(text(results.bytes("text")), "hello\0\0\0\0");
     }));
 
+  it("ahead() lets a program run meanwhile, and tells then what it failed with", () =>
+    use(async (stage) => {
+      await stage.ahead(getpid)();
+      const done = stage.ahead([{ syscall: "chdir", args: ["/nonesuch"], why: "enter the folder" }]);
+      await assert.rejects(done(), (error) => /enter the folder: no such file/.test(String(error)));
+      assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
+    }));
+
   it("run() names the step that failed, and the process goes on", () =>
     use(async (stage) => {
       const words = ["no/such", { ref: "zero" }];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -18,6 +18,8 @@ import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime/mod.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
+import { openFiles } from "../support/descriptors.ts";
+import { until } from "../support/until.ts";
 import {
   busyboxRootfs,
   cgroupsOf,
@@ -216,6 +218,39 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     await assert.rejects(failing.start());
     await failing.delete();
     assert.ok(await settled() <= before, `${open()} are open, ${before} were before`);
+  });
+
+  it("a container that waits is its user already, behind its filter where that lets it go on", async () => {
+    const user = { uid: 1000, gid: 1000 };
+    for (const [denied, filtered] of [["mount", "2"], ["faccessat", "0"]] as const) {
+      const syscalls = [{ names: [denied], action: "SCMP_ACT_KILL_PROCESS" as const }];
+      const { process, linux, ...rest } = specFor(["/bin/true"]);
+      const spec = {
+        ...rest,
+        process: { ...process, user, noNewPrivileges: true },
+        linux: { ...linux, seccomp: { defaultAction: "SCMP_ACT_ALLOW" as const, syscalls } },
+      };
+      const task = await runtime.create({ id: `waits-${denied}`, spec, rootfs });
+      const status = () => readFileSync(`/proc/${task.pid}/status`, "utf8");
+      await until(() => /^Uid:\t1000\t1000\t1000/m.test(status()) && /^NoNewPrivs:\t1$/m.test(status()));
+      await until(() => new RegExp(`^Seccomp:\t${filtered}$`, "m").test(status()));
+      await task.start();
+      assert.equal((await task.wait()).code, 0);
+      await task.delete();
+    }
+  });
+
+  it("tells the end of a container that waited before its mounts are gone, and delete() takes them down", async () => {
+    const held = () => openFiles().filter((target) => target.startsWith("mnt:"));
+    const before = held().length;
+    const task = await runtime.create({ id: "mounts", spec: specFor(["/bin/true"]), rootfs });
+    const more = held().length - before;
+    await task.start();
+    const exit = await task.wait();
+    assert.equal(held().length - before, more);
+    await task.delete();
+    assert.equal(held().length, before);
+    assert.ok((exit.usage.cpuMicros ?? 1) > 0);
   });
 
   it("sets nothing up where a limit is refused by the kernel", async () => {

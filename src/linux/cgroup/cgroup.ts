@@ -6,7 +6,7 @@ import { syscallFailure } from "../syscall_failure.ts";
 import type { Hierarchy } from "./layout.ts";
 import { listFolders, readText } from "./read.ts";
 import { writeText } from "./write.ts";
-import { type CgroupStats, readStats, type StatController, type StatPlaces } from "./stats.ts";
+import { type CgroupStats, readOomKills, readStats, type StatController, type StatPlaces } from "./stats.ts";
 
 /** How long processes that were killed, or a cgroup that they have just left, may take to go. */
 const patienceMs = 5000;
@@ -103,6 +103,15 @@ export class Cgroup {
 
   /** What it uses and used. */
   stats(): CgroupStats {
+    return readStats(this.#kernel, this.#places);
+  }
+
+  /** How often the kernel killed in it for want of memory: of `stats`, what decides how a container has ended. */
+  oomKills(): number {
+    return readOomKills(this.#kernel, this.#places);
+  }
+
+  get #places(): StatPlaces {
     const controllers: readonly (readonly [StatController, string])[] = [
       ["memory", "memory"],
       ["cpu", "cpu"],
@@ -118,7 +127,7 @@ export class Cgroup {
         if (hierarchy.controllers.includes(controller)) places[stat] = { version: hierarchy.version, folder };
       }
     }
-    return readStats(this.#kernel, places);
+    return places;
   }
 
   /** Kills every process in it, and waits until none is left. @throws unavailable when they do not go. */

@@ -34,25 +34,33 @@ const decoder = new TextDecoder();
 
 /** Reads the numbers of a cgroup, in one entry to the kernel. What is not there is undefined. */
 export function readStats(kernel: Kernel, places: StatPlaces): CgroupStats {
-  const names: string[] = [];
-  const program: Operation[] = [];
+  const paths = new Map<string, string>();
   for (const [controller, place] of Object.entries(places) as [StatController, Place | undefined][]) {
     if (place === undefined) continue;
-    for (const name of files[controller][place.version]) {
-      names.push(name);
-      program.push(...read(name, `${place.folder}/${name}`));
-    }
+    for (const name of files[controller][place.version]) paths.set(name, `${place.folder}/${name}`);
   }
-  if (program.length === 0) return parse(new Map());
-  const results = kernel.run(program);
+  return parse(readAll(kernel, paths));
+}
+
+/** Reads `CgroupStats.oomKills` alone. */
+export function readOomKills(kernel: Kernel, { memory }: StatPlaces): number {
+  if (memory === undefined) return 0;
+  const name = { 1: "memory.oom_control", 2: "memory.events" }[memory.version];
+  return oomKillsIn(readAll(kernel, new Map([[name, `${memory.folder}/${name}`]])));
+}
+
+/** The texts of those files that are there, by the names that they are given. */
+function readAll(kernel: Kernel, paths: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const texts = new Map<string, string>();
-  for (const name of names) {
+  if (paths.size === 0) return texts;
+  const results = kernel.run(Array.from(paths, ([name, path]) => read(name, path)).flat());
+  for (const name of paths.keys()) {
     const length = results.get(`${name}:length`);
     if (results.get(`${name}:fd`) >= 0 && length >= 0) {
       texts.set(name, decoder.decode(results.bytes(name).subarray(0, length)));
     }
   }
-  return parse(texts);
+  return texts;
 }
 
 /** A file that cannot be opened is jumped over. */
@@ -82,8 +90,12 @@ function parse(texts: ReadonlyMap<string, string>): CgroupStats {
     memoryPeakBytes: number(texts.get("memory.peak") ?? texts.get("memory.max_usage_in_bytes")),
     pids: number(texts.get("pids.current")),
     ...(io === undefined ? io1(texts.get("blkio.throttle.io_service_bytes_recursive")) : io2(io)),
-    oomKills: field(texts.get("memory.events") ?? texts.get("memory.oom_control"), "oom_kill") ?? 0,
+    oomKills: oomKillsIn(texts),
   };
+}
+
+function oomKillsIn(texts: ReadonlyMap<string, string>): number {
+  return field(texts.get("memory.events") ?? texts.get("memory.oom_control"), "oom_kill") ?? 0;
 }
 
 function number(text: string | undefined): number | undefined {
