@@ -49,6 +49,16 @@ describe("InvocationStore", () => {
     assert.equal(await invocations.get("other", ended.id), undefined);
   });
 
+  it("put() stores text as it is, and what is no Unicode as near as it can be", async () => {
+    await using opened = await temporaryMetadata();
+    const { invocations } = opened.metadata;
+    const stderr = 'a\n"\\\u2028€😀';
+    invocations.put({ ...invocation(1), stderr, error: "cut \ud83d", durationMs: 3, phases: [] });
+    await invocations.flush();
+    const read = await invocations.get("default", invocation(1).id);
+    assert.deepEqual([read?.stderr, read?.error, read?.durationMs, read?.phases], [stderr, "cut \ufffd", 3, []]);
+  });
+
   it("list() has the newest first, of one function, over written and waiting ones", async () => {
     await using opened = await temporaryMetadata();
     const { invocations } = opened.metadata;
