@@ -107,6 +107,10 @@ function segmentsAbove(routePath: string): number {
 
 /** A body of no bytes is none: the container's stdin is /dev/null then, and no pipe has to be made. */
 function bodyOf(request: Request): InvocationRequest["body"] {
+  // Node's host makes a whole `Request` to tell that a GET has none.
+  if (request.method === "GET" && !request.headers.has("content-length") && !request.headers.has("transfer-encoding")) {
+    return null;
+  }
   return request.body === null || request.headers.get("content-length") === "0" ? null : request.body;
 }
 

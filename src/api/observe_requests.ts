@@ -85,6 +85,15 @@ function traceContext(headers: Headers): TraceContext | undefined {
 function routeOf(c: Context): string | undefined {
   const path = c.req.routePath;
   if (path === "*" || path === "/*" || path === "/v1/*") return undefined;
+  let route = routes.get(path);
+  if (route === undefined) routes.set(path, route = routeName(path));
+  return route;
+}
+
+/** Names of patterns, of which there are as many as the program has routes. */
+const routes = new Map<string, string>();
+
+function routeName(path: string): string {
   return path.replace(/\/(fn|function|async-function)\/:target(?:\/\*)?$/, "/$1/{name}").replace(
     /:(\w+)(?:\{[^}]*\})?/g,
     "{$1}",

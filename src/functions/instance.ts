@@ -1,5 +1,6 @@
 import { Failure } from "../core/errors.ts";
 import type { FunctionRecord } from "../core/function.ts";
+import { IdleTimer } from "../core/idle_timer.ts";
 import { can, demand, type Exit, type Task } from "../core/task.ts";
 import { newContainerId } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
@@ -41,7 +42,7 @@ export class Instance {
   readonly #parts: InstanceParts;
   readonly #gone = new AbortController();
   #server: Server | undefined;
-  #drowsy: ReturnType<typeof setTimeout> | undefined;
+  readonly #drowsy = new IdleTimer(freezeMs, () => this.#freeze());
   /** Set from its freezing on; tells whether that has come to pass. */
   #asleep: Promise<boolean> | undefined;
   #task: Task | undefined;
@@ -152,17 +153,19 @@ export class Instance {
   freezeSoon(): void {
     const task = this.#task;
     if (task === undefined || !can(task, "pause") || this.#asleep !== undefined) return;
-    clearTimeout(this.#drowsy);
-    this.#drowsy = setTimeout(() => {
-      if (this.used > 0 || this.closing) return;
-      // One that does not stop goes on as it is.
-      this.#asleep = task.pause().then(() => true, () => false);
-    }, freezeMs);
+    this.#drowsy.begin();
+  }
+
+  #freeze(): void {
+    const task = this.#task;
+    if (this.used > 0 || this.closing || task === undefined || !can(task, "pause")) return;
+    // One that does not stop goes on as it is.
+    this.#asleep = task.pause().then(() => true, () => false);
   }
 
   /** Lets it go on. @returns whether it was frozen. @throws what thawing throws. */
   async thaw(): Promise<boolean> {
-    clearTimeout(this.#drowsy);
+    this.#drowsy.stop();
     const asleep = this.#asleep;
     if (asleep === undefined) return false;
     this.#asleep = undefined;
@@ -177,7 +180,7 @@ export class Instance {
    */
   async end(graceMs: number): Promise<void> {
     this.closing = true;
-    clearTimeout(this.#drowsy);
+    this.#drowsy.end();
     await this.#asleep;
     const task = this.#task;
     if (task !== undefined && this.#exit === undefined && graceMs > 0) {

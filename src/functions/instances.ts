@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../core/errors.ts";
+import { IdleTimer } from "../core/idle_timer.ts";
 import type { StartKind } from "../core/monitor.ts";
 import { noInstance } from "./failures.ts";
 import { Instance, type InstanceParts } from "./instance.ts";
@@ -48,7 +49,7 @@ export class Instances {
   /** Those that end, until nothing is left of them. */
   readonly #ending = new Set<Promise<void>>();
   readonly #waiting: Waiter[] = [];
-  readonly #idle = new Map<Instance, ReturnType<typeof setTimeout>>();
+  readonly #idle = new Map<Instance, IdleTimer>();
   readonly #concurrency: number;
   readonly #drained = Promise.withResolvers<void>();
   readonly #killed = new AbortController();
@@ -86,7 +87,7 @@ export class Instances {
   cool(): void {
     this.#keeping = false;
     for (const instance of [...this.#ready]) {
-      if (instance.used === 0 && !this.#idle.has(instance)) this.#settle(instance);
+      if (instance.used === 0 && this.#idle.get(instance)?.waiting !== true) this.#settle(instance);
     }
   }
 
@@ -137,8 +138,7 @@ export class Instances {
   }
 
   #lease(instance: Instance, log: Tail): Place {
-    clearTimeout(this.#idle.get(instance));
-    this.#idle.delete(instance);
+    this.#idle.get(instance)?.stop();
     instance.used++;
     instance.listeners.add(log);
     this.#leases++;
@@ -170,13 +170,13 @@ export class Instances {
     const { freeze, idleMs } = this.#parts.record;
     if (freeze) instance.freezeSoon();
     if (this.#ready.size <= this.#least) return;
-    clearTimeout(this.#idle.get(instance));
-    this.#idle.set(instance, setTimeout(() => this.#letGo(instance), idleMs));
+    let timer = this.#idle.get(instance);
+    if (timer === undefined) this.#idle.set(instance, timer = new IdleTimer(idleMs, () => this.#letGo(instance)));
+    timer.begin();
   }
 
   /** Nothing was asked of it for so long. */
   #letGo(instance: Instance): void {
-    this.#idle.delete(instance);
     if (instance.used === 0 && this.count > this.#least) this.#end(instance);
   }
 
@@ -263,7 +263,7 @@ export class Instances {
   /** Ends an instance, in the background. */
   #end(instance: Instance): void {
     if (!this.#ready.delete(instance)) return;
-    clearTimeout(this.#idle.get(instance));
+    this.#idle.get(instance)?.end();
     this.#idle.delete(instance);
     const { record, protocol } = this.#parts;
     const { name } = record;

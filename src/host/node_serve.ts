@@ -66,7 +66,9 @@ function secured({ cert, key }: TlsIdentity) {
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {
   const body = response.body;
   if (outgoing.destroyed) return await body?.cancel().catch(() => {});
-  outgoing.writeHead(response.status, response.statusText, [...response.headers].flat());
+  const headers: string[] = [];
+  response.headers.forEach((value, name) => headers.push(name, value));
+  outgoing.writeHead(response.status, response.statusText, headers);
   if (body === null) return void outgoing.end();
   // A body that is there already goes out together with its head.
   if (!response.headers.has("content-length")) outgoing.flushHeaders();
@@ -78,17 +80,21 @@ async function send(response: Response, outgoing: ServerResponse): Promise<void>
     return await sendPart(file, part, outgoing).catch(() => void outgoing.destroy());
   }
   const reader = body.getReader();
+  let whole = false;
   let wake = () => {};
   outgoing.on("drain", () => wake());
   outgoing.once("close", () => {
     wake();
-    reader.cancel(new Error("the client has gone")).catch(() => {});
+    if (!whole) reader.cancel(new Error("the client has gone")).catch(() => {});
   });
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (outgoing.destroyed) return;
-      if (done) return void outgoing.end();
+      if (done) {
+        whole = true;
+        return void outgoing.end();
+      }
       if (!outgoing.write(value)) await new Promise<void>((resolve) => wake = resolve);
     }
   } catch {

@@ -11,6 +11,11 @@ export interface AnswerHead {
   readonly headers: Headers;
 }
 
+const encoder = new TextEncoder();
+/** Windows-1252, in truth: it has characters that are no bytes for some bytes over 0x7f. */
+const decoder = new TextDecoder("latin1");
+const beyond = /[^\0-\xff]/;
+
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const statusLine = /^HTTP\/1\.([01]) (\d{3})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 
@@ -52,7 +57,8 @@ export function fieldValue(line: string, colon: number): string {
 }
 
 function isBlank(line: string, at: number): boolean {
-  return line[at] === " " || line[at] === "\t";
+  const code = line.charCodeAt(at);
+  return code === 0x20 || code === 9;
 }
 
 /** How the end of a body is told. `close`: the connection's end is its. */
@@ -88,6 +94,8 @@ export function requestHead(method: string, target: string, headers: Headers): U
   let text = `${method} ${target} HTTP/1.1\r\n`;
   headers.forEach((value, name) => text += `${name}: ${value}\r\n`);
   text += "\r\n";
+  const whole = encoder.encode(text);
+  if (whole.length === text.length) return whole;
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
@@ -106,8 +114,10 @@ export function tokensOf(value: string | null): ReadonlySet<string> {
   return new Set((value ?? "").toLowerCase().split(",").map((word) => word.trim()).filter((word) => word !== ""));
 }
 
-/** One character for each byte, which the decoder of this name would not give. */
+/** One character for each byte, which the decoder of this name gives for most of them only. */
 export function latin1(bytes: Uint8Array): string {
+  const decoded = decoder.decode(bytes);
+  if (!beyond.test(decoded)) return decoded;
   let text = "";
   for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
   return text;
