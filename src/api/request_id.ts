@@ -22,6 +22,9 @@ export function giveRequestId(): MiddlewareHandler<ApiEnv> {
     // In place: a copy of the answer would be slower, and no part of a file any more.
     c.res.headers.set("x-request-id", id);
     // A refusal tells of the rate that refused.
-    if (c.res.status !== 429) { for (const [policy, state] of rates) addRateHeaders(c.res.headers, policy, state); }
+    if (c.res.status === 429 || rates.length === 0) return;
+    // Where there is a rate here, a function tells of none in its place.
+    for (const name of ["ratelimit", "ratelimit-policy"]) c.res.headers.delete(name);
+    for (const [policy, state] of rates) addRateHeaders(c.res.headers, policy, state);
   };
 }

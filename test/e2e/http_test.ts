@@ -78,7 +78,7 @@ describe("functions that serve HTTP", () => {
     await deploy("app", serve(`${head}${say("$first|$all|$K_SERVICE $K_REVISION $K_CONFIGURATION $PORT|$HOSTNAME")}`));
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const first = await call("app/a%20b/c?d=e", {
-      headers: { "x-name": "Ada", "x-forwarded-for": "1.2.3.4", traceparent },
+      headers: { "x-name": "Ada", "x-forwarded-for": "1.2.3.4", "x-real-ip": "1.2.3.4", traceparent },
     });
     assert.equal(first.status, 200);
     assert.equal(first.headers.get("x-mayfly-start"), "cold");
@@ -88,6 +88,7 @@ describe("functions that serve HTTP", () => {
     assert.match(line ?? "", /^GET \/a%20b\/c\?d=e HTTP\/1.1/);
     assert.match(fields, /;x-name: Ada;/);
     assert.match(fields, /(^|;)x-forwarded-for: 127\.0\.0\.1;/);
+    assert.match(fields, /;x-real-ip: 127\.0\.0\.1;/);
     assert.match(fields, /;x-forwarded-prefix: \/fn\/app;/);
     assert.match(fields, /(^|;)forwarded: for=127\.0\.0\.1;proto=http;host="127/);
     assert.match(fields, /;traceparent: 00-0af7651916cd43dd8448eb211c80319c-/);

@@ -2,7 +2,15 @@ import type { Failure } from "../../core/errors.ts";
 import type { Connected } from "../../network/container_network.ts";
 import { badAnswer, brokenOff, closedEarly } from "../failures.ts";
 import { ByteReader, headEnd, lineEnd } from "./byte_reader.ts";
-import { type AnswerHead, answerLimits, chunkSize, framingOf, parseAnswerHead, requestHead } from "./message.ts";
+import {
+  type AnswerHead,
+  answerLimits,
+  chunkSize,
+  type Fields,
+  framingOf,
+  parseAnswerHead,
+  requestHead,
+} from "./message.ts";
 import type { Wire } from "./web_socket.ts";
 
 /** A request as it goes over the wire; its headers are those of this hop. */
@@ -10,7 +18,7 @@ export interface WireRequest {
   readonly method: string;
   /** `/path?query` */
   readonly target: string;
-  readonly headers: Headers;
+  readonly headers: Fields;
   /** Told where its body goes, where it has one: closing that ends the body. */
   readonly carry: ((sink: WritableStream<Uint8Array>) => void) | undefined;
   /** Of a body whose end is known; else it goes in chunks. */

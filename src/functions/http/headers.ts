@@ -2,7 +2,7 @@ import type { ServerCall } from "../protocol.ts";
 import { tokensOf } from "./message.ts";
 
 /** Fields that are of one connection alone. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
-const hopByHop = [
+const hopByHop: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
   "proxy-connection",
@@ -12,59 +12,85 @@ const hopByHop = [
   "trailer",
   "transfer-encoding",
   "upgrade",
-] as const;
+]);
 
-function withoutHop(given: Headers): Headers {
-  const headers = new Headers(given);
-  for (const name of tokensOf(given.get("connection"))) {
-    if (/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) headers.delete(name);
-  }
-  for (const name of hopByHop) headers.delete(name);
-  return headers;
+/** What this daemon alone says, to both sides. */
+const own = "x-mayfly-";
+
+/** Fields that each hop has of its own: how long a body is, what it waits for, how a WebSocket is agreed on. */
+const ofRequest: ReadonlySet<string> = new Set([
+  "content-length",
+  "expect",
+  "sec-websocket-key",
+  "sec-websocket-accept",
+  "sec-websocket-version",
+  "sec-websocket-extensions",
+]);
+
+const none: ReadonlySet<string> = new Set();
+
+/** The fields that `Connection` names beside those that always are of one connection. */
+function namedByConnection(headers: Headers): ReadonlySet<string> {
+  const connection = headers.get("connection");
+  return connection === null ? none : tokensOf(connection);
 }
 
-/** The fields of an answer that go on to the caller. */
-export function answerHeaders(given: Headers): Headers {
-  return withoutHop(given);
+/**
+ * Leaves of an answer's fields those that go on to the caller: neither what is of the connection, nor what this daemon alone
+ * says. Rates and timings of its own a function may tell.
+ */
+export function answerHeaders(headers: Headers): Headers {
+  const named = namedByConnection(headers);
+  const dropped: string[] = [];
+  headers.forEach((_, name) => {
+    if (hopByHop.has(name) || named.has(name) || name.startsWith(own)) dropped.push(name);
+  });
+  for (const name of dropped) headers.delete(name);
+  return headers;
 }
 
 /**
  * The fields of a request as a function's server gets them: the caller's, and who it is, as far as that is known. What a
- * caller says of itself there is not taken; what a trusted proxy says of the caller's scheme and host is.
+ * caller says of itself there is not taken; what a trusted proxy says of the caller's scheme, host and the like is.
  * @see https://www.rfc-editor.org/rfc/rfc7239
  */
-export function requestHeaders({ id, request, trace }: ServerCall): Headers {
-  const { client, method } = request;
-  const headers = withoutHop(request.headers);
-  headers.delete("expect");
+export function requestHeaders({ id, request, trace }: ServerCall): Map<string, string> {
+  const { client, method, headers: given } = request;
   // A proxy in front that is trusted has told the address without the port.
   const proxied = client === undefined || client.port === undefined;
-  const scheme = (proxied && request.headers.get("x-forwarded-proto")?.trim().toLowerCase()) ||
+  const named = namedByConnection(given);
+  const headers = new Map<string, string>();
+  given.forEach((value, name) => {
+    if (hopByHop.has(name) || named.has(name) || ofRequest.has(name) || name.startsWith(own)) return;
+    if (!proxied && name.startsWith("x-forwarded-")) return;
+    headers.set(name, value);
+  });
+  const scheme = (proxied && given.get("x-forwarded-proto")?.trim().toLowerCase()) ||
     (request.secure ? "https" : "http");
-  const host = request.headers.get("host") ?? "localhost";
-  const outside = (proxied && request.headers.get("x-forwarded-host")) || host;
+  const host = given.get("host") ?? "localhost";
+  const outside = (proxied && given.get("x-forwarded-host")) || host;
   headers.set("host", host);
   headers.set("x-forwarded-proto", scheme === "https" ? "https" : "http");
   headers.set("x-forwarded-host", outside);
   headers.set("x-forwarded-prefix", request.scriptName);
-  const parts = [`proto=${scheme === "https" ? "https" : "http"}`, `host="${outside.replaceAll(/["\\]/g, "")}"`];
-  if (client === undefined) headers.delete("x-forwarded-for");
-  else {
-    headers.set("x-forwarded-for", client.address);
-    parts.unshift(`for=${client.address.includes(":") ? `"[${client.address}]"` : client.address}`);
+  let forwarded = `proto=${scheme === "https" ? "https" : "http"};host="${outside.replaceAll(/["\\]/g, "")}"`;
+  if (client === undefined) {
+    headers.delete("x-forwarded-for");
+    headers.delete("x-real-ip");
+  } else {
+    const { address } = client;
+    headers.set("x-forwarded-for", address);
+    headers.set("x-real-ip", address);
+    forwarded = `for=${address.includes(":") ? `"[${address}]"` : address};${forwarded}`;
   }
-  headers.set("forwarded", parts.join(";"));
+  headers.set("forwarded", forwarded);
   headers.set("x-mayfly-invocation", id);
-  for (const name of ["traceparent", "tracestate"] as const) {
-    if (trace === undefined) continue;
-    const value = trace[name];
-    if (value === undefined) headers.delete(name);
-    else headers.set(name, value);
+  if (trace !== undefined) {
+    headers.set("traceparent", trace.traceparent);
+    if (trace.tracestate === undefined) headers.delete("tracestate");
+    else headers.set("tracestate", trace.tracestate);
   }
-  // Of a handshake, each hop has its own.
-  for (const name of ["key", "accept", "version", "extensions"]) headers.delete(`sec-websocket-${name}`);
   if (request.upgrade === undefined) headers.delete("sec-websocket-protocol");
-  headers.delete("content-length");
   const length = bodyLength(request);
   if (length !== undefined) headers.set("content-length", String(length));
   else if (request.body !== null) headers.set("transfer-encoding", "chunked");

@@ -64,7 +64,7 @@ export class HttpServer implements Server {
     const cut = () => connection.close();
     signal.addEventListener("abort", cut);
     try {
-      const headers = new Headers({ host: "localhost", "user-agent": "mayfly-probe" });
+      const headers = new Map([["host", "localhost"], ["user-agent", "mayfly-probe"]]);
       const request = { method: "GET", target: readyPath, headers, carry: undefined, length: undefined };
       const { head: { status }, body } = await connection.exchange(request, () => this.#keep(connection));
       if (body instanceof ReadableStream) await body.cancel();

@@ -89,8 +89,14 @@ export function framingOf(method: string, { status, headers }: AnswerHead): Fram
   return { length: value };
 }
 
+/** Fields of a request's head, which are bytes as characters: a `Headers`, or a `Map` whose values came from one. */
+export interface Fields {
+  set(name: string, value: string): unknown;
+  forEach(each: (value: string, name: string) => void): void;
+}
+
 /** A request's head as it is sent. @param target `/path?query`. */
-export function requestHead(method: string, target: string, headers: Headers): Uint8Array<ArrayBuffer> {
+export function requestHead(method: string, target: string, headers: Fields): Uint8Array<ArrayBuffer> {
   let text = `${method} ${target} HTTP/1.1\r\n`;
   headers.forEach((value, name) => text += `${name}: ${value}\r\n`);
   text += "\r\n";
