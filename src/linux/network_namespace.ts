@@ -17,18 +17,6 @@ export function makeNetworkNamespace(kernel: Kernel): number {
   });
 }
 
-/** Makes a socket in a network namespace. @returns its descriptor, which is the caller's to close. */
-export function socketIn(
-  kernel: Kernel,
-  namespace: number,
-  socket: { readonly family: number; readonly type: number; readonly protocol?: number },
-): number {
-  return aside(kernel, () => {
-    kernel.call("setns", namespace, f.CLONE_NEWNET);
-    return kernel.call("socket", socket.family, socket.type | f.SOCK_CLOEXEC, socket.protocol ?? 0);
-  });
-}
-
 /**
  * Lets this thread be in another network namespace for a while, in which nothing else of this process can run. Where it
  * cannot come back, the process ends: it is not to go on as a part of a container.

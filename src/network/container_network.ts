@@ -3,10 +3,8 @@ import type { Host } from "../core/host.ts";
 import { errno } from "../linux/errno.ts";
 import * as f from "../linux/flags.ts";
 import { Kernel } from "../linux/kernel.ts";
-import type { Program } from "../linux/program.ts";
-import { Results } from "../linux/results.ts";
+import { NetworkSockets } from "../linux/network_sockets.ts";
 import { syscallFailure } from "../linux/syscall_failure.ts";
-import type { Template } from "../linux/template.ts";
 import { type ContainerListener, Listeners, type ListenOptions } from "./listeners.ts";
 
 /** Both directions of a connection. Each owns a descriptor of its own; the connection ends when both are closed. */
@@ -18,54 +16,16 @@ export interface Connected {
 /** How long a server that does not accept is waited for. */
 const connectMs = 5000;
 
-/**
- * Makes a socket in another network namespace. It is this thread that goes there: where it cannot come back, the process
- * ends rather than go on in a container's network.
- */
-const socketInside: Program = [
-  {
-    syscall: "setns",
-    args: [{ hole: "namespace" }, f.CLONE_NEWNET],
-    why: "enter the container's network namespace",
-  },
-  {
-    syscall: "socket",
-    args: [f.AF_INET, f.SOCK_STREAM | f.SOCK_CLOEXEC | f.SOCK_NONBLOCK, 0],
-    store: "socket",
-    why: "make a socket in the container's network namespace",
-    onError: "ignore",
-  },
-  {
-    syscall: "setns",
-    args: [{ hole: "own" }, f.CLONE_NEWNET],
-    why: "come back from the container's network namespace",
-    onError: "ignore",
-    onZero: { goto: "end" },
-  },
-  { syscall: "exit_group", args: [70], why: "end, where there is no way back" },
-];
-
-/**
- * The same in a process of its own, with this one's descriptors: who has no rights over the machine's network namespace, as
- * an ordinary user's daemon, could not come back to it.
- */
-const socketByAnother: Program = socketInside.slice(0, 2).map(({ onError: _, ...step }) => step);
-
 /** Reaches servers in the network namespaces of containers, and serves there: they need no interface and no address for that. */
 export class ContainerNetworks implements Disposable {
   readonly kernel: Kernel;
   readonly listeners: Listeners;
-  readonly #own: number;
-  readonly #socket: Template;
-  /** Whether this thread can go to another network namespace and come back. */
-  readonly #returns: boolean;
+  readonly #sockets: NetworkSockets;
 
   constructor(host: Host) {
     this.kernel = new Kernel(host);
     this.listeners = new Listeners(this.kernel);
-    this.#own = this.kernel.call("openat", f.AT_FDCWD, "/proc/thread-self/ns/net", f.O_RDONLY | f.O_CLOEXEC);
-    this.#returns = this.kernel.attempt("setns", this.#own, f.CLONE_NEWNET) === 0;
-    this.#socket = this.kernel.compile(this.#returns ? socketInside : socketByAnother);
+    this.#sockets = new NetworkSockets(this.kernel);
   }
 
   /**
@@ -78,27 +38,14 @@ export class ContainerNetworks implements Disposable {
     return new ContainerNetwork(this, fd);
   }
 
-  /** A TCP socket in a namespace, non-blocking; the caller's to close. */
+  /** A TCP socket in a namespace, close-on-exec and non-blocking; the caller's to close. */
   socket(namespace: number): number {
-    if (!this.#returns) return this.#socketByAnother(namespace);
-    const socket = this.kernel.run(this.#socket.fill({ namespace, own: this.#own })).get("socket");
-    if (socket < 0) throw syscallFailure("cannot make a socket in a container's network", "socket", socket);
-    return socket;
-  }
-
-  #socketByAnother(namespace: number): number {
-    const { kernel } = this;
-    const { pidfd } = kernel.spawn(this.#socket.fill({ namespace }), { flags: f.CLONE_FILES });
-    // It has ended by now: this thread slept that long.
-    kernel.attempt("waitid", f.P_PIDFD, pidfd, 0, f.WEXITED, 0);
-    kernel.attempt("close", pidfd);
-    return new Results(this.#socket, 0).get("socket");
+    return this.#sockets.make(namespace, { family: f.AF_INET, type: f.SOCK_STREAM | f.SOCK_NONBLOCK });
   }
 
   [Symbol.dispose](): void {
     this.listeners[Symbol.dispose]();
-    this.#socket.release();
-    this.kernel.attempt("close", this.#own);
+    this.#sockets[Symbol.dispose]();
   }
 }
 

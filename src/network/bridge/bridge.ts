@@ -14,7 +14,8 @@ import type { Kernel } from "../../linux/kernel.ts";
 import { Nftables } from "../../linux/netlink/nftables.ts";
 import { type Link, Routing } from "../../linux/netlink/route.ts";
 import { NETLINK_ROUTE, NetlinkSocket } from "../../linux/netlink/socket.ts";
-import { makeNetworkNamespace, socketIn } from "../../linux/network_namespace.ts";
+import { makeNetworkNamespace } from "../../linux/network_namespace.ts";
+import { NetworkSockets } from "../../linux/network_sockets.ts";
 import { ownIds } from "../../linux/own_ids.ts";
 import { writeContainerFiles } from "../container_files.ts";
 import { bytesOf, formatIpv4, type Subnet } from "../ipv4.ts";
@@ -44,6 +45,7 @@ interface Open {
   readonly routing: Routing;
   readonly nftables: Nftables;
   readonly filter: BridgeFilter;
+  readonly sockets: NetworkSockets;
 }
 
 /**
@@ -118,7 +120,8 @@ export class Bridge implements Network, AsyncDisposable {
     undo.defer(() => this.#open === open && open.filter.remove(port));
     open.routing.raise(index);
 
-    const socket = socketIn(kernel, networkNamespace, { family: AF_NETLINK, type: SOCK_RAW, protocol: NETLINK_ROUTE });
+    const kind = { family: AF_NETLINK, type: SOCK_RAW, protocol: NETLINK_ROUTE };
+    const socket = open.sockets.make(networkNamespace, kind);
     using inside = new Routing(new NetlinkSocket(kernel, socket));
     const own = inside.link(insideName)?.index ?? 0;
     inside.addAddress(own, bytesOf(address), subnet.bits);
@@ -197,6 +200,7 @@ export class Bridge implements Network, AsyncDisposable {
     try {
       const routing = undo.use(Routing.open(kernel));
       const nftables = undo.use(Nftables.open(kernel));
+      const sockets = undo.use(new NetworkSockets(kernel));
       const links = routing.links();
       const there = links.find((link) => link.name === name);
       if (there !== undefined) {
@@ -217,7 +221,7 @@ export class Bridge implements Network, AsyncDisposable {
       routing.addAddress(index, bytesOf(gateway), subnet.bits);
       routing.raise(index);
       undo.move();
-      return { index, mtu, routing, nftables, filter };
+      return { index, mtu, routing, nftables, filter, sockets };
     } catch (error) {
       const cure = error instanceof Failure && ["EOPNOTSUPP", "ENODEV", "EPROTONOSUPPORT"].includes(error.errno ?? "")
         ? ": want a kernel with bridge, veth and nf_tables (modprobe bridge veth nf_tables nft_chain_nat nft_masq)"
@@ -239,17 +243,18 @@ export class Bridge implements Network, AsyncDisposable {
     const open = this.#open;
     this.#open = undefined;
     if (open === undefined) return;
-    using _sockets = closing(open);
+    using _held = closing(open);
     open.routing.remove(open.index);
     open.filter.destroy();
   }
 }
 
-function closing({ routing, nftables }: Open): Disposable {
+function closing({ routing, nftables, sockets }: Open): Disposable {
   return {
     [Symbol.dispose]() {
       routing[Symbol.dispose]();
       nftables[Symbol.dispose]();
+      sockets[Symbol.dispose]();
     },
   };
 }
