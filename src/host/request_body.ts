@@ -73,10 +73,13 @@ class Parts {
   }
 }
 
-/** Gives a request that body, made when it is first asked for. */
+/**
+ * Gives a request that body, made when it is first asked for. Where there can be none, the package would make the runtime's
+ * own `Request` to find that out, with a copy of the header and a signal that follows another.
+ */
 export function withRequestBody(request: Request, incoming: IncomingMessage): Request {
   const { method } = incoming;
-  if (method === "GET" || method === "HEAD") return request;
+  if (method === "GET" || method === "HEAD") return Object.defineProperty(request, "body", { value: null });
   let body: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   return Object.defineProperty(request, "body", { get: () => body ??= requestBody(incoming) });
 }

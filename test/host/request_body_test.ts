@@ -24,6 +24,22 @@ const handlers: Readonly<Record<string, (body: ReadableStream<Uint8Array>) => Pr
   },
 };
 
+describe("a request that can have no body", () => {
+  for (const method of ["GET", "HEAD"]) {
+    it(`has none: ${method}`, async () => {
+      const host = await currentHost();
+      const listener = await host.serve({ port: 0 }, (request) => {
+        const whole = request.body === null && !request.bodyUsed && !request.signal.aborted;
+        return Promise.resolve(new Response(null, { status: whole ? 204 : 500 }));
+      });
+      const answer = await fetch(`http://127.0.0.1:${listener.port}/`, { method });
+      assert.equal(answer.status, 204);
+      await answer.body?.cancel();
+      await listener.close({ force: true });
+    });
+  }
+});
+
 describe("a connection whose request has a body", () => {
   let listener: Listener;
   before(async () => {
