@@ -38,10 +38,13 @@ export class BenchDaemon implements AsyncDisposable {
     return opened;
   }
 
-  async admin(method: string, path: string, body: unknown): Promise<void> {
-    const request = { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  /** Asks the admin API. @returns its answer. */
+  async admin(method: string, path: string, body?: unknown): Promise<unknown> {
+    const json = body === undefined ? null : JSON.stringify(body);
+    const request = { method, headers: { "content-type": "application/json" }, body: json };
     const answer = await this.#daemon.fetch(new Request(`http://mayfly${path}`, request));
     if (!answer.ok) throw new Error(await answer.text());
+    return await answer.json();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

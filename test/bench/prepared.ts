@@ -3,7 +3,9 @@
  * program without any isolation, in turns: one at a time, with a rest in which the next container is made; then eight at
  * once, without a rest.
  *
- *     node test/bench/prepared.ts [requests]      (or deno run -A, bun)
+ *     node test/bench/prepared.ts [requests] [--breakdown]      (or deno run -A, bun)
+ *
+ * The breakdown says where the time of a request goes for which a container waits.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,12 +17,42 @@ import { milliseconds as ms, quantile } from "./figures.ts";
 import { ForkingServer } from "./forking.ts";
 import { load } from "./load.ts";
 
-const requests = Number(process.argv[2] ?? 500);
+const breakdown = process.argv.includes("--breakdown");
+const requests = Number(process.argv.slice(2).find((each) => !each.startsWith("--")) ?? 500);
 const rounds = 5;
 const restMs = 15;
 const atOnce = 8;
 const host = await currentHost();
 const folder = mkdtempSync(join(tmpdir(), "mayfly-bench-"));
+
+interface Ran {
+  readonly phases: readonly { readonly name: string; readonly durationMs: number }[];
+  readonly cpuMicros?: number;
+}
+
+/** HTTP alone, the steps of an invocation, and what of the processors' time both sides took. Medians need not add up. */
+async function breakDown(daemon: BenchDaemon, url: string): Promise<void> {
+  const count = 100;
+  const p50 = (values: readonly number[]) => ms(quantile([...values], 0.5));
+  const http = await load(`${daemon.url}/healthz`, 1, count, "", restMs);
+  const before = process.cpuUsage();
+  const whole = await load(url, 1, count, "", restMs);
+  const { user, system } = process.cpuUsage(before);
+  const { items } = await daemon.admin("GET", `/v1/invocations?function=prepared&limit=${count}`) as { items: Ran[] };
+  const phases = new Map<string, number[]>();
+  for (const { name, durationMs } of items.flatMap((each) => each.phases)) {
+    phases.set(name, [...phases.get(name) ?? [], durationMs]);
+  }
+  const steps = Array.from(phases, ([name, times]) => `${name}${p50(times)}`).join(", ");
+  console.log(
+    `prepared${p50(whole.latencies)}, of which HTTP alone${p50(http.latencies)}; ${steps} (behind the answer)`,
+  );
+  const each = (micros: number) => ms(micros / 1000 / count);
+  console.log(
+    `processor time each: daemon, with making the next container, user${each(user)}, system${each(system)}; ` +
+      `container, from its making on${p50(items.map(({ cpuMicros = 0 }) => cpuMicros / 1000))}`,
+  );
+}
 
 try {
   await using daemon = await BenchDaemon.open(host, folder);
@@ -55,6 +87,7 @@ try {
   }
   const ratio = (kind: string, of: string) => (middle(times.get(kind)) / middle(times.get(of))).toFixed(2);
   console.log(`prepared takes ${ratio("prepared", "cold")} of cold`);
+  if (breakdown) await breakDown(daemon, urls.get("prepared") ?? "");
   if (forking !== undefined) {
     console.log(`than forked: prepared takes ${ratio("prepared", "forked")}, cold ${ratio("cold", "forked")} times`);
   }
