@@ -11,7 +11,7 @@ export type Queries = ReturnType<typeof drizzle>;
 /** SQL as it is; a value for each `?` in it. */
 export interface Statement {
   readonly sql: string;
-  readonly args: readonly (string | number | Uint8Array)[];
+  readonly args: readonly (string | number | Uint8Array | null)[];
 }
 
 /** How long a statement waits for another process's lock. It waits in this thread, so not long. */

@@ -227,4 +227,8 @@ export const migrations: readonly (readonly string[])[] = [
     `DROP INDEX calls_due`,
     `CREATE INDEX calls_status ON calls (status, namespace, id)`,
   ],
+  [
+    `DROP INDEX calls_callback`,
+    `CREATE INDEX calls_callback ON calls (callback_status, callback_due_at) WHERE callback_status IS NOT NULL`,
+  ],
 ];

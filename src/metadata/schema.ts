@@ -216,7 +216,7 @@ export const calls = sqliteTable("calls", {
   callbackDueAt: time("callback_due_at"),
   callbackError: text("callback_error"),
 }, (table) => [
-  index("calls_callback").on(table.callbackStatus, table.callbackDueAt),
+  index("calls_callback").on(table.callbackStatus, table.callbackDueAt).where(sql`${table.callbackStatus} IS NOT NULL`),
   index("calls_status").on(table.status, table.namespace, table.id),
   index("calls_function").on(table.namespace, table.function, table.id),
 ]);
