@@ -6,7 +6,7 @@ import { parse } from "../../src/core/parse.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import type { Criu } from "./criu.ts";
 import type { CgroupView, SourceKinds } from "./mounts.ts";
-import { allTurns, hasHooks } from "./hooks.ts";
+import { creationTurns, hasHooks } from "./hooks.ts";
 import type { Rights } from "./rights.ts";
 import type { Settings } from "./settings.ts";
 
@@ -158,5 +158,7 @@ export function refuseCheckpoint(
     refuse("without pid and mount namespaces of its own");
   }
   if (namespaces.joined.size > 0) refuse("in namespaces of others");
-  if (hasHooks(spec, ...allTurns)) refuse("with hooks");
+  // What they have done to the first container is not in the checkpoint, and CRIU makes the next one by itself.
+  const hooked = creationTurns.find((turn) => hasHooks(spec, turn));
+  if (hooked !== undefined) refuse(`with hooks ${hooked}`);
 }

@@ -10,11 +10,14 @@ import { ownIds } from "../../src/linux/own_ids.ts";
 /** How long it may take to write or read a container's memory. */
 const timeoutMs = 300_000;
 
-const cure = "install Debian 13's package criu: those before 4.1 fail from Linux 6.18 on";
+const cure = "install criu 4.1 or newer, which Debian 13 has: older ones fail from Linux 6.18 on";
 
 /** What it calls an error and gets over, on kernels that lack something. */
 const harmless =
   /rlimit: Can't setup RLIMIT_NOFILE|tun: Unable to create tun|sockets: Can't get \d|(Dumping|Restoring) FAILED/;
+
+/** `SO_PASSCRED` and `SO_PASSSEC`, which Linux refuses for other sockets than Unix ones from 6.16 on. */
+const oldForSockets = /sockets: Can't get 1:(16|34) /;
 
 const dieWithDaemon: Operation = {
   syscall: "prctl",
@@ -69,6 +72,7 @@ export class Criu {
     if (command === "check") {
       throw new Failure("unavailable", `${program} does not work on this kernel: ${why}: ${cure}`);
     }
-    throw new Failure("failed_precondition", `criu ${command}: ${why}`);
+    const cured = oldForSockets.test(`${stdout}\n${stderr}`) ? ": this kernel's TCP and UDP sockets take criu 4.2 or newer" : "";
+    throw new Failure("failed_precondition", `criu ${command}: ${why}${cured}`);
   }
 }

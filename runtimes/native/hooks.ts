@@ -51,6 +51,14 @@ export function hasHooks({ hooks }: Spec, ...of: readonly Turn[]): boolean {
 /** All turns. */
 export const allTurns = Object.keys(turns) as readonly Turn[];
 
+/** Those before the container's own program runs. */
+export const creationTurns = [
+  "prestart",
+  "createRuntime",
+  "createContainer",
+  "startContainer",
+] as const satisfies readonly Turn[];
+
 /**
  * Runs the hooks of one container, each in a process with nothing of the daemon in it, and with the container's state on
  * its standard input.

@@ -12,14 +12,14 @@ export const checkpoint: Command = {
     "mayfly run -d --restore my/app:warm          # goes on where that one was",
     "mayfly deploy app --image my/app:warm --restore",
     "",
-    "It takes CRIU, and a container without a terminal, users of its own or hooks: `mayfly doctor` tells.",
+    "It takes CRIU, and a container without a terminal, users of its own or hooks of its creation: `mayfly doctor` tells.",
   ],
   words: { min: 2, max: 2 },
   flags: {
     ...namespaceFlag,
     message: { type: "string", short: "m", value: "text", help: "what for" },
     "leave-running": { type: "boolean", help: "the container goes on; it ends otherwise" },
-    "tcp-established": { type: "boolean", help: "write TCP connections, too" },
+    "tcp-established": { type: "boolean", help: "write TCP connections, too (CRIU 4.2 from Linux 6.16 on)" },
   },
   async run({ connect, words: [id = "", name = ""], flags, output }) {
     await using connection = await connect();

@@ -137,6 +137,36 @@ describe("a checkpoint of the native runtime", { skip: process.geteuid?.() === 0
     assert.equal((await restored.task.wait()).code, 137);
   });
 
+  it("keeps TCP connections, those alone that it is told to keep", async () => {
+    const spec = specOf("nc -ll -p 7000 -e cat & until nc 127.0.0.1 7000; do :; done");
+    await using first = await launch({ spec });
+    assert.equal(await first.say("a"), "a");
+    const checkpoints = demand(first.task, "checkpoint");
+    await assert.rejects(checkpoints.checkpoint({ folder: empty() }), {
+      code: "failed_precondition",
+      message: /tcp-established/,
+    });
+    assert.equal(await first.say("b"), "b");
+    const checkpoint = empty();
+    await checkpoints.checkpoint({ folder: checkpoint, tcpEstablished: true, exit: true });
+    await using restored = await launch({ spec, checkpoint });
+    assert.equal(await restored.say("c"), "c");
+  });
+
+  it("has the hooks of a container's start and end run for those that go on from it", async () => {
+    const told = join(folder, "told");
+    const hook = (word: string) => [{ path: "/bin/sh", args: ["sh", "-c", `echo ${word} >> ${told}`] }];
+    const spec = { ...specOf(counter), hooks: { poststart: hook("start"), poststop: hook("stop") } };
+    await using first = await launch({ spec });
+    const checkpoint = empty();
+    await demand(first.task, "checkpoint").checkpoint({ folder: checkpoint, exit: true });
+    await first.task.delete();
+    const restored = await launch({ spec, checkpoint });
+    assert.equal(await restored.say("a"), "1 a");
+    await restored.task.delete();
+    assert.equal(readFileSync(told, "utf8"), "start\nstop\nstart\nstop\n");
+  });
+
   it("lets the container go on where what is to fit it fails", async () => {
     await using first = await launch({ spec: specOf(counter) });
     const whileStopped = () => Promise.reject(new Error("no room"));
@@ -160,12 +190,12 @@ describe("a checkpoint of the native runtime", { skip: process.geteuid?.() === 0
     await assert.rejects(checkpoints.checkpoint({ folder: empty() }), { ...failed, message: /paused/ });
     await demand(task, "pause").resume();
     assert.equal(await first.say("a"), "1 a");
-    const hooked = { ...spec, hooks: { poststop: [{ path: "/bin/true" }] } };
-    for (const [spec, what] of [[hooked, /hooks/]] as const) {
-      await using each = await launch({ spec });
+    for (const turn of ["prestart", "createRuntime", "createContainer", "startContainer"]) {
+      const [hooked, what] = [{ ...spec, hooks: { [turn]: [{ path: "/bin/true" }] } }, new RegExp(`hooks ${turn}`)];
+      await using each = await launch({ spec: hooked });
       const refused = { code: "unimplemented", message: what };
       await assert.rejects(demand(each.task, "checkpoint").checkpoint({ folder: empty() }), refused);
-      await assert.rejects(launch({ spec, checkpoint: empty() }), refused);
+      await assert.rejects(launch({ spec: hooked, checkpoint: empty() }), refused);
       assert.equal(await each.say("a"), "1 a");
     }
     const user = { ...spec, process: { ...spec.process, user: { uid: 1000, gid: 1000 } } };

@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 
 const cache = join(homedir(), ".cache/mayfly-tests");
-const release = "trixie";
+const release = "forky";
 
 /**
  * A CRIU that works on this kernel: the machine's, or where that is too old the one of a newer Debian, which is fetched once
