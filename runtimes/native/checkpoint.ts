@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { Failure } from "../../src/core/errors.ts";
 import { parse } from "../../src/core/parse.ts";
 import type { Spec } from "../../src/core/spec.ts";
+import { parseProcStat } from "../../src/linux/proc_stat.ts";
 import type { Criu } from "./criu.ts";
 import type { CgroupView, SourceKinds } from "./mounts.ts";
 import { creationTurns, hasHooks } from "./hooks.ts";
@@ -15,6 +16,9 @@ export const networkKey = "network";
 
 /** How large a file may be that is open and has no name any more: it goes into the checkpoint. */
 const ghostLimitBytes = 64 << 20;
+
+/** How long a process may take that is told to stop. */
+const stopTimeoutMs = 10_000;
 
 /** Beside CRIU's own files. */
 const streamsName = "mayfly.json";
@@ -87,6 +91,34 @@ export async function dump(criu: Criu, pid: number, { folder, mounts, tcpEstabli
     ...network === hosts ? [] : ["--external", `net[${network}]:${networkKey}`],
   ]);
   writeFileSync(join(folder, streamsName), JSON.stringify(streams), { mode: 0o600 });
+}
+
+/**
+ * Waits until processes stand still: CRIU has sent them SIGSTOP when it ends, which they take notice of a moment later.
+ * @throws deadline_exceeded.
+ */
+export async function standStill(pids: ReadonlySet<number>): Promise<void> {
+  const deadline = Date.now() + stopTimeoutMs;
+  for (const pid of pids) {
+    while (runs(pid)) {
+      if (Date.now() > deadline) {
+        throw new Failure(
+          "deadline_exceeded",
+          `cannot checkpoint: process ${pid} did not stop within ${stopTimeoutMs} ms`,
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+}
+
+/** Whether a process is neither stopped nor at its end. */
+function runs(pid: number): boolean {
+  try {
+    return !/^[TtZX]$/.test(parseProcStat(readFileSync(`/proc/${pid}/stat`, "utf8")).field(3));
+  } catch {
+    return false;
+  }
 }
 
 /** What `dump` found. @throws invalid_argument for what is no checkpoint of this runtime. */

@@ -72,7 +72,9 @@ export class Criu {
     if (command === "check") {
       throw new Failure("unavailable", `${program} does not work on this kernel: ${why}: ${cure}`);
     }
-    const cured = oldForSockets.test(`${stdout}\n${stderr}`) ? ": this kernel's TCP and UDP sockets take criu 4.2 or newer" : "";
+    const cured = oldForSockets.test(`${stdout}\n${stderr}`)
+      ? ": this kernel's TCP and UDP sockets take criu 4.2 or newer"
+      : "";
     throw new Failure("failed_precondition", `criu ${command}: ${why}${cured}`);
   }
 }

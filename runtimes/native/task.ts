@@ -26,6 +26,7 @@ import { namespacePids } from "../../src/linux/namespace_pids.ts";
 import { networkUsage } from "../../src/linux/network_usage.ts";
 import { PIDFD_GET_MNT_NAMESPACE, SIGCONT, SIGKILL } from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
+import { standStill } from "./checkpoint.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Launch } from "./launch.ts";
 import type { Processes } from "./processes.ts";
@@ -246,6 +247,7 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
       }
       await dump(this.#pid, options);
       try {
+        await standStill(this.#pids());
         await options.whileStopped?.();
         publish({ type: "checkpointed", id: this.id });
         if (options.exit === true) {
