@@ -5,7 +5,7 @@ import { can, demand, type Exit, type Task } from "../core/task.ts";
 import { newContainerId } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { died, notReady, startFailed } from "./failures.ts";
-import type { Protocol, Server } from "./protocol.ts";
+import type { Beside, Protocol, Server } from "./protocol.ts";
 import type { Recipe } from "./recipe.ts";
 import { readLog } from "./log_pace.ts";
 import { Tail } from "./tail.ts";
@@ -101,10 +101,11 @@ export class Instance {
         rootfs,
         stdio: { stdin: false },
       });
-      const logs = this.#logged = this.#keepLog(task);
-      undo.defer(() => task.delete().then(() => logs));
+      const { stdout, stderr } = tasks.output(task);
+      this.#keepLog([stdout, stderr]);
+      undo.defer(() => task.delete().then(() => this.#logged));
       this.#task = task;
-      server = undo.use(protocol.attach(task, record));
+      server = undo.use(protocol.attach(task, record, this.#beside()));
       undo.defer(() => this.#gone.abort());
       await task.start();
       task.wait().then((exit) => {
@@ -118,6 +119,19 @@ export class Instance {
     await this.#becomeReady(server, signal);
     this.#server = server;
     this.#release = undo.move();
+  }
+
+  #beside(): Beside {
+    const { tasks, record: { namespace }, recipe: { args } } = this.#parts;
+    return {
+      args,
+      files: (folder) => tasks.filesIn(namespace, this.id, folder),
+      run: async (command) => {
+        const program = await tasks.exec(namespace, this.id, { command }, { stdin: false, stdout: true, stderr: true });
+        this.#keepLog([program.stdout, program.stderr]);
+        return program;
+      },
+    };
   }
 
   async #becomeReady(server: Server, signal: AbortSignal): Promise<void> {
@@ -134,9 +148,8 @@ export class Instance {
     if (this.#exit !== undefined) throw died("start", this.#exit);
   }
 
-  async #keepLog(task: Task): Promise<void> {
-    const { stdout, stderr } = this.#parts.tasks.output(task);
-    await Promise.all([stdout, stderr].map(async (stream) => {
+  #keepLog(streams: readonly (ReadableStream<Uint8Array> | undefined)[]): void {
+    const kept = streams.map(async (stream) => {
       if (stream === undefined) return;
       try {
         await readLog(stream, (part) => {
@@ -146,7 +159,8 @@ export class Instance {
       } catch {
         // What it has written so far is all there is.
       }
-    }));
+    });
+    this.#logged = Promise.all([this.#logged, ...kept]).then(() => {});
   }
 
   /** Freezes it when it has had nothing to do for a while longer, where its runtime can. */
@@ -176,13 +190,17 @@ export class Instance {
 
   /**
    * Asks it to end, waits, kills it where it has not, and removes all of it.
-   * @param graceMs from SIGTERM to SIGKILL.
+   * @param graceMs from SIGTERM to SIGKILL. @param options.finish whether what runs beside its process may come to its end.
    */
-  async end(graceMs: number): Promise<void> {
+  async end(graceMs: number, { finish = true }: { readonly finish?: boolean } = {}): Promise<void> {
     this.closing = true;
     this.#drowsy.end();
     await this.#asleep;
     const task = this.#task;
+    if (finish && this.#exit === undefined && this.#server?.finish !== undefined) {
+      await this.thaw().catch(() => {});
+      await this.#server.finish();
+    }
     if (task !== undefined && this.#exit === undefined && graceMs > 0) {
       await this.#parts.tasks.stop(task, graceMs).catch(() => {});
     }

@@ -267,11 +267,12 @@ export class Instances {
     this.#idle.delete(instance);
     const { record, protocol } = this.#parts;
     const { name } = record;
-    const ended = instance.end(this.#killed.signal.aborted ? 0 : protocol.stopGraceMs(record))
+    const killed = this.#killed.signal.aborted;
+    const ended = instance.end(killed ? 0 : protocol.stopGraceMs(record), { finish: !killed })
       .catch((error) => this.#parts.onError(error, `cannot remove container ${instance.id} of function ${name}`))
       .finally(() => this.#ending.delete(ended));
     this.#ending.add(ended);
-    const kill = () => void instance.end(0).catch(() => {});
+    const kill = () => void instance.end(0, { finish: false }).catch(() => {});
     this.#killed.signal.addEventListener("abort", kill);
     ended.then(() => this.#killed.signal.removeEventListener("abort", kill));
   }

@@ -1,6 +1,6 @@
 import type { FunctionRecord } from "../core/function.ts";
 import type { TraceContext } from "../core/monitor.ts";
-import type { Task } from "../core/task.ts";
+import type { Process, Task } from "../core/task.ts";
 import type { WebSocketConnection } from "../core/web_socket.ts";
 import type { InvocationRequest } from "./request.ts";
 
@@ -17,9 +17,20 @@ export interface Protocol {
   stopGraceMs(record: FunctionRecord): number;
   /**
    * Takes hold of a container that is made, and not started yet.
+   * @param beside for what runs in it beside its own process, once that has been executed.
    * @throws what keeps it from being reached.
    */
-  attach(task: Task, record: FunctionRecord): Server;
+  attach(task: Task, record: FunctionRecord, beside: Beside): Server;
+}
+
+/** What runs in a container beside its own process. */
+export interface Beside {
+  /** The names of what is in a folder, as the container sees it, without folders; none where there is no such folder. */
+  files(folder: string): readonly string[];
+  /** Starts a program; what it writes is logged as the container's. It ends with the container. @throws as `Tasks.exec`. */
+  run(command: readonly string[]): Promise<Process>;
+  /** The command of the container's own process. */
+  readonly args: readonly string[];
 }
 
 /** What the image and the function say of a container's process. */
@@ -45,6 +56,8 @@ export interface Server extends Disposable {
    * @throws a failure of `failures.ts`; the signal's reason.
    */
   answer(call: ServerCall): Promise<ServerAnswer>;
+  /** Has what runs beside the container's own process come to its end, before that is asked to. Never rejects, nor takes long. */
+  finish?(): Promise<void>;
 }
 
 /** One request to a container. */

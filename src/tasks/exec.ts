@@ -60,10 +60,14 @@ function processOf(spec: Spec, settings: ExecSettings, accounts: Accounts | unde
 
 /** The account files as the container has them now. */
 function containerAccounts(kernel: Kernel, task: Task): Accounts {
-  if (task.pid === undefined) {
-    throw new Failure("failed_precondition", `cannot run a process in ${JSON.stringify(task.id)}: it does not run`);
-  }
-  const root = { type: "bind", source: `/proc/${task.pid}/root`, options: ["rbind"] };
-  using inside = new ImageRoot(kernel, [root]);
+  using inside = rootOf(kernel, task);
   return readAccounts(inside);
+}
+
+/** The root of a container that runs, as it sees it. @throws failed_precondition where it does not run. */
+export function rootOf(kernel: Kernel, task: Task): ImageRoot {
+  if (task.pid === undefined) {
+    throw new Failure("failed_precondition", `cannot look into ${JSON.stringify(task.id)}: it does not run`);
+  }
+  return new ImageRoot(kernel, [{ type: "bind", source: `/proc/${task.pid}/root`, options: ["rbind"] }]);
 }

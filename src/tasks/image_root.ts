@@ -1,8 +1,10 @@
+import { readdirSync } from "node:fs";
 import { Failure } from "../core/errors.ts";
 import type { Mount } from "../core/mount.ts";
 import {
   AT_EMPTY_PATH,
   O_CLOEXEC,
+  O_DIRECTORY,
   O_NOCTTY,
   O_NOFOLLOW,
   O_NONBLOCK,
@@ -90,6 +92,17 @@ export class ImageRoot implements Disposable {
       return { link: new TextDecoder().decode(memory.bytes.subarray(0, length)) };
     } finally {
       memory.release();
+      this.#kernel.attempt("close", found);
+    }
+  }
+
+  /** The names in a folder; none where there is no such folder. */
+  list(path: string): readonly string[] {
+    const found = this.#open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    if (found === undefined) return [];
+    try {
+      return readdirSync(`/proc/self/fd/${found}`).sort();
+    } finally {
       this.#kernel.attempt("close", found);
     }
   }

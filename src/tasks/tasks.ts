@@ -14,7 +14,7 @@ import { Kernel } from "../linux/kernel.ts";
 import type { Accounts } from "./accounts.ts";
 import { boundedTail } from "./bounded_tail.ts";
 import { type ContainerRun, type RunOptions, startContainer } from "./container_run.ts";
-import { execProcess } from "./exec.ts";
+import { execProcess, rootOf } from "./exec.ts";
 import { lookInto, readAccounts } from "./look_into.ts";
 import { checkCommand } from "./image_command.ts";
 import { containerOomScoreAdj, withOomScoreAdj } from "./oom_score.ts";
@@ -316,6 +316,19 @@ export class Tasks implements AsyncDisposable {
     const { task, spec } = this.#find(namespace, id);
     const settings = parse(ExecInputSchema, input, `cannot run a process in ${JSON.stringify(id)}`);
     return await execProcess({ kernel: this.#kernel, task, spec, means: this.means }, settings, stdio);
+  }
+
+  /**
+   * The names of what is in a folder of a container that runs, as it sees it, without folders; none where there is no such
+   * folder. @throws not_found for the task; failed_precondition before its start.
+   */
+  filesIn(namespace: string, id: string, folder: string): readonly string[] {
+    const { task } = this.#find(namespace, id);
+    using root = rootOf(this.#kernel, task);
+    return root.list(folder).filter((name) => {
+      const found = root.look(`${folder}/${name}`);
+      return found === "file" || typeof found === "object";
+    });
   }
 
   /** Asks a task's init to end, waits for that, and kills it where it has not. @param graceMs how long it has. */

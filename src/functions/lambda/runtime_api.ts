@@ -1,5 +1,6 @@
 import { Failure } from "../../core/errors.ts";
 import { collect } from "../whole_body.ts";
+import { accepted, refusal } from "./runtime_answers.ts";
 import { errorLimitBytes, functionFailed, readRuntimeError } from "./runtime_failures.ts";
 
 /** One invocation, as a runtime gets it. */
@@ -269,12 +270,4 @@ function eventResponse(event: RuntimeEvent): Response {
   if (event.clientContext !== undefined) headers.set("lambda-runtime-client-context", event.clientContext);
   if (event.cognitoIdentity !== undefined) headers.set("lambda-runtime-cognito-identity", event.cognitoIdentity);
   return new Response(event.payload, { headers });
-}
-
-function accepted(): Response {
-  return Response.json({ status: "OK" }, { status: 202 });
-}
-
-function refusal(status: number, errorType: string, errorMessage: string): Response {
-  return Response.json({ errorType, errorMessage }, { status });
 }
