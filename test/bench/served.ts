@@ -46,12 +46,19 @@ try {
   const urls = new Map([["direct", `http://127.0.0.1:${port}/`], ["mayfly", `${daemon.url}/fn/hello`]]);
   const latencies = new Map<string, number[]>();
   const rates = new Map<string, number[]>();
+  /** Microseconds of this process for each request: unlike rates, they tell something on a busy machine, too. */
+  const costs = new Map<string, number[]>();
   const add = (map: Map<string, number[]>, name: string, values: readonly number[]) =>
     map.set(name, [...map.get(name) ?? [], ...values]);
   for (const url of urls.values()) await load(url, 8, 500);
   for (let round = 0; round < rounds; round++) {
     for (const [name, url] of urls) add(latencies, name, (await load(url, 1, requests / rounds)).latencies);
-    for (const [name, url] of urls) add(rates, name, [requests / (await load(url, 8, requests)).seconds]);
+    for (const [name, url] of urls) {
+      const before = process.cpuUsage();
+      add(rates, name, [requests / (await load(url, 8, requests)).seconds]);
+      const { user, system } = process.cpuUsage(before);
+      add(costs, name, [(user + system) / requests]);
+    }
   }
   console.log(`${host.name} ${host.version}, ${requests} requests to a server of Go, milliseconds`);
   console.log(`${"".padEnd(12)}${"p50".padStart(7)}${"p99".padStart(7)}${"8 at once, per s".padStart(20)}`);
@@ -62,7 +69,9 @@ try {
     console.log(`${name.padEnd(12)}${ms(middle(each))}${ms(quantile([...each], 0.99))}${rate}`);
   }
   const share = middle(rates.get("mayfly")) / middle(rates.get("direct"));
-  console.log(`through mayfly: ${share.toFixed(2)} of the rate`);
+  console.log(
+    `through mayfly: ${share.toFixed(2)} of the rate, ${middle(costs.get("mayfly")).toFixed(0)} µs of CPU each`,
+  );
   const thawed: number[] = [];
   for (let i = 0; i < rounds; i++) {
     await new Promise((resolve) => setTimeout(resolve, freezeMs));
