@@ -7,6 +7,7 @@ import { ownRepository } from "../core/own_registry.ts";
 import type { Repository } from "../core/repository.ts";
 import type { SharedLock } from "../core/shared_lock.ts";
 import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
+import { Slice } from "../linux/slice.ts";
 import { Reachable } from "./reachable.ts";
 
 export interface GarbageCollection {
@@ -40,7 +41,7 @@ export interface Collected {
   readonly problems: readonly { readonly what: string; readonly error: unknown }[];
 }
 
-/** After as many removals, leases and roots are read again. */
+/** After as many removals, or some milliseconds, leases and roots are read again. */
 const recheckAfter = 16;
 
 /**
@@ -79,6 +80,8 @@ class Collection implements Disposable {
   readonly #options: GarbageCollection;
   readonly #reachable: Reachable;
   readonly #startedMs = Date.now();
+  /** The database answers at once, so that nothing else would turn the event loop. */
+  readonly #slice: Slice;
   /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers and labels hold. */
   #held: ReadonlySet<string> = new Set();
   /** What the labels of snapshots hold that are needed themselves. */
@@ -92,6 +95,7 @@ class Collection implements Disposable {
   constructor(options: GarbageCollection) {
     this.#options = options;
     this.#reachable = new Reachable(options.content);
+    this.#slice = new Slice(options.signal);
   }
 
   /** Lets repositories of the registry forget what no tag leads to. */
@@ -120,11 +124,13 @@ class Collection implements Disposable {
       } else for (const resource of resources) held.add(resource);
     }
     for (const { target, labels } of await images.all()) {
+      if (this.#slice.over) await this.#slice.next();
       await this.#reachable.add(target.digest);
       for (const reference of referencesOf(labels)) await this.#hold(held, reference);
     }
     for (const { digest } of await functions.images()) if (isDigest(digest)) await this.#reachable.add(digest);
     for (const { imageDigest, snapshotter, snapshotKey, labels } of await containers.list()) {
+      if (this.#slice.over) await this.#slice.next();
       for (const reference of referencesOf(labels)) await this.#hold(held, reference);
       if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
       if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
@@ -229,6 +235,10 @@ class Collection implements Disposable {
    * One removal that fails does not keep the rest; what is gone already, or in somebody's hands, is no failure.
    */
   async #remove(what: string, action: () => Promise<void>): Promise<void> {
+    if (this.#slice.over) {
+      this.#letOthers();
+      await this.#slice.next();
+    }
     if (!this.#fresh || this.#sinceMark >= recheckAfter) {
       this.#letOthers();
       this.#alone = await this.#options.lock?.exclusive();
