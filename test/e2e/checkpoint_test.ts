@@ -12,6 +12,11 @@ import { startRegistry, type TestRegistry } from "../support/registry.ts";
 const program = `echo found > /var-of-image; secret=$(head -c 300000 /dev/zero | md5sum); echo warm >&2
 while read line; do echo "$line: $secret $(cat /var-of-image)"; done`;
 
+const plugins = (folder: string) => [
+  "--plugins",
+  JSON.stringify({ "runtime/native": { criu: workingCriu(), cgroupParent: cgroupParent(folder) } }),
+];
+
 describe("a checkpoint", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-checkpoint-"));
   let daemon: MayflyProcess;
@@ -24,8 +29,7 @@ describe("a checkpoint", () => {
     assert.match(stderr, what);
   };
   const start = async () => {
-    const plugins = { "runtime/native": { criu: workingCriu(), cgroupParent: cgroupParent(folder) } };
-    daemon = await MayflyProcess.start(folder, ["--log-level", "warn", "--plugins", JSON.stringify(plugins)]);
+    daemon = await MayflyProcess.start(folder, ["--log-level", "warn", ...plugins(folder)]);
   };
   const invoke = async (name: string, body: string) =>
     (await fetch(`${daemon.url}/fn/${name}`, { method: "POST", body })).text();
@@ -96,5 +100,26 @@ describe("a checkpoint", () => {
     await refused(/not written by this daemon/, "run", "--restore", name);
     await refused(/it holds no checkpoint|not written by/, "run", "--restore", "box:1");
     await refused(/"crun" cannot go on/, "run", "--restore", "--runtime", "crun", "box:warm");
+  });
+
+  it("is gone on from by another daemon, which trusts the registry", async () => {
+    const other = mkdtempSync(join(tmpdir(), "mayfly-checkpoint-other-"));
+    const elsewhere = await MayflyProcess.start(other, [
+      "--log-level",
+      "warn",
+      "--foreign-checkpoints",
+      ...plugins(other),
+    ]);
+    try {
+      const name = `${registry.host}/box:warm`;
+      const { out } = commandsOn(other);
+      await out("pull", "--all-platforms", name);
+      await out("deploy", "app", "--image", name, "--restore");
+      const answer = await fetch(`${elsewhere.url}/fn/app`, { method: "POST", body: "five\n" });
+      assert.equal(await answer.text(), expected.replace("one", "five"));
+    } finally {
+      assert.equal(await elsewhere.end("SIGTERM"), 0, elsewhere.log());
+      rmSync(other, { recursive: true, force: true });
+    }
   });
 });
