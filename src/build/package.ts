@@ -45,5 +45,7 @@ writeFileSync(
     2,
   ),
 );
-for (const file of ["README.md", "LICENSE", "src/mayfly-oci"]) copyFileSync(join(root, file), join(dist, file));
+for (const file of ["README.md", ...globSync("src/*/README.md", { cwd: root }), "LICENSE", "src/mayfly-oci"]) {
+  copyFileSync(join(root, file), join(dist, file));
+}
 for (const path of Object.values(bin)) chmodSync(join(dist, built(path, ".js")), 0o755);
