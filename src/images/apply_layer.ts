@@ -14,15 +14,24 @@ export interface ApplyLayerOptions {
   readonly sink: LayerSink;
   readonly budget: Budget;
   readonly signal?: AbortSignal | undefined;
+  /** What finds the archive's digest. Default: this does. */
+  readonly hash?: Hashing;
+}
+
+/** Finds a digest. */
+export interface Hashing {
+  update(bytes: Uint8Array): void;
+  digest(encoding: "hex"): string;
 }
 
 /**
  * Unpacks a layer in one pass: digest, read the archive, make the files.
  * @throws data_loss when it is corrupt, cut short, or not what the image's configuration says; what the sink throws.
  */
-export async function applyLayer({ archive, diffId, sink, budget, signal }: ApplyLayerOptions): Promise<void> {
+export async function applyLayer(
+  { archive, diffId, sink, budget, signal, hash = hashOf(diffId) }: ApplyLayerOptions,
+): Promise<void> {
   const { algorithm, hex } = splitDigest(diffId);
-  const hash = createHash(algorithm);
   const reader = new TarReader();
   const slice = new Slice(signal);
   for await (const chunk of archive) {
@@ -45,4 +54,9 @@ export async function applyLayer({ archive, diffId, sink, budget, signal }: Appl
     );
   }
   await sink.finish(slice);
+}
+
+/** For a digest like this one. */
+export function hashOf(digest: Digest): Hashing {
+  return createHash(splitDigest(digest).algorithm);
 }

@@ -2,12 +2,13 @@ import { closeSync, openSync, readSync } from "node:fs";
 import type { Digest } from "../core/digest.ts";
 import type { SnapshotFolder } from "../core/snapshotter.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { applyLayer } from "./apply_layer.ts";
+import { applyLayer, type Hashing, hashOf } from "./apply_layer.ts";
 import { Budget } from "./budget.ts";
 import { formOf, inflate } from "./inflate.ts";
 import { LayerFolder } from "./layer_folder.ts";
 import { LayerImage } from "./layer_image.ts";
 import type { Fill, NativeInflaters } from "./native_inflate.ts";
+import type { Ring } from "./ring.ts";
 
 /** A layer to unpack, in words that another thread understands. */
 export interface UnpackJob {
@@ -23,8 +24,6 @@ export interface JobContext {
   readonly inflaters: NativeInflaters;
   /** Takes how many bytes of the blob have been read. */
   readonly onRead: (bytes: number) => void;
-  /** @throws when nobody wants it any more. */
-  readonly check: () => void;
 }
 
 /** How a layer is written into a snapshot's folder. */
@@ -35,22 +34,73 @@ export function openSink(kernel: Kernel, folder: SnapshotFolder, budget: Budget)
     : new LayerImage(kernel, { ...folder, path: image, budget });
 }
 
-/** Unpacks a layer from its blob's file. @throws as `applyLayer`. */
-export async function runJob({ blob, diffId, folder, budget: state }: UnpackJob, context: JobContext): Promise<void> {
-  const budget = new Budget(state.limits, state.shared);
-  const file = openSync(blob, "r");
-  try {
+/** Unpacks a layer from its blob's file. @throws as `applyLayer`; RingStopped. */
+export async function runJob(job: UnpackJob, ring: Ring, context: JobContext): Promise<void> {
+  using blob = new BlobFile(job.blob, ring, context);
+  await write(job, blob.archive(), context);
+}
+
+/** One thread's part of it: brings the archive into the ring, and its digest where the other thread has enough to do. */
+export async function runInflating(job: UnpackJob, ring: Ring, context: JobContext): Promise<void> {
+  using blob = new BlobFile(job.blob, ring, context);
+  const hash = isHashedFirst(job) ? hashOf(job.diffId) : undefined;
+  for await (const piece of blob.archive()) {
+    hash?.update(piece);
+    ring.write(piece);
+  }
+  ring.end(hash?.digest("hex") ?? "");
+}
+
+/** The other thread's part: makes files of what comes out of the ring. */
+export async function runWriting(job: UnpackJob, ring: Ring, context: JobContext): Promise<void> {
+  const hash: Hashing | undefined = isHashedFirst(job) ? { update() {}, digest: () => ring.digest } : undefined;
+  await write(job, ring.pieces(), context, hash);
+}
+
+/** To make files takes longer than to decompress; to make an image does not. */
+function isHashedFirst({ folder }: UnpackJob): boolean {
+  return folder.image === undefined;
+}
+
+async function write(
+  { diffId, folder, budget: { limits, shared } }: UnpackJob,
+  archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { kernel }: JobContext,
+  hash?: Hashing,
+): Promise<void> {
+  const budget = new Budget(limits, shared);
+  using sink = openSink(kernel, folder, budget);
+  await applyLayer({ archive, diffId, sink, budget, ...(hash && { hash }) });
+}
+
+/** A blob's file. */
+class BlobFile implements Disposable {
+  readonly #path: string;
+  readonly #file: number;
+  readonly #ring: Ring;
+  readonly #context: JobContext;
+
+  constructor(path: string, ring: Ring, context: JobContext) {
+    this.#path = path;
+    this.#file = openSync(path, "r");
+    this.#ring = ring;
+    this.#context = context;
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file);
+  }
+
+  /** What is in it, decompressed. */
+  archive(): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
     let bytes = 0;
     const fill: Fill = (into) => {
-      context.check();
-      const count = readSync(file, into);
-      context.onRead(bytes += count);
+      this.#ring.check();
+      const count = readSync(this.#file, into);
+      this.#context.onRead(bytes += count);
       return count;
     };
-    using sink = openSink(context.kernel, folder, budget);
-    await applyLayer({ archive: decompressed(fill, blob, context), diffId, sink, budget });
-  } finally {
-    closeSync(file);
+    return decompressed(fill, this.#path, this.#context);
   }
 }
 
