@@ -22,6 +22,7 @@ import type { TaskStats } from "../core/task.ts";
 import type { TokenInfo } from "../core/token.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
+import type { Recovery } from "../images/recover.ts";
 import type { ContentReport, StorageReport } from "../images/storage.ts";
 import type { ContainerExit, ContainerInfo } from "../tasks/container_info.ts";
 import type { ProcessInfo } from "../tasks/processes.ts";
@@ -334,6 +335,10 @@ export const StorageAnswer = jsonOf<StorageReport>()(v.object({
     bytes: count,
     reclaimableBytes: count,
   })),
+}));
+export const RecoveryAnswer = jsonOf<Recovery>()(v.object({
+  images: v.array(v.object({ name: v.string(), digest: v.string(), own: v.boolean(), missing: count })),
+  known: count,
 }));
 export const ContentAnswer = jsonOf<ContentReport>()(v.object({
   blobs: count,

@@ -2,9 +2,17 @@ import { Hono } from "hono";
 import * as v from "valibot";
 import { messageOf } from "../core/errors.ts";
 import { version } from "../version.ts";
-import { ContentAnswer, GarbageAnswer, InfoAnswer, itemsOf, PluginAnswer, StorageAnswer } from "./answers.ts";
+import {
+  ContentAnswer,
+  GarbageAnswer,
+  InfoAnswer,
+  itemsOf,
+  PluginAnswer,
+  RecoveryAnswer,
+  StorageAnswer,
+} from "./answers.ts";
 import { documented } from "./documented.ts";
-import { json } from "./input.ts";
+import { json, namespaceField } from "./input.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** `/v1/info`, `/v1/plugins`, and what is done to the state folder as a whole. */
@@ -48,5 +56,11 @@ export function systemRoutes({ host, info, plugins, storage }: ApiParts) {
       ),
       json(v.strictObject({ repair: v.optional(v.boolean(), false) })),
       async (c) => c.json(await storage.verify({ ...c.req.valid("json"), signal: c.req.raw.signal })),
+    )
+    .post(
+      "/content/recover",
+      documented("Gives names again to images whose names were lost with the database.", { 200: RecoveryAnswer }),
+      json(v.strictObject({ namespace: namespaceField })),
+      async (c) => c.json(await storage.recover(c.req.valid("json").namespace)),
     );
 }

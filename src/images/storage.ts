@@ -8,6 +8,7 @@ import type { Metadata } from "../core/metadata.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { treeUsage } from "../linux/tree_usage.ts";
+import { recoverImages, type Recovery } from "./recover.ts";
 import { documentBytes, readManifest } from "./read_manifest.ts";
 
 export interface StorageParts {
@@ -156,6 +157,11 @@ export class Storage {
     }));
     if (!repair || problems.length === 0) return { blobs, bytes, problems };
     return { blobs, bytes, problems: await this.#repair(problems) };
+  }
+
+  /** Gives names again to the images whose names were lost with the database. */
+  recover(namespace: string): Promise<Recovery> {
+    return recoverImages(this.#parts, namespace);
   }
 
   async #repair(problems: readonly ContentProblem[]): Promise<readonly ContentProblem[]> {

@@ -147,6 +147,7 @@ describe("/openapi.json", () => {
     await call("POST", "/v1/gc", { dryRun: true });
     await call("GET", "/v1/system/df");
     await call("POST", "/v1/content/verify", {});
+    await call("POST", "/v1/content/recover", {});
     await call("POST", "/v1/secrets/described", "value");
     await call("PUT", "/v1/secrets/described", "another");
     await call("GET", "/v1/secrets");

@@ -113,3 +113,53 @@ describe("the state folder", () => {
     assert.ok(!existsSync(blobPath(digest)));
   });
 });
+
+describe("a store whose database was lost", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mayfly-recover-"));
+  const root = join(folder, "root");
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const storageOf = (room: Room) =>
+    new Storage({
+      ...room,
+      collect: (options) => collectGarbage({ ...room, graceMs: 0, ...options }),
+      refetch: (namespace, name) => room.images.refetch(namespace, name),
+    });
+
+  it("has its images named again: all that no other one leads to", async () => {
+    const made = new LayoutFolder(join(folder, "layout"));
+    const layers = ["a", "b"].map((path) => tarOf({ path, content: path.repeat(1000) }));
+    const said = { annotations: { "io.containerd.image.name": "registry.example/team/app:2" } };
+    const images = {
+      "plain:1": made.image([layers[0] ?? new Uint8Array()]),
+      "app:2": made.image(layers, said),
+      "cut:1": made.image([tarOf({ path: "c", content: "c" })]),
+    };
+    const layout = made.name(images);
+    let cut: Digest;
+    {
+      await using room = await openRoom(root);
+      await room.images.import("default", layout);
+      assert.deepEqual(await storageOf(room).recover("default"), { images: [], known: 3 });
+      const { target } = await room.images.get("default", "cut:1");
+      cut = (await room.images.config(target)).layers[0]?.descriptor.digest as Digest;
+    }
+    for (const end of ["", "-wal", "-shm"]) rmSync(join(root, `mayfly.db${end}`), { force: true });
+    rmSync(join(root, "content/blobs", cut.replace(":", "/")));
+
+    await using room = await openRoom(root);
+    assert.match(room.metadata.conflict ?? "", /mayfly content recover/);
+    await assert.rejects(storageOf(room).collect({ dryRun: false }), { code: "failed_precondition" });
+    const { images: recovered, known } = await storageOf(room).recover("team");
+    assert.equal(known, 0);
+    const unnamed = (digest: string) => `localhost/recovered:${digest.slice(7, 19)}`;
+    const expected = Object.entries(images).map(([name, { digest }]) =>
+      name === "app:2"
+        ? { name: "registry.example/team/app:2", digest, own: true, missing: 0 }
+        : { name: unnamed(digest), digest, own: false, missing: name === "cut:1" ? 1 : 0 }
+    );
+    assert.deepEqual(new Set(recovered), new Set(expected));
+    const { target } = await room.images.get("team", "registry.example/team/app:2");
+    await room.images.unpack(target.digest, "overlay");
+    assert.deepEqual((await storageOf(room).recover("team")).images, []);
+  });
+});

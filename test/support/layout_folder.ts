@@ -43,6 +43,8 @@ export class LayoutFolder {
       readonly os?: string;
       readonly diffIds?: readonly string[];
       readonly zstd?: boolean;
+      /** Of its manifest. */
+      readonly annotations?: Readonly<Record<string, string>>;
       /** The `config` of its configuration: `Env`, `Cmd`, … */
       readonly config?: Readonly<Record<string, unknown>>;
     } = {},
@@ -60,10 +62,12 @@ export class LayoutFolder {
       readonly architecture?: string;
       readonly os?: string;
       readonly diffIds?: readonly string[];
+      readonly annotations?: Readonly<Record<string, string>>;
       readonly config?: Readonly<Record<string, unknown>>;
     } = {},
   ): Descriptor {
-    const { os = "linux", architecture = "amd64", diffIds = archives.map(digestOfBytes), config: settings } = options;
+    const { os = "linux", architecture = "amd64", diffIds = archives.map(digestOfBytes) } = options;
+    const { annotations, config: settings } = options;
     const config = this.put(mediaTypes.config, {
       os,
       architecture,
@@ -75,6 +79,7 @@ export class LayoutFolder {
       mediaType: mediaTypes.manifest,
       config,
       layers,
+      ...(annotations && { annotations }),
     });
     return { ...manifest, platform: { os, architecture } };
   }
