@@ -65,6 +65,8 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   // The one way to speak TLS with settings of one's own that every host has.
   "src/distribution/tls.ts": ["node:https"],
   "src/distribution/hosts.ts": ["smol-toml"],
+  // Whether a registry is in a private network itself.
+  "src/distribution/endpoint.ts": ["node:dns"],
   // Programs are started by the launch stub.
   "src/distribution/credential_helper.ts": ["linux/"],
   // Loaded when the first JWT comes.

@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises";
 import type { ImageReference } from "../core/reference.ts";
 
 /** Tells whether a URL's host is this machine: its traffic passes no wire. */
@@ -24,6 +25,38 @@ function isInternal(url: URL): boolean {
   return isLoopback(url) || host.endsWith(".localhost") ||
     /^(?:0\.0\.0\.0|169\.254(?:\.[0-9]{1,3}){2})$/.test(host) ||
     /^\[(?:::|::ffff:0:0|::ffff:a9fe:[0-9a-f]{1,4}|fe[89ab][0-9a-f]:.*|fd00:ec2::254)\]$/.test(host);
+}
+
+const privateAddress =
+  /^(?:10\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|192\.168\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.)/;
+
+/**
+ * Tells whether a URL's host is written as an address of a private network.
+ * @see https://www.rfc-editor.org/rfc/rfc1918 and rfc6598, rfc4193
+ */
+export function isPrivateAddress(host: string): boolean {
+  return privateAddress.test(host) || /^\[?f[cd][0-9a-f]{2}:/.test(host);
+}
+
+/** Finds the addresses of a name. */
+export type Resolve = (hostname: string) => Promise<readonly string[]>;
+
+const resolveName: Resolve = async (hostname) => (await lookup(hostname, { all: true })).map(({ address }) => address);
+
+/**
+ * Tells whether a stranger points into a private network that it is no part of: this machine may reach what the stranger does
+ * not. A registry that is in a private network itself may point there.
+ * @param from who points there.
+ */
+export async function leadsIntoNetwork(from: URL, to: URL, resolve: Resolve = resolveName): Promise<boolean> {
+  if (!isPrivateAddress(to.hostname) || to.hostname === from.hostname || isLoopback(from)) return false;
+  if (isPrivateAddress(from.hostname)) return false;
+  const addresses = await resolve(from.hostname.replace(/^\[|\]$/g, "")).catch(() => []);
+  return !addresses.some((address) => isPrivateAddress(address) || isLoopback(new URL(`http://${bracketed(address)}`)));
+}
+
+function bracketed(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
 }
 
 /** Tells whether nobody between here and there can read or change what is sent. */

@@ -1,5 +1,5 @@
 import { Failure } from "../core/errors.ts";
-import { leadsInside } from "./endpoint.ts";
+import { leadsInside, leadsIntoNetwork, type Resolve } from "./endpoint.ts";
 
 /**
  * Where a redirect leads.
@@ -19,6 +19,13 @@ export function redirected(from: URL, location: string): URL {
   to.username = "";
   to.password = "";
   return to;
+}
+
+/** @throws permission_denied where a redirect leads from outside into a private network. */
+export async function checkNetwork(from: URL, to: URL, resolve?: Resolve): Promise<void> {
+  if (await leadsIntoNetwork(from, to, resolve)) {
+    throw refusedRedirect(from, to.href, "it leads into a private network that the registry is no part of");
+  }
 }
 
 /** The failure of a redirect that is not followed. What stands behind its `?` may be a signature, and is not shown. */

@@ -2,7 +2,7 @@ import { Failure } from "../core/errors.ts";
 import { Answer, Patience } from "./answer.ts";
 import { pause } from "./cancel.ts";
 import { connectionFailure } from "./connection_failure.ts";
-import { redirected, refusedRedirect } from "./redirect.ts";
+import { checkNetwork, redirected, refusedRedirect } from "./redirect.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
 import type { Tls, TlsRequest } from "./tls.ts";
 
@@ -103,7 +103,9 @@ export class Transport {
         if (method !== "GET" && method !== "HEAD") {
           throw refusedRedirect(url, location, "only what asks is sent on, not what changes something");
         }
-        url = redirected(url, location);
+        const next = redirected(url, location);
+        await checkNetwork(url, next);
+        url = next;
       }
       throw new Failure(
         "unavailable",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { endpointOf, isLoopback } from "../../src/distribution/endpoint.ts";
-import { redirected } from "../../src/distribution/redirect.ts";
+import { checkNetwork, redirected } from "../../src/distribution/redirect.ts";
 import { parseReference } from "../../src/core/reference.ts";
 
 describe("redirected()", () => {
@@ -48,6 +48,42 @@ describe("redirected()", () => {
       assert.doesNotMatch(error.message, /secret/);
       return true;
     });
+  });
+});
+
+describe("a redirect into a private network", () => {
+  const names: Readonly<Record<string, readonly string[]>> = {
+    "r.io": ["203.0.113.5"],
+    "registry.corp": ["10.1.2.3"],
+    "here.example": ["::1"],
+  };
+  const check = (from: string, to: string) =>
+    checkNetwork(new URL(from), new URL(to), async (name) => names[name] ?? Promise.reject(new Error("no such name")));
+
+  for (
+    const host of ["10.0.0.5", "172.16.0.1", "172.31.255.1", "192.168.1.1", "100.64.0.1", "0xa000005", "[fd12::1]"]
+  ) {
+    it(`is refused from outside: ${host}`, async () => {
+      const why = { code: "permission_denied", message: /private network that the registry is no part of/ };
+      await assert.rejects(check("https://r.io/v2/", `https://${host}/x?sig=1`), why);
+      await assert.rejects(check("https://unknown.example/v2/", `https://${host}/x`), why);
+    });
+  }
+
+  it("is followed from within one, and to all others", async () => {
+    for (
+      const from of [
+        "http://registry.corp/",
+        "http://192.168.0.9:5000/",
+        "http://localhost:5000/",
+        "http://here.example/",
+      ]
+    ) {
+      await check(from, "http://10.0.0.5:9000/x");
+    }
+    for (const to of ["https://r.io/x", "https://172.32.0.1/x", "https://100.128.0.1/x", "https://11.0.0.1/x"]) {
+      await check("https://r.io/", to);
+    }
   });
 });
 
