@@ -68,6 +68,7 @@ import { openRegistry, type Registry } from "./registry/open.ts";
 import { Containers } from "./tasks/containers.ts";
 import { SecretFolders } from "./tasks/secret_folders.ts";
 import { Tasks } from "./tasks/tasks.ts";
+import { VolumeFolders } from "./tasks/volume_folders.ts";
 
 /** This process's. The built package has JavaScript in the place of the source; a program in one file has no module for them. */
 const module = /daemon(?=\.[jt]s$)/;
@@ -149,6 +150,8 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       onError,
     }),
   );
+  // Before the views go that it has mounted.
+  const volumes = undo.use(new VolumeFolders(kernel, join(config.run, "volumes")));
   const { problems, ...removed } = await tasks.recover([snapshotPrefix, viewPrefix]);
   for (const { what, error } of problems) log.error(`cannot remove what was left: ${what}`, error);
   if (metadata.conflict !== undefined) log.warn(`nothing is cleaned up: ${metadata.conflict}`);
@@ -201,6 +204,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   });
   const recipes = new Recipes({
     secrets,
+    volumes,
     images,
     tasks,
     runtimes,

@@ -9,7 +9,7 @@ const { mounts, network, egress, ports, restore } = ContainerInputSchema.entries
 const MeansSchema = v.object({ mounts, network, egress, ports, restore });
 
 /** What has nothing of the machine but what every container has. */
-const ownMounts: ReadonlySet<string> = new Set(["tmpfs"]);
+const ownMounts: ReadonlySet<string> = new Set(["tmpfs", "image"]);
 const ownNetworks: ReadonlySet<string> = new Set(["none", "bridge"]);
 
 /**

@@ -15,14 +15,15 @@ export const mountFlags: Readonly<Record<string, Flag>> = {
   mount: {
     type: "string",
     multiple: true,
-    value: "type=bind|tmpfs,…",
-    help: "the same in full: source=, target=, readonly, bind-propagation=; tmpfs-size=, tmpfs-mode=",
+    value: "type=bind|tmpfs|image,…",
+    help:
+      "in full: source=, target=, readonly, bind-propagation=; tmpfs-size=, tmpfs-mode=; an image's files, for functions",
   },
   tmpfs: { type: "string", multiple: true, value: "target[:size=64m]", help: "a filesystem in memory in it" },
 };
 
 interface Mount {
-  readonly type: "bind" | "tmpfs";
+  readonly type: "bind" | "tmpfs" | "image";
   readonly target: string;
   readonly [field: string]: unknown;
 }
@@ -71,6 +72,8 @@ function mount(text: string): Mount {
   const source = take("source", "src");
   const found: Mount = type === "tmpfs"
     ? { type, target, ...tmpfsSettings(take("tmpfs-size"), take("tmpfs-mode"), text) }
+    : type === "image"
+    ? { type, target, source: source ?? "" }
     : {
       type: "bind",
       target,
@@ -79,7 +82,7 @@ function mount(text: string): Mount {
       propagation: take("bind-propagation"),
     };
   const [unknown] = fields.keys();
-  if (!["bind", "tmpfs"].includes(type)) throw wrong("mount", text, "type=bind or type=tmpfs");
+  if (!["bind", "tmpfs", "image"].includes(type)) throw wrong("mount", text, "type=bind, type=tmpfs or type=image");
   if (unknown !== undefined) throw wrong("mount", text, `nothing called ${JSON.stringify(unknown)}`);
   return found;
 }

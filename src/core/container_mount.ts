@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { DigestSchema } from "./digest.ts";
 
 const path = v.pipe(
   v.string(),
@@ -35,8 +36,19 @@ export const ContainerMountSchema = v.variant("type", [
     /** Its root's permissions. Default 0o1777. */
     mode: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(0o7777)), 0o1777),
   }),
+  v.strictObject({
+    type: v.literal("image"),
+    /** An image that is there, or a reference that is pulled first: what is in it can be read, by all containers from one place. */
+    source: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
+    target,
+    /** The manifest that is meant. Default: what the source names when the function is deployed. */
+    digest: v.optional(DigestSchema),
+  }),
 ]);
 export type ContainerMount = v.InferOutput<typeof ContainerMountSchema>;
+
+/** An image whose files are in a container. */
+export type ImageMount = Extract<ContainerMount, { readonly type: "image" }>;
 
 export const ContainerMountsSchema = v.pipe(
   v.array(ContainerMountSchema),

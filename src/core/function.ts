@@ -120,7 +120,7 @@ export const FunctionInputSchema = v.strictObject({
   /** Limit of what it may write to its root filesystem, in memory. Default 64 MiB. */
   scratchBytes: v.optional(count(0, 2 ** 40), 64 * MiB),
   readonlyRootfs: v.optional(v.boolean(), false),
-  /** Files and folders of the daemon's machine, and filesystems in memory, beside what every container has. */
+  /** Files and folders of the daemon's machine, filesystems in memory, and images, beside what every container has. */
   mounts: v.optional(ContainerMountsSchema, []),
   /** Secrets of its namespace, each a file of its name in `/run/secrets` and in `/var/openfaas/secrets`. */
   secrets: v.optional(SecretNamesSchema, []),
@@ -228,7 +228,7 @@ export interface FunctionStore {
     traffic: Traffic,
     options?: { readonly keep?: number | undefined },
   ): Promise<DeployedFunction | undefined>;
-  /** The images of all revisions of all functions, for garbage collection. */
+  /** The images of all revisions of all functions, and those that are mounted into their containers, for garbage collection. */
   images(): Promise<readonly { readonly namespace: string; readonly image: string; readonly digest: string }[]>;
 }
 

@@ -24,6 +24,8 @@ export interface RecipeParts {
   readonly checkpoint: ({ readonly folder: string } & Disposable) | undefined;
   /** The files of its secrets. */
   readonly secrets: Disposable | undefined;
+  /** The images that they see. */
+  readonly volumes: AsyncDisposable;
 }
 
 /** Everything about a revision's containers that is the same for each of them, made once. */
@@ -63,6 +65,7 @@ export class Recipe {
     if (--this.#users > 0) return;
     this.#parts.checkpoint?.[Symbol.dispose]();
     this.#parts.secrets?.[Symbol.dispose]();
+    await this.#parts.volumes[Symbol.asyncDispose]();
     if (this.#rootfs === undefined) return;
     await this.#parts.views.release(this.#parts.snapshotter, this.#parts.chain);
   }

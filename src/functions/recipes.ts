@@ -1,3 +1,4 @@
+import type { ContainerMount } from "../core/container_mount.ts";
 import { Failure } from "../core/errors.ts";
 import { checkSources } from "../tasks/spec_mounts.ts";
 import type { FunctionSettings } from "../core/function.ts";
@@ -16,12 +17,14 @@ import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks
 import type { Tasks } from "../tasks/tasks.ts";
 import { settingsWithin, specWithin } from "../tasks/means.ts";
 import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
+import type { VolumeFolders } from "../tasks/volume_folders.ts";
 import { generateSpec, specTemplate } from "../tasks/spec.ts";
 import { fnMounts } from "./http/fn_protocol.ts";
 import { temporaryFolder } from "./lambda/temporary.ts";
 import { mostPrepared } from "./prepared.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
+import { isImageMount, openVolumes } from "./volumes.ts";
 import { watchdogCommand } from "./watchdog.ts";
 import { Views } from "./views.ts";
 
@@ -36,6 +39,7 @@ export interface RecipesParts {
   readonly tasks: Tasks;
   readonly idRanges: IdRangeStore;
   readonly secrets: Secrets;
+  readonly volumes: VolumeFolders;
 }
 
 /** Makes recipes: everything that can be wrong with a deployment is found here, before a request comes. */
@@ -68,6 +72,19 @@ export class Recipes implements IngredientSource {
   /** A name of the daemon's own registry by the one that its images have; others as they are. */
   imageName(reference: string): string {
     return this.#parts.images.ownName(reference) ?? reference;
+  }
+
+  /** The same mounts, with the manifests that their images name now; those that are not here are pulled. */
+  async pin(
+    namespace: string,
+    mounts: readonly ContainerMount[],
+    traced: Traced = {},
+  ): Promise<ContainerMount[]> {
+    return await Promise.all(mounts.map(async (mount) => {
+      if (!isImageMount(mount) || mount.digest !== undefined) return mount;
+      const source = this.imageName(mount.source);
+      return { ...mount, source, digest: parseDigest(await this.resolve(namespace, source, traced)) };
+    }));
   }
 
   /** The manifest that it names, where the image is here. */
@@ -111,12 +128,21 @@ export class Recipes implements IngredientSource {
       ids,
       settings: {
         ...settingsWithin(settings, tasks.means),
+        mounts: settings.mounts.filter((mount) => !isImageMount(mount)),
         command: watchdogCommand(config, settings) ?? settings.command,
         readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0,
       },
     });
     const spec = specWithin(network.apply(generated, settings), tasks.means);
-    await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
+    const { images, volumes: folders } = this.#parts;
+    await using opened = new AsyncDisposableStack();
+    const volumes = opened.use(
+      await openVolumes(
+        { images, views: this.#views, folders, snapshotter: parts.snapshotter, namespace, settings },
+        traced,
+      ),
+    );
+    await tasks.checkCommand(parts.snapshotter, parts.chain, withMounts(spec, volumes.mounts));
     const checkpoint = settings.restore ? await this.checkpoint(digest) : undefined;
     let secrets: SecretFolder | undefined;
     try {
@@ -124,9 +150,12 @@ export class Recipes implements IngredientSource {
         secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
       }
       const own = settings.protocol === "fn" ? fnMounts : temporaryFolder(settings);
-      const shown = withMounts(spec, [...own, ...secrets?.mounts ?? []]);
+      const shown = withMounts(spec, [...own, ...volumes.mounts, ...secrets?.mounts ?? []]);
       const template = specTemplate(shown, settings.hostname);
-      return await Recipe.make({ ...parts, settings, template, views: this.#views, checkpoint, secrets });
+      const made = { ...parts, settings, template, views: this.#views, checkpoint, secrets, volumes };
+      const recipe = await Recipe.make(made);
+      opened.move();
+      return recipe;
     } catch (error) {
       secrets?.[Symbol.dispose]();
       checkpoint?.[Symbol.dispose]();

@@ -97,7 +97,9 @@ export class Rollouts {
             parent: span,
             restore: settings.restore,
           });
-          return await this.#put(namespace, name, { settings: { ...settings, image }, digest, span, traffic, tag });
+          const mounts = await this.#parts.recipes.pin(namespace, settings.mounts, { parent: span });
+          const pinned = { ...settings, image, mounts };
+          return await this.#put(namespace, name, { settings: pinned, digest, span, traffic, tag });
         }),
     );
   }

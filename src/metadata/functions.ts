@@ -125,8 +125,13 @@ export class LibsqlFunctionStore implements FunctionStore {
 
   images(): ReturnType<FunctionStore["images"]> {
     const image = sql<string>`json_extract(${revisions.settings}, '$.image')`;
+    const mounted = (field: string) => sql<string>`json_extract(mounts.value, ${`$.${field}`})`;
     return this.#database.run((queries) =>
-      queries.selectDistinct({ namespace: revisions.namespace, image, digest: revisions.digest }).from(revisions)
+      queries.selectDistinct({ namespace: revisions.namespace, image, digest: revisions.digest }).from(revisions).union(
+        queries.selectDistinct({ namespace: revisions.namespace, image: mounted("source"), digest: mounted("digest") })
+          .from(revisions).innerJoin(sql`json_each(${revisions.settings}, '$.mounts') as mounts`, sql`1`)
+          .where(sql`${mounted("type")} = 'image'`),
+      )
     );
   }
 

@@ -12,6 +12,13 @@ export function specMounts(mounts: readonly ContainerMount[]): readonly SpecMoun
       const options = ["nosuid", "nodev", "noexec", `mode=${mount.mode.toString(8)}`, ...size];
       return { destination: mount.target, type: "tmpfs", source: "tmpfs", options };
     }
+    if (mount.type === "image") {
+      throw new Failure(
+        "unimplemented",
+        `cannot mount image ${JSON.stringify(mount.source)}: images are mounted into functions alone, deploy one`,
+        { details: { field: "mounts" } },
+      );
+    }
     const options = ["rbind", ...(mount.readonly ? ["ro", "rro"] : ["rw"]), mount.propagation];
     return { destination: mount.target, type: "bind", source: mount.source, options };
   });

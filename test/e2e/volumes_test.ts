@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { tarOf } from "../images/tar_bytes.ts";
+import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { LayoutFolder } from "../support/layout_folder.ts";
+import { leftovers } from "../support/leftovers.ts";
+import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
+
+describe("images that are mounted into functions", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mayfly-volumes-"));
+  const { run, out } = commandsOn(folder);
+  let daemon: MayflyProcess;
+  const start = async () => daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--max-prepared", "4"]);
+  const call = async (name: string) => (await fetch(`${daemon.url}/fn/${name}`, { method: "POST" })).text();
+  const deploy = (name: string, script: string, ...flags: readonly string[]) =>
+    out("deploy", name, "--image", "box:1", ...flags, "--", "sh", "-c", script);
+  const volume = "type=image,source=data:1,target=/data";
+
+  before(async () => {
+    await start();
+    await out("import", makeBusyboxImage(folder, "box:1"));
+    const made = new LayoutFolder(join(folder, "data"));
+    const layers = [
+      tarOf({ path: "model", content: "weights" }, { path: "old", content: "old" }, {
+        path: "root",
+        content: "#!/bin/sh\nid -u\n",
+        mode: 0o4755,
+      }),
+      tarOf({ path: ".wh.old" }, { path: "etc/leads", type: "2", link: "../../etc/hostname" }, {
+        path: "more",
+        content: "2",
+      }),
+    ];
+    const one = made.image([tarOf({ path: "model", content: "other" })]);
+    await out("import", made.name({ "data:1": made.image(layers), "one:1": one }));
+  });
+  after(async () => {
+    for (const { name } of JSON.parse(await out("functions", "--json")) as { name: string }[]) await out("rm", name);
+    assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
+    assert.deepEqual(leftovers(folder).filter((line) => line.startsWith("mount")), []);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("show their files, to be read alone, without the rights that they would give", async () => {
+    const script = "ls /data; cat /data/model; touch /data/x 2>&1; grep ' /data ' /proc/mounts";
+    await deploy("reads", script, "--mount", volume);
+    const text = await call("reads");
+    assert.match(text, /^etc\nmodel\nmore\nroot\nweightstouch: \/data\/x: Read-only file system\n/);
+    assert.match(text, / \/data overlay ro,nosuid,nodev/);
+    assert.equal(await call("reads"), text);
+  });
+
+  for (const snapshotter of ["native", "erofs"]) {
+    it(`do so on ${snapshotter}, and of one layer`, async () => {
+      const one = ["--mount", "type=image,source=one:1,target=/one", "--snapshotter", snapshotter];
+      await deploy(snapshotter, "cat /one/model /data/model; touch /one/x || echo no", "--mount", volume, ...one);
+      assert.equal(await call(snapshotter), "otherweightsno\n");
+    });
+  }
+
+  it("are what the name meant at the deployment, stay while a revision names them, and outlive a crash", async () => {
+    await deploy("kept", "cat /data/model", "--mount", volume, "--prepared", "1");
+    const { items } = await (await daemon.admin("GET", "/v1/images")).json() as { items: { name: string }[] };
+    assert.ok(items.some(({ name }) => name.endsWith("/data:1")));
+    await out("rmi", "data:1");
+    await out("tag", "one:1", "data:1");
+    await out("gc");
+    assert.equal(await call("kept"), "weights");
+    await daemon.end("SIGKILL");
+    await start();
+    assert.equal(await call("kept"), "weights");
+    await deploy("kept", "cat /data/model", "--mount", volume);
+    assert.equal(await call("kept"), "other");
+    assert.match(await out("inspect", "kept").catch(() => out("functions", "--json")), /sha256:/);
+  });
+
+  it("are refused where they cannot be had, by name", async () => {
+    const refused = async (why: RegExp, ...args: readonly string[]) => {
+      const { code, stderr } = await run("deploy", "no", "--image", "box:1", ...args, "--", "true");
+      assert.notEqual(code, 0);
+      assert.match(stderr, why);
+    };
+    await refused(/"host"/, "--mount", volume, "--userns", "auto");
+    await refused(/image|source/, "--mount", "type=image,target=/data");
+    await refused(/localhost:1/, "--mount", "type=image,source=localhost:1/nothing:1,target=/data");
+    await refused(/a path that is not/, "--mount", "type=image,source=data:1,target=/proc/x");
+    const { code, stderr } = await run("run", "--mount", volume, "box:1", "true");
+    assert.notEqual(code, 0);
+    assert.match(stderr, /into functions alone/);
+  });
+});
