@@ -177,6 +177,7 @@ export const needs: Readonly<Record<string, Need>> = {
   "GET /v1/plugins": lookAtMachine,
   "GET /v1/system/df": lookAtMachine,
   "POST /v1/gc": changeMachine,
+  "POST /v1/content/recover": changeMachine,
   "POST /v1/content/verify": changeMachine,
 };
 

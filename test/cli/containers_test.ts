@@ -93,7 +93,7 @@ describe("containers on the command line", () => {
       [["-v", "data:/x"], /there are no named volumes/],
       [["-v", "/etc:/x", "--tmpfs", "/x/"], /different targets/],
       [["--mount", "type=bind,source=/etc,target=/x,fly=1"], /nothing called "fly"/],
-      [["--mount", "type=volume,target=/x"], /type=bind or type=tmpfs/],
+      [["--mount", "type=volume,target=/x"], /type=bind, type=tmpfs or type=image/],
     ];
     for (const [flags, text] of refused) {
       const ran = await run("", "run", ...flags, "box:1", "true");
