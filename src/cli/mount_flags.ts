@@ -73,7 +73,8 @@ function mount(text: string): Mount {
   const found: Mount = type === "tmpfs"
     ? { type, target, ...tmpfsSettings(take("tmpfs-size"), take("tmpfs-mode"), text) }
     : type === "image"
-    ? { type, target, source: source ?? "" }
+    // It is, whatever is said.
+    ? (take("readonly", "ro"), { type, target, source: source ?? "" })
     : {
       type: "bind",
       target,

@@ -41,7 +41,7 @@ export const ContainerMountSchema = v.variant("type", [
     /** An image that is there, or a reference that is pulled first: what is in it can be read, by all containers from one place. */
     source: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
     target,
-    /** The manifest that is meant. Default: what the source names when the function is deployed. */
+    /** What the source named when the function was deployed; said by the daemon alone, of a caller's nothing is taken. */
     digest: v.optional(DigestSchema),
   }),
 ]);

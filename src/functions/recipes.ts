@@ -74,14 +74,17 @@ export class Recipes implements IngredientSource {
     return this.#parts.images.ownName(reference) ?? reference;
   }
 
-  /** The same mounts, with the manifests that their images name now; those that are not here are pulled. */
+  /**
+   * The same mounts, with the manifests that their images name now, to who is of this namespace; those that are not here are
+   * pulled. What a caller says of digests counts for nothing: content is shared by all namespaces, the right to it is not.
+   */
   async pin(
     namespace: string,
     mounts: readonly ContainerMount[],
     traced: Traced = {},
   ): Promise<ContainerMount[]> {
     return await Promise.all(mounts.map(async (mount) => {
-      if (!isImageMount(mount) || mount.digest !== undefined) return mount;
+      if (!isImageMount(mount)) return mount;
       const source = this.imageName(mount.source);
       return { ...mount, source, digest: parseDigest(await this.resolve(namespace, source, traced)) };
     }));

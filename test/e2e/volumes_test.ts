@@ -13,6 +13,7 @@ describe("images that are mounted into functions", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-volumes-"));
   const { run, out } = commandsOn(folder);
   let daemon: MayflyProcess;
+  let box: string;
   const start = async () => daemon = await MayflyProcess.start(folder, ["--log-level", "error", "--max-prepared", "4"]);
   const call = async (name: string) => (await fetch(`${daemon.url}/fn/${name}`, { method: "POST" })).text();
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
@@ -21,7 +22,8 @@ describe("images that are mounted into functions", () => {
 
   before(async () => {
     await start();
-    await out("import", makeBusyboxImage(folder, "box:1"));
+    box = makeBusyboxImage(folder, "box:1");
+    await out("import", box);
     const made = new LayoutFolder(join(folder, "data"));
     const layers = [
       tarOf({ path: "model", content: "weights" }, { path: "old", content: "old" }, {
@@ -35,7 +37,7 @@ describe("images that are mounted into functions", () => {
       }),
     ];
     const one = made.image([tarOf({ path: "model", content: "other" })]);
-    await out("import", made.name({ "data:1": made.image(layers), "one:1": one }));
+    await out("import", made.name({ "data:1": made.image(layers), "one:1": one, "localhost:1/own:1": one }));
   });
   after(async () => {
     for (const { name } of JSON.parse(await out("functions", "--json")) as { name: string }[]) await out("rm", name);
@@ -74,7 +76,30 @@ describe("images that are mounted into functions", () => {
     assert.equal(await call("kept"), "weights");
     await deploy("kept", "cat /data/model", "--mount", volume);
     assert.equal(await call("kept"), "other");
-    assert.match(await out("inspect", "kept").catch(() => out("functions", "--json")), /sha256:/);
+    const { mounts } = await (await daemon.admin("GET", "/v1/functions/kept")).json() as {
+      mounts: { digest: string }[];
+    };
+    assert.match(mounts[0]?.digest ?? "", /^sha256:/);
+  });
+
+  it("are the namespace's own, whatever digest somebody says", async () => {
+    await out("import", box, "-n", "other");
+    const { items } = await (await daemon.admin("GET", "/v1/images")).json() as {
+      items: { name: string; target: { digest: string } }[];
+    };
+    const { digest } = items.find(({ name }) => name === "localhost:1/own:1")?.target ?? { digest: "" };
+    const put = async (source: string) => {
+      const mounts = [{ type: "image", source, target: "/d", digest }];
+      const answer = await daemon.admin("PUT", "/v1/functions/thief?namespace=other", { image: "box:1", mounts });
+      return { status: answer.status, text: await answer.text() };
+    };
+    assert.match(digest, /^sha256:/);
+    assert.match((await put("localhost:1/own:1")).text, /cannot (?:resolve|reach|pull) .*localhost:1/);
+    assert.equal((await put("!! no reference !!")).status, 400);
+    const { status, text } = await put("box:1");
+    assert.equal(status, 201, text);
+    assert.ok(!text.includes(digest), text);
+    await out("rm", "thief", "-n", "other");
   });
 
   it("are refused where they cannot be had, by name", async () => {
