@@ -31,11 +31,15 @@ const privateAddress =
   /^(?:10\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|192\.168\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.)/;
 
 /**
- * Tells whether a URL's host is written as an address of a private network.
- * @see https://www.rfc-editor.org/rfc/rfc1918 and rfc6598, rfc4193
+ * Tells whether an address is of a private network; one of IPv4 may be written as one of IPv6.
+ * @see https://www.rfc-editor.org/rfc/rfc1918 and rfc4193, rfc6052, rfc6598
  */
 export function isPrivateAddress(host: string): boolean {
-  return privateAddress.test(host) || /^\[?f[cd][0-9a-f]{2}:/.test(host);
+  const address = host.replace(/^\[|\]$/g, "");
+  const mapped = /^(?:::ffff:|64:ff9b::)([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address);
+  if (mapped === null) return privateAddress.test(address) || /^f[cd][0-9a-f]{2}:/.test(address);
+  const [high, low] = [parseInt(mapped[1] ?? "", 16), parseInt(mapped[2] ?? "", 16)];
+  return privateAddress.test([high >> 8, high & 255, low >> 8, low & 255].join("."));
 }
 
 /** Finds the addresses of a name. */
@@ -45,18 +49,27 @@ const resolveName: Resolve = async (hostname) => (await lookup(hostname, { all: 
 
 /**
  * Tells whether a stranger points into a private network that it is no part of: this machine may reach what the stranger does
- * not. A registry that is in a private network itself may point there.
+ * not. A registry that is in a private network itself may point there. Names are resolved; what one resolves to a moment later,
+ * when it is connected to, is not known here.
  * @param from who points there.
  */
 export async function leadsIntoNetwork(from: URL, to: URL, resolve: Resolve = resolveName): Promise<boolean> {
-  if (!isPrivateAddress(to.hostname) || to.hostname === from.hostname || isLoopback(from)) return false;
-  if (isPrivateAddress(from.hostname)) return false;
-  const addresses = await resolve(from.hostname.replace(/^\[|\]$/g, "")).catch(() => []);
-  return !addresses.some((address) => isPrivateAddress(address) || isLoopback(new URL(`http://${bracketed(address)}`)));
+  if (to.hostname === from.hostname || isLoopback(from)) return false;
+  const addresses = async ({ hostname }: URL) =>
+    isAddress(hostname) ? [hostname] : await resolve(hostname).catch(() => []);
+  if (!(await addresses(to)).some(isPrivateAddress)) return false;
+  const own = await addresses(from);
+  return own.length === 0 ||
+    !own.every((address) => isPrivateAddress(address) || isLoopback(new URL(`http://${bracketed(address)}`)));
+}
+
+/** The URL parser has written every form of an IPv4 address as four numbers, and IPv6 in brackets. */
+function isAddress(hostname: string): boolean {
+  return hostname.startsWith("[") || /^[0-9.]+$/.test(hostname);
 }
 
 function bracketed(address: string): string {
-  return address.includes(":") ? `[${address}]` : address;
+  return address.includes(":") && !address.startsWith("[") ? `[${address}]` : address;
 }
 
 /** Tells whether nobody between here and there can read or change what is sent. */

@@ -104,7 +104,8 @@ export class Transport {
           throw refusedRedirect(url, location, "only what asks is sent on, not what changes something");
         }
         const next = redirected(url, location);
-        await checkNetwork(url, next);
+        // By who was asked first: whoever is led outside is not let in again.
+        await checkNetwork(exchange.url, next);
         url = next;
       }
       throw new Failure(

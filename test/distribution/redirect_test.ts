@@ -56,17 +56,19 @@ describe("a redirect into a private network", () => {
     "r.io": ["203.0.113.5"],
     "registry.corp": ["10.1.2.3"],
     "here.example": ["::1"],
+    "both.example": ["203.0.113.5", "10.0.0.9"],
+    "inside.example": ["10.0.0.5"],
   };
   const check = (from: string, to: string) =>
     checkNetwork(new URL(from), new URL(to), async (name) => names[name] ?? Promise.reject(new Error("no such name")));
 
-  for (
-    const host of ["10.0.0.5", "172.16.0.1", "172.31.255.1", "192.168.1.1", "100.64.0.1", "0xa000005", "[fd12::1]"]
-  ) {
+  const inside = ["10.0.0.5", "172.16.0.1", "172.31.255.1", "192.168.1.1", "100.64.0.1", "0xa000005", "[fd12::1]"];
+  for (const host of [...inside, "[::ffff:10.0.0.5]", "[64:ff9b::10.0.0.5]", "inside.example", "both.example"]) {
     it(`is refused from outside: ${host}`, async () => {
       const why = { code: "permission_denied", message: /private network that the registry is no part of/ };
       await assert.rejects(check("https://r.io/v2/", `https://${host}/x?sig=1`), why);
       await assert.rejects(check("https://unknown.example/v2/", `https://${host}/x`), why);
+      if (host !== "both.example") await assert.rejects(check("https://both.example/", `https://${host}/x`), why);
     });
   }
 
