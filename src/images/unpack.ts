@@ -1,4 +1,5 @@
 import type { ContentStore } from "../core/content.ts";
+import type { Digest } from "../core/digest.ts";
 import { filePartOf } from "../core/file_part.ts";
 import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
@@ -42,11 +43,10 @@ export class Unpacker {
   readonly #monitor: Monitor | undefined;
   readonly #sync: SyncFilesystem | undefined;
   readonly #threads: UnpackThreads | undefined;
-  readonly #threadBytes: number;
   readonly #flights = new SingleFlight<void>();
 
   constructor(
-    { content, host, limits, monitor, sync, threads, threadBytes: bytes = threadBytes }: {
+    { content, host, limits, monitor, sync, threads }: {
       readonly content: ContentStore;
       readonly host: Host;
       readonly limits: UnpackLimits;
@@ -54,7 +54,6 @@ export class Unpacker {
       readonly sync?: SyncFilesystem;
       /** Default: all is unpacked on this thread, a slice at a time. */
       readonly threads?: UnpackThreads;
-      readonly threadBytes?: number;
     },
   ) {
     this.#content = content;
@@ -63,7 +62,6 @@ export class Unpacker {
     this.#kernel = new Kernel(host);
     this.#sync = sync;
     this.#threads = threads;
-    this.#threadBytes = bytes;
   }
 
   /**
@@ -154,16 +152,23 @@ export class Unpacker {
     onProgress: OnProgress | undefined,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const stream = await this.#content.read(digest);
-    const blob = filePartOf(stream)?.path;
     const step = { digest, phase: "unpack", total: size } as const;
-    if (blob !== undefined && size >= this.#threadBytes) {
-      const job = { blob, diffId, folder, budget: budget.state };
-      const done = await this.#threads?.run(job, (bytes) => onProgress?.({ ...step, bytes }), signal);
-      if (done) return await stream.cancel();
+    if (this.#threads !== undefined && size >= threadBytes) {
+      const blob = await this.#fileOf(digest);
+      const job = blob && { blob, diffId, folder, budget: budget.state };
+      if (job && await this.#threads.run(job, (bytes) => onProgress?.({ ...step, bytes }), signal)) return;
     }
     using sink = openSink(this.#kernel, folder, budget);
-    await applyLayer({ archive: inflate(counted(stream, step, onProgress)), diffId, sink, budget, signal });
+    const blob = counted(await this.#content.read(digest), step, onProgress);
+    await applyLayer({ archive: inflate(blob), diffId, sink, budget, signal });
+  }
+
+  /** The file that a blob is in; undefined where the store has it otherwise. */
+  async #fileOf(digest: Digest): Promise<string | undefined> {
+    const stream = await this.#content.read(digest);
+    const path = filePartOf(stream)?.path;
+    await stream.cancel();
+    return path;
   }
 }
 
