@@ -133,6 +133,7 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
     monitor,
     sync: (path) => filesystems.sync(path),
     checkpoints: join(config.root, "checkpoints"),
+    artifacts: join(config.root, "artifacts"),
     foreignCheckpoints: config.foreignCheckpoints,
     ...(threads && { threads }),
   });

@@ -119,9 +119,9 @@ export class Mayfly implements AsyncDisposable {
     this.client = createClient((request) => daemon.fetch(request));
   }
 
-  /** Brings an image from its registry. @throws as `Images.pull`. */
+  /** Brings an image, or an artifact, from its registry. @throws as `Images.pull`. */
   pull(reference: string, { namespace = defaultNamespace, ...options }: PullOptions & Scope = {}): Promise<Image> {
-    return this.#daemon.api.images.pull(namespace, reference, options);
+    return this.#daemon.api.images.pull(namespace, reference, { artifacts: true, ...options });
   }
 
   /**

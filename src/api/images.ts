@@ -92,7 +92,7 @@ export function imageRoutes({ images, info }: ApiParts) {
         parseReference(reference);
         const parent = c.var.span;
         return progressLines((onProgress, signal) =>
-          images.pull(namespace, reference, { ...options, ...chosen, parent, signal, onProgress })
+          images.pull(namespace, reference, { ...options, ...chosen, artifacts: true, parent, signal, onProgress })
         );
       },
     )

@@ -38,7 +38,10 @@ export const ContainerMountSchema = v.variant("type", [
   }),
   v.strictObject({
     type: v.literal("image"),
-    /** An image that is there, or a reference that is pulled first: what is in it can be read, by all containers from one place. */
+    /**
+     * An image or artifact that is there, or a reference that is pulled first: what is in it can be read, by all containers from
+     * one place. An artifact is a folder of files by their titles.
+     */
     source: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
     target,
     /** What the source named when the function was deployed; said by the daemon alone, of a caller's nothing is taken. */

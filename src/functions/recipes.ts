@@ -86,7 +86,8 @@ export class Recipes implements IngredientSource {
     return await Promise.all(mounts.map(async (mount) => {
       if (!isImageMount(mount)) return mount;
       const source = this.imageName(mount.source);
-      return { ...mount, source, digest: parseDigest(await this.resolve(namespace, source, traced)) };
+      const { target } = await this.#image(namespace, source, { ...traced, artifacts: true });
+      return { ...mount, source, digest: await this.#parts.images.manifest(target) };
     }));
   }
 
@@ -100,8 +101,8 @@ export class Recipes implements IngredientSource {
     return image && (await this.#parts.images.config(image.target)).manifestDigest;
   }
 
-  async #image(namespace: string, name: string, traced: Traced): Promise<Image> {
-    return await this.#parts.images.find(namespace, name) ?? await this.#parts.images.pull(namespace, name, traced);
+  async #image(namespace: string, name: string, options: Traced & { readonly artifacts?: boolean }): Promise<Image> {
+    return await this.#parts.images.find(namespace, name) ?? await this.#parts.images.pull(namespace, name, options);
   }
 
   /**

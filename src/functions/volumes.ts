@@ -9,7 +9,7 @@ import type { Images } from "../images/images.ts";
 import type { VolumeFolders } from "../tasks/volume_folders.ts";
 import type { Views } from "./views.ts";
 
-/** Images whose files a function's containers see: held as long as they may. */
+/** Images and artifacts whose files a function's containers see: held as long as they may. */
 export interface Volumes extends AsyncDisposable {
   readonly mounts: readonly SpecMount[];
 }
@@ -18,7 +18,7 @@ export function isImageMount(mount: ContainerMount): mount is ImageMount {
   return mount.type === "image";
 }
 
-/** Opens the images that are mounted. @throws as `Images.unpack`; unimplemented where they cannot be. */
+/** Opens the images and artifacts that are mounted. @throws as `Images.unpack` and `openArtifact`; unimplemented where they cannot be. */
 export async function openVolumes(
   { images, views, folders, snapshotter, namespace, settings }: {
     readonly images: Images;
@@ -36,14 +36,17 @@ export async function openVolumes(
   for (const { source, target, digest } of wanted) {
     if (settings.userns === "auto" || settings.restore) throw refused(source, settings);
     const manifest = parseDigest(digest ?? "");
-    const image = { namespace, name: source };
-    const chain = await images.unpack(manifest, snapshotter.id, { ...traced, image });
-    const view = await views.acquire(snapshotter, chain);
-    opened.defer(() => views.release(snapshotter, chain));
-    const folder = opened.use(folders.show(`${snapshotter.id}/${chain}`, view));
+    let path = opened.use(await images.openArtifact(manifest))?.folder;
+    if (path === undefined) {
+      const image = { namespace, name: source };
+      const chain = await images.unpack(manifest, snapshotter.id, { ...traced, image });
+      const view = await views.acquire(snapshotter, chain);
+      opened.defer(() => views.release(snapshotter, chain));
+      path = opened.use(folders.show(`${snapshotter.id}/${chain}`, view)).path;
+    }
     // Nobody gets rights or devices by what is mounted.
     const options = ["bind", "ro", "nosuid", "nodev", "private"];
-    mounts.push({ destination: target, type: "bind", source: folder.path, options });
+    mounts.push({ destination: target, type: "bind", source: path, options });
   }
   const held = opened.move();
   return { mounts, [Symbol.asyncDispose]: () => held.disposeAsync() };

@@ -18,6 +18,8 @@ import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import { Kernel } from "../linux/kernel.ts";
+import { artifactFiles, isArtifact } from "./artifact.ts";
+import { ArtifactFolders, type OpenArtifact } from "./artifact_folders.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
 import { Checkpoints, type OpenCheckpoint, ownCheckpointLabel } from "./checkpoints.ts";
@@ -33,7 +35,7 @@ import { layerArchive } from "./layer_archive.ts";
 import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
-import { type ResolvedImage, resolveImage } from "./resolve.ts";
+import { type ResolvedImage, resolveEither, resolveImage, resolveManifest } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
 import type { UnpackThreads } from "./unpack_threads.ts";
 
@@ -54,6 +56,8 @@ export interface ImagesParts {
   readonly limits?: UnpackLimits;
   /** A folder of this one's own, for checkpoints on their way. Default: none are written or restored. */
   readonly checkpoints?: string;
+  /** A folder of this one's own, for the files of artifacts that are mounted. Default: none are. */
+  readonly artifacts?: string;
   /** Whether checkpoints from elsewhere are restored: CRIU does as root what they say. Default false. */
   readonly foreignCheckpoints?: boolean;
   /** The registry that this daemon is itself. Default: it is none. */
@@ -69,6 +73,8 @@ export interface PullOptions extends DistributionOptions, Traced {
   readonly platform?: Platform | undefined;
   /** Whether what the image has for other platforms comes too. Default false. */
   readonly allPlatforms?: boolean | undefined;
+  /** Whether it may be an artifact, which cannot run. Default false. */
+  readonly artifacts?: boolean | undefined;
   /** The snapshotter into which the image is also unpacked, while it is on its way. */
   readonly snapshotter?: string | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -132,6 +138,7 @@ export class Images {
   readonly #holds: HoldParts;
   readonly #own: OwnRegistry;
   readonly #checkpoints: Checkpoints | undefined;
+  readonly #artifacts: ArtifactFolders | undefined;
   /** What has been resolved, by digest and platform; content never changes. */
   readonly #resolved = new Map<string, ResolvedImage>();
 
@@ -143,6 +150,7 @@ export class Images {
     this.#platform = defaultPlatform(parts.host.arch);
     this.#own = parts.own ?? new OwnRegistry();
     this.#checkpoints = parts.checkpoints === undefined ? undefined : new Checkpoints(parts.content, parts.checkpoints);
+    this.#artifacts = parts.artifacts === undefined ? undefined : new ArtifactFolders(parts.content, parts.artifacts);
     this.#holds = { leases: parts.metadata.leases, lock: parts.lock ?? new SharedLock() };
   }
 
@@ -165,7 +173,7 @@ export class Images {
     options: Omit<PullOptions, "parent">,
     parent: Span | undefined,
   ): Promise<Image> {
-    const { platform = this.#platform, allPlatforms = false, snapshotter: id, ...asked } = options;
+    const { platform = this.#platform, allPlatforms = false, artifacts = false, snapshotter: id, ...asked } = options;
     if (this.#own.has(reference)) return await this.#pushed(namespace, reference, { ...options, parent });
     const { onProgress: caller, ...distribution } = asked;
     const onProgress = this.#told(namespace, "pull", formatReference(reference), caller);
@@ -178,7 +186,8 @@ export class Images {
     const { target, image } = await step(monitor, "resolve", { parent }, async () => {
       const target = await this.#parts.distribution.resolve(reference, distribution);
       await this.#verify({ namespace, reference, target }, distribution, parent);
-      return { target, image: await resolveImage(target, { content: this.#parts.content, platform, fetch: document }) };
+      const resolve = artifacts ? resolveEither : resolveImage;
+      return { target, image: await resolve(target, { content: this.#parts.content, platform, fetch: document }) };
     });
     parent?.set({ "oci.manifest.digest": image.manifestDigest });
     const blob = fetchHeld(this.#fetcher, hold, reference, { ...distribution, onProgress });
@@ -186,10 +195,11 @@ export class Images {
       const attributes = { "mayfly.blob.digest": layer.digest, "mayfly.blob.size": layer.size };
       return step(monitor, "download", { parent, attributes }, () => blob(layer, signal));
     };
-    const layers = image.layers.map(({ descriptor }) => descriptor);
+    const { config, layers } = image.manifest;
+    const blobs = "files" in image ? [config, ...layers] : layers;
     const others = allPlatforms ? await everyBlob(this.#parts.content, target, document) : [];
-    const downloads = new LayerDownloads([...layers, ...others], download, signal);
-    if (snapshotter !== undefined) {
+    const downloads = new LayerDownloads([...blobs, ...others], download, signal);
+    if (snapshotter !== undefined && "layers" in image) {
       try {
         const arrived = downloads.arrived.bind(downloads);
         await this.#unpacker.unpack(image, snapshotter, { hold, onProgress, signal, arrived, parent });
@@ -216,14 +226,16 @@ export class Images {
   async #pushed(
     namespace: string,
     { tag, ...reference }: ImageReference,
-    { platform, snapshotter, onProgress, signal, parent }: PullOptions,
+    { platform, artifacts, snapshotter, onProgress, signal, parent }: PullOptions,
   ): Promise<Image> {
     const { repository, digest } = reference;
     const manifest = digest && await this.#parts.metadata.repositories.manifest({ namespace, repository }, digest);
     const image = manifest === undefined
       ? await this.get(namespace, formatReference(digest === undefined ? { ...reference, tag } : reference))
       : await this.#put(namespace, reference, descriptorOf(manifest));
-    if (snapshotter !== undefined) {
+    if (
+      snapshotter !== undefined && (artifacts !== true || !isArtifact((await this.#manifest(image.target)).manifest))
+    ) {
       const { manifestDigest } = await this.config(image.target, platform);
       const told = { namespace, name: image.name };
       await this.unpack(manifestDigest, snapshotter, { image: told, onProgress, signal, parent });
@@ -250,7 +262,7 @@ export class Images {
     const image = await this.get(namespace, name);
     const exact = { ...this.#own.parse(image.name), digest: image.target.digest };
     const known = await this.#parts.metadata.images.get(namespace, formatReference(exact));
-    await this.pull(namespace, formatReference(exact));
+    await this.pull(namespace, formatReference(exact), { artifacts: true });
     if (known === undefined) await this.#parts.metadata.images.delete(namespace, formatReference(exact));
   }
 
@@ -409,6 +421,27 @@ export class Images {
     return image;
   }
 
+  /** The manifest of an image or artifact, from an index or manifest. @throws as `resolveManifest`. */
+  async manifest(target: Descriptor): Promise<Digest> {
+    return (await this.#manifest(target)).descriptor.digest;
+  }
+
+  #manifest(target: Descriptor) {
+    return resolveManifest(target, { content: this.#parts.content, platform: this.#platform });
+  }
+
+  /**
+   * The files of an artifact, in a folder.
+   * @param digest of its manifest. @returns undefined for an image. @throws as `artifactFiles`; as `ArtifactFolders.open`.
+   */
+  async openArtifact(digest: Digest): Promise<OpenArtifact | undefined> {
+    const { manifest } = await this.#manifest({ digest, mediaType: "", size: 0 });
+    if (!isArtifact(manifest)) return undefined;
+    const files = artifactFiles(manifest, digest);
+    if (this.#artifacts !== undefined) return await this.#artifacts.open(digest, files);
+    throw new Failure("unimplemented", "cannot show the files of an artifact here: there is no folder for them");
+  }
+
   /**
    * Unpacks an image's layers into a snapshotter, those that are not there.
    * @returns the key of the committed snapshot that holds the whole image.
@@ -558,6 +591,7 @@ export class Images {
   async recover(): Promise<readonly string[]> {
     const removed: string[] = [];
     this.#checkpoints?.recover();
+    this.#artifacts?.recover();
     const { content, metadata } = this.#parts;
     for (const { ref } of await content.ingests()) {
       if (!ref.startsWith(importPrefix)) continue;

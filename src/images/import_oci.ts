@@ -4,6 +4,7 @@ import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { choosePlatform } from "../core/platform.ts";
 import { formatReference, type ImageReference, parseReference } from "../core/reference.ts";
+import { isArtifact } from "./artifact.ts";
 import { type ImportedImage, type ImportOptions, severalImages, unnamed } from "./import_parts.ts";
 import { ingest } from "./ingest.ts";
 import { blobPath, type Layout, readSmall } from "./layout.ts";
@@ -71,8 +72,10 @@ class Walk {
     const document = readManifest(bytes, descriptor.digest, descriptor.mediaType);
     if (document.kind === "manifest") {
       await this.#blob(document.manifest.config);
+      // What builders say of an image, and artifacts, have layers of any kind.
+      const runs = descriptor.platform?.os !== "unknown" && !isArtifact(document.manifest);
       for (const layer of document.manifest.layers) {
-        checkLayer(layer);
+        if (runs) checkLayer(layer);
         await this.#blob(layer);
       }
       return;

@@ -10,6 +10,7 @@ import { chainIds, type Digest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { choosePlatform, formatPlatform, matchPlatform } from "../core/platform.ts";
+import { type ArtifactFile, artifactFiles, isArtifact } from "./artifact.ts";
 import { checkLayer, documentBytes, readJson, readManifest } from "./read_manifest.ts";
 
 /** How many indexes may lead from one to the next. */
@@ -33,6 +34,13 @@ export interface ResolvedLayer {
   readonly chainId: Digest;
 }
 
+/** What is no image, but files: they have no platform, and nothing is unpacked. */
+export interface ResolvedArtifact {
+  readonly manifest: Manifest;
+  readonly manifestDigest: Digest;
+  readonly files: readonly ArtifactFile[];
+}
+
 export interface ResolveOptions {
   readonly content: ContentStore;
   /** The platform that the image has to suit. */
@@ -48,6 +56,27 @@ export interface ResolveOptions {
  */
 export async function resolveImage(target: Descriptor, options: ResolveOptions): Promise<ResolvedImage> {
   const { descriptor, manifest } = await resolveManifest(target, options);
+  if (isArtifact(manifest)) {
+    throw new Failure(
+      "invalid_argument",
+      `cannot use ${descriptor.digest} as an image: it is an artifact, files alone, which can be mounted ` +
+        "(--mount type=image)",
+    );
+  }
+  return await imageOf(descriptor, manifest, options);
+}
+
+/** Follows a descriptor to an image, or an artifact. @throws as `resolveImage`; as `artifactFiles`. */
+export async function resolveEither(
+  target: Descriptor,
+  options: ResolveOptions,
+): Promise<ResolvedImage | ResolvedArtifact> {
+  const { descriptor, manifest } = await resolveManifest(target, options);
+  if (!isArtifact(manifest)) return await imageOf(descriptor, manifest, options);
+  return { manifest, manifestDigest: descriptor.digest, files: artifactFiles(manifest, descriptor.digest) };
+}
+
+async function imageOf(descriptor: Descriptor, manifest: Manifest, options: ResolveOptions): Promise<ResolvedImage> {
   for (const layer of manifest.layers) checkLayer(layer);
   const config = await readConfig(manifest, descriptor.digest, options);
   const chain = await chainIds(config.rootfs.diff_ids);

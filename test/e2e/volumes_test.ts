@@ -1,13 +1,21 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { type Descriptor, mediaTypes } from "../../src/core/descriptor.ts";
 import { tarOf } from "../images/tar_bytes.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
 import { LayoutFolder } from "../support/layout_folder.ts";
 import { leftovers } from "../support/leftovers.ts";
 import { commandsOn, MayflyProcess } from "../support/mayfly_process.ts";
+import { until } from "../support/until.ts";
+
+/** A file's descriptor with its name. */
+const titled = (blob: Descriptor, title: string, more: Readonly<Record<string, string>> = {}): Descriptor => ({
+  ...blob,
+  annotations: { "org.opencontainers.image.title": title, ...more },
+});
 
 describe("images that are mounted into functions", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-volumes-"));
@@ -38,6 +46,24 @@ describe("images that are mounted into functions", () => {
     ];
     const one = made.image([tarOf({ path: "model", content: "other" })]);
     await out("import", made.name({ "data:1": made.image(layers), "one:1": one, "localhost:1/own:1": one }));
+    const files = new LayoutFolder(join(folder, "files"));
+    // oras gives that type to files of which nobody says what they are.
+    const artifact = (contents: Readonly<Record<string, string>>, type: string = mediaTypes.layer) =>
+      files.artifact(Object.entries(contents).map(([title, text]) => titled(files.put(type, text), title)));
+    await out(
+      "import",
+      files.name({
+        "files:1": artifact({ "model.bin": "weights", "part/1": "one", "part/deep/ü": "two" }),
+        "files:2": artifact({ "model.bin": "newer" }, "text/plain"),
+        "up:1": artifact({ "../up": "no" }),
+        "root:1": artifact({ "/etc/passwd": "no" }),
+        "both:1": artifact({ "a": "file", "a/b": "in a folder" }),
+        "untitled:1": files.artifact([files.put("text/plain", "who am I?")]),
+        "folder:1": files.artifact([
+          titled(files.put(mediaTypes.layerGzip, "…"), "folder", { "io.deis.oras.content.unpack": "true" }),
+        ]),
+      }),
+    );
   });
   after(async () => {
     for (const { name } of JSON.parse(await out("functions", "--json")) as { name: string }[]) await out("rm", name);
@@ -102,6 +128,33 @@ describe("images that are mounted into functions", () => {
     await out("rm", "thief", "-n", "other");
   });
 
+  it("of an artifact are its blobs, by their titles, for all users to read", async () => {
+    const script =
+      "find . -type f | sort; cat model.bin part/1 part/deep/*; stat -c %a model.bin part; echo no > model.bin || true";
+    const mount = ["--mount", "type=image,source=files:1,target=/m", "--workdir", "/m"];
+    await deploy("files", `exec 2>&1; ${script}`, ...mount, "--user", "1000:1000");
+    const text = await call("files");
+    assert.match(text, /^\.\/model\.bin\n\.\/part\/1\n\.\/part\/deep\/ü\nweightsonetwo444\n755\n/);
+    assert.match(text, /Read-only file system|Permission denied/);
+    await deploy("writes", "chmod 777 /m/model.bin; rm /m/model.bin; cat /m/model.bin", ...mount);
+    assert.equal(await call("writes"), "weights");
+  });
+
+  it("of an artifact are what the name meant at the deployment, and outlive a crash", async () => {
+    await deploy("pinned", "cat /m/model.bin", "--mount", "type=image,source=files:1,target=/m", "--prepared", "1");
+    await out("rmi", "files:1");
+    await out("tag", "files:2", "files:1");
+    await out("gc");
+    assert.equal(await call("pinned"), "weights");
+    await daemon.end("SIGKILL");
+    await start();
+    assert.equal(await call("pinned"), "weights");
+    await deploy("pinned", "cat /m/model.bin", "--mount", "type=image,source=files:1,target=/m");
+    assert.equal(await call("pinned"), "newer");
+    await out("rm", "pinned");
+    await until(() => readdirSync(join(folder, "root/artifacts")).length === 0);
+  });
+
   it("are refused where they cannot be had, by name", async () => {
     const refused = async (why: RegExp, ...args: readonly string[]) => {
       const { code, stderr } = await run("deploy", "no", "--image", "box:1", ...args, "--", "true");
@@ -111,6 +164,14 @@ describe("images that are mounted into functions", () => {
     await refused(/"host"/, "--mount", volume, "--userns", "auto");
     await refused(/image|source/, "--mount", "type=image,target=/data");
     await refused(/localhost:1/, "--mount", "type=image,source=localhost:1/nothing:1,target=/data");
+    await refused(/"\.\.\/up".*"\.\."/, "--mount", "type=image,source=up:1,target=/m");
+    await refused(/begins with a slash/, "--mount", "type=image,source=root:1,target=/m");
+    await refused(/two of its files/, "--mount", "type=image,source=both:1,target=/m");
+    await refused(/has no title/, "--mount", "type=image,source=untitled:1,target=/m");
+    await refused(/packed into an archive/, "--mount", "type=image,source=folder:1,target=/m");
+    const artifact = await run("deploy", "no", "--image", "files:2");
+    assert.notEqual(artifact.code, 0);
+    assert.match(artifact.stderr, /it is an artifact/);
     await refused(/a path that is not/, "--mount", "type=image,source=data:1,target=/proc/x");
     const { code, stderr } = await run("run", "--mount", volume, "box:1", "true");
     assert.notEqual(code, 0);

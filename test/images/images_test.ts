@@ -17,6 +17,7 @@ import { mediaTypes } from "../../src/core/descriptor.ts";
 import { codeOf, type ErrorCode, messageOf } from "../../src/core/errors.ts";
 import type { Progress } from "../../src/images/progress.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
+import { until } from "../support/until.ts";
 import { openRoom, type Room } from "./room.ts";
 import { tarOf } from "./tar_bytes.ts";
 import { describeTree } from "./tree.ts";
@@ -411,6 +412,33 @@ describe("images", () => {
       assert.equal((await room.content.info(arm.layers[0]!.descriptor.digest)).size > 0, true);
       const to = `${registry.host}/t/whole:1`;
       assert.equal((await room.images.push(namespace, name, { to })).target.digest, image.target.digest);
+    });
+
+    it("brings the files of an artifact where that is asked, into no snapshotter", async () => {
+      const made = layout();
+      const title = (title: string) => ({ annotations: { "org.opencontainers.image.title": title } });
+      const files = made.artifact([
+        { ...made.put(mediaTypes.layer, "one"), ...title("a.txt") },
+        { ...made.put("text/plain", "two"), ...title("b/c.txt") },
+      ]);
+      const bad = made.artifact([{ ...made.put("text/plain", "bad"), ...title("a/../../b") }]);
+      const where = made.name({ "f:1": files, "bad:1": bad });
+      await registry.push(`oci:${where}:f:1`, "t/f:1");
+      await registry.push(`oci:${where}:bad:1`, "t/bad:1");
+      const name = `${registry.host}/t/f:1`;
+      await rejects(room.images.pull(namespace, name), "invalid_argument", /it is an artifact/);
+      const { target } = await room.images.pull(namespace, name, { artifacts: true, snapshotter: "overlay" });
+      assert.equal(target.digest, files.digest);
+      const again = { artifacts: true, allPlatforms: true };
+      await rejects(room.images.pull(namespace, `${registry.host}/t/bad:1`, again), "invalid_argument", /"a\/\.\.\//);
+      const digest = await room.images.manifest(target);
+      const [opened, shared] = [await room.images.openArtifact(digest), await room.images.openArtifact(digest)];
+      assert.ok(opened !== undefined && opened.folder === shared?.folder);
+      opened[Symbol.dispose]();
+      assert.equal(readFileSync(join(opened.folder, "b/c.txt"), "utf8"), "two");
+      shared[Symbol.dispose]();
+      await until(() => readdirSync(join(room.root, "artifacts")).length === 0);
+      assert.equal((await room.images.push(namespace, name, { to: `${registry.host}/t/g:1` })).target.digest, digest);
     });
 
     it("push() refuses an index of which only some platforms are here, and brings the one that is", async () => {

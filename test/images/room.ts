@@ -60,6 +60,7 @@ export async function openRoom(
     metadata,
     snapshotters,
     host,
+    artifacts: join(root, "artifacts"),
     ...(limits === undefined ? {} : { limits }),
   });
   const kernel = new Kernel(host);

@@ -84,6 +84,17 @@ export class LayoutFolder {
     return { ...manifest, platform: { os, architecture } };
   }
 
+  /** Adds an artifact, as oras does. @param layers its files, with titles. */
+  artifact(layers: readonly Descriptor[]): Descriptor {
+    return this.put(mediaTypes.manifest, {
+      schemaVersion: 2,
+      mediaType: mediaTypes.manifest,
+      artifactType: "application/vnd.unknown.artifact.v1",
+      config: this.put("application/vnd.oci.empty.v1+json", "{}"),
+      layers,
+    });
+  }
+
   /** Adds an index. */
   index(manifests: readonly Descriptor[]): Descriptor {
     return this.put(mediaTypes.index, { schemaVersion: 2, mediaType: mediaTypes.index, manifests });
