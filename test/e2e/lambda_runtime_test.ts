@@ -108,6 +108,14 @@ describe("containers of AWS Lambda", () => {
         /^ *lambda-runtime-client-context: \{"client":\{"a":"\\u00e9"\}\}\s*$/mi,
       ]
     ) assert.match(text, pattern);
+    for (const [asked, told] of [["1", "1"], ["one-00001", "1"], ["latest", "\\$LATEST"]] as const) {
+      const headers = { "x-mayfly-revision": asked };
+      const answer = await fetch(`${daemon.url}/fn/one`, { method: "POST", body: '"context"', headers });
+      assert.match(
+        await answer.text(),
+        new RegExp(`invoked-function-arn: arn:aws:lambda:eu-north-1:000000000000:function:one:${told}\\s*$`, "mi"),
+      );
+    }
     const deadline = Number(/lambda-runtime-deadline-ms: (\d+)/i.exec(text)?.[1]);
     assert.ok(deadline > Date.now() && deadline <= Date.now() + 20_000, String(deadline));
   });

@@ -11,6 +11,7 @@ import {
   GetFunctionConcurrencyCommand,
   GetFunctionEventInvokeConfigCommand,
   InvokeCommand,
+  InvokeWithResponseStreamCommand,
   LambdaClient,
   LambdaServiceException,
   ListAliasesCommand,
@@ -128,6 +129,35 @@ describe("AWS Lambda's versions, aliases and settings", () => {
     assert.deepEqual(rest.Versions?.map(({ Version }) => Version), ["3"]);
     const fixed = new UpdateFunctionConfigurationCommand({ FunctionName: "greet:3", Timeout: 4 });
     assert.deepEqual(await refused(client.send(fixed)), ["InvalidParameterValueException", 400]);
+  });
+
+  it("tells which version an alias has meant, in the log, in what is streamed and of what is only tried, too", async () => {
+    await client.send(new CreateAliasCommand({ FunctionName, Name: "told", FunctionVersion: "3" }));
+    for (const [Qualifier, version] of [["told", "3"], ["1", "1"], [undefined, "$LATEST"]] as const) {
+      const ran = await client.send(new InvokeCommand({ FunctionName, Qualifier, LogType: "Tail" }));
+      assert.equal(ran.ExecutedVersion, version);
+      const [begin] = atob(ran.LogResult ?? "").split("\n");
+      assert.equal(begin, `START RequestId: ${ran.$metadata.requestId} Version: ${version}`);
+      const tried = await client.send(new InvokeCommand({ FunctionName, Qualifier, InvocationType: "DryRun" }));
+      assert.deepEqual([tried.StatusCode, tried.ExecutedVersion], [204, version]);
+      const streamed = await client.send(
+        new InvokeWithResponseStreamCommand({ FunctionName, Qualifier, LogType: "Tail" }),
+      );
+      assert.equal(streamed.ExecutedVersion, version);
+      for await (const { InvokeComplete } of streamed.EventStream ?? []) {
+        if (InvokeComplete === undefined) continue;
+        assert.match(
+          atob(InvokeComplete.LogResult ?? ""),
+          new RegExp(`^START \\S+ \\S+ Version: ${version.replace("$", "\\$")}\n`),
+        );
+      }
+    }
+    const unknown = new InvokeCommand({ FunctionName, Qualifier: "gone", InvocationType: "DryRun" });
+    assert.deepEqual(await refused(client.send(unknown)), ["ResourceNotFoundException", 404]);
+    // What is to be run later is run by whom the alias means then.
+    const later = await client.send(new InvokeCommand({ FunctionName, Qualifier: "told", InvocationType: "Event" }));
+    assert.deepEqual([later.StatusCode, later.ExecutedVersion], [202, undefined]);
+    await client.send(new DeleteAliasCommand({ FunctionName, Name: "told" }));
   });
 
   it("publishes what it makes, where that is asked for", async () => {

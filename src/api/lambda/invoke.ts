@@ -3,7 +3,8 @@ import * as v from "valibot";
 import { Failure, messageOf } from "../../core/errors.ts";
 import type { FunctionRecord } from "../../core/function.ts";
 import { parse } from "../../core/parse.ts";
-import { revisionNumber } from "../../core/revision.ts";
+import { revisionName, revisionNumber } from "../../core/revision.ts";
+import type { Functions } from "../../functions/functions.ts";
 import { requireCaller } from "../../functions/ingress.ts";
 import type { InvocationRequest } from "../../functions/request.ts";
 import { revisionHeader } from "../../functions/route.ts";
@@ -13,7 +14,7 @@ import type { ApiParts } from "../parts.ts";
 import { invalidContent } from "./errors.ts";
 import { type FunctionError, functionErrorOf, maxPayloadBytes, responseTooLarge } from "./function_error.ts";
 import { logResult } from "./log_tail.ts";
-import { parseTarget } from "./target.ts";
+import { latestVersion, parseTarget } from "./target.ts";
 
 const AskedSchema = v.object({
   "X-Amz-Invocation-Type": v.optional(v.picklist(["RequestResponse", "Event", "DryRun"]), "RequestResponse"),
@@ -54,13 +55,18 @@ export async function receive(c: Context<ApiEnv>, { functions }: Pick<ApiParts, 
   return { type: fields["X-Amz-Invocation-Type"], namespace, name, qualifier, record, withLog, request };
 }
 
-/** Says which version has answered: that of the revision, where one was asked for by name. */
-export function executedVersion(
-  { name, qualifier }: Asked,
-  revision: string | undefined,
-): Readonly<Record<string, string>> {
-  const version = revision === undefined ? undefined : revisionNumber(name, revision);
-  return { "x-amz-executed-version": qualifier === undefined ? "$LATEST" : String(version ?? qualifier) };
+/** Which version has answered: the number of the revision, where a version or an alias was asked for. */
+export function executedVersion({ name, qualifier }: Asked, revision: string | undefined): string {
+  if (qualifier === undefined) return latestVersion;
+  return String((revision && revisionNumber(name, revision)) ?? qualifier);
+}
+
+/** Says of an invocation that is only tried which version would answer it. @throws not_found where there is none. */
+export async function dryRun(functions: Functions, asked: Asked): Promise<Response> {
+  const { namespace, name, request } = asked;
+  const { revision } = await functions.answering(namespace, name, request);
+  const headers = { "x-amz-executed-version": executedVersion(asked, revisionName(name, revision)) };
+  return new Response(null, { status: 204, headers });
 }
 
 /**
@@ -72,20 +78,22 @@ export function invokeRoute(parts: ApiParts): (c: Context<ApiEnv>) => Promise<Re
   return async (c) => {
     const asked = await receive(c, parts);
     const { type, namespace, name, record, request } = asked;
-    if (type === "DryRun") return new Response(null, { status: 204, headers: executedVersion(asked, undefined) });
+    if (type === "DryRun") return await dryRun(functions, asked);
     if (type === "Event") {
       const { id } = await calls.accept(namespace, name, request);
-      const headers = { ...executedVersion(asked, undefined), "x-amzn-requestid": id, "x-call-id": id };
-      return new Response(null, { status: 202, headers });
+      // Which version runs it is decided when it runs.
+      return new Response(null, { status: 202, headers: { "x-amzn-requestid": id, "x-call-id": id } });
     }
     const outcome = await invoke(() => functions.invoke(namespace, name, request));
     const { invocation } = outcome;
-    const headers = new Headers({ ...executedVersion(asked, outcome.revision), ...outcome.headers });
+    const version = executedVersion(asked, outcome.revision);
+    const headers = new Headers({ "x-amz-executed-version": version, ...outcome.headers });
     if (invocation !== undefined) {
       headers.set("x-amzn-requestid", invocation);
       headers.set("x-mayfly-invocation", invocation);
       if (asked.withLog) {
-        headers.set("x-amz-log-result", logResult(record, await functions.invocation(namespace, invocation)));
+        const ran = await functions.invocation(namespace, invocation);
+        headers.set("x-amz-log-result", logResult(record, version, ran));
       }
     }
     return new Response(outcome.payload, { headers });
@@ -164,7 +172,8 @@ function failed(of: Pick<Outcome, "invocation" | "revision">, error: FunctionErr
   };
 }
 
-function fact(error: unknown, name: string): string | undefined {
+/** What an error tells of its invocation. */
+export function fact(error: unknown, name: "invocation" | "revision"): string | undefined {
   const value = error instanceof Failure ? error.details?.[name] : undefined;
   return typeof value === "string" ? value : undefined;
 }

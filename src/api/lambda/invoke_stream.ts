@@ -1,13 +1,11 @@
 import type { Context } from "hono";
 import { Failure } from "../../core/errors.ts";
-import type { FunctionRecord } from "../../core/function.ts";
-import type { Functions } from "../../functions/functions.ts";
 import { revisionHeader } from "../../functions/route.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import { eventFrame } from "./event_stream.ts";
 import { type FunctionError, functionErrorOf } from "./function_error.ts";
-import { executedVersion, receive } from "./invoke.ts";
+import { dryRun, executedVersion, fact, receive } from "./invoke.ts";
 import { logResult } from "./log_tail.ts";
 
 /** The most that one event carries: clients hold each one whole. */
@@ -22,7 +20,7 @@ export function invokeStreamRoute(parts: ApiParts): (c: Context<ApiEnv>) => Prom
   return async (c) => {
     const asked = await receive(c, parts);
     const { type, namespace, name, record, withLog, request } = asked;
-    if (type === "DryRun") return new Response(null, { status: 204, headers: executedVersion(asked, undefined) });
+    if (type === "DryRun") return await dryRun(functions, asked);
     if (type === "Event") {
       throw new Failure("invalid_argument", "cannot stream the answer of an event: wanted RequestResponse or DryRun", {
         details: { field: "X-Amz-Invocation-Type" },
@@ -30,25 +28,31 @@ export function invokeStreamRoute(parts: ApiParts): (c: Context<ApiEnv>) => Prom
     }
     let answer: Response | undefined;
     let error: FunctionError | undefined;
-    let told: string | undefined;
+    let invocation: string | undefined;
+    let revision: string | undefined;
     try {
       answer = await functions.invoke(namespace, name, request);
+      invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
+      revision = answer.headers.get(revisionHeader) ?? undefined;
     } catch (thrown) {
       error = functionErrorOf(thrown);
       if (error === undefined) throw thrown;
-      const id = thrown instanceof Failure ? thrown.details?.["invocation"] : undefined;
-      told = typeof id === "string" ? id : undefined;
+      invocation = fact(thrown, "invocation");
+      revision = fact(thrown, "revision");
     }
-    const invocation = answer?.headers.get("x-mayfly-invocation") ?? told;
+    const version = executedVersion(asked, revision);
     const headers = new Headers({
-      ...executedVersion(asked, answer?.headers.get(revisionHeader) ?? undefined),
+      "x-amz-executed-version": version,
       "content-type": "application/vnd.amazon.eventstream",
     });
     if (invocation !== undefined) {
       headers.set("x-amzn-requestid", invocation);
       headers.set("x-mayfly-invocation", invocation);
     }
-    const log = () => withLog && invocation !== undefined ? logOf(functions, record, invocation) : undefined;
+    const log = async () => {
+      if (!withLog || invocation === undefined) return undefined;
+      return logResult(record, version, await functions.invocation(namespace, invocation));
+    };
     const events = eventsOf(answer?.body ?? null, error, (thrown) => functionErrorOf(thrown, invocation), log);
     const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
       async pull(controller) {
@@ -64,16 +68,12 @@ export function invokeStreamRoute(parts: ApiParts): (c: Context<ApiEnv>) => Prom
   };
 }
 
-async function logOf(functions: Functions, record: FunctionRecord, invocation: string): Promise<string> {
-  return logResult(record, await functions.invocation(record.namespace, invocation));
-}
-
 /** @throws what is none of the function's errors: the connection is cut then. */
 async function* eventsOf(
   body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
   known: FunctionError | undefined,
   errorOf: (thrown: unknown) => FunctionError | undefined,
-  log: () => Promise<string> | undefined,
+  log: () => Promise<string | undefined>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
   let error = known;
   try {

@@ -3,8 +3,11 @@ import type { Invocation } from "../../core/invocation.ts";
 
 const limitBytes = 4096;
 
-/** The end of what an invocation has written to stderr, between the lines that AWS Lambda puts around it, as base64. */
-export function logResult(record: FunctionRecord, invocation: Invocation): string {
+/**
+ * The end of what an invocation has written to stderr, between the lines that AWS Lambda puts around it, as base64.
+ * @param version which one has run.
+ */
+export function logResult(record: FunctionRecord, version: string, invocation: Invocation): string {
   const { id, stderr = "", durationMs = 0, memoryPeakBytes = 0 } = invocation;
   const megabytes = (bytes: number) => Math.ceil(bytes / 1024 / 1024);
   const report = [
@@ -15,7 +18,7 @@ export function logResult(record: FunctionRecord, invocation: Invocation): strin
     `Max Memory Used: ${megabytes(memoryPeakBytes)} MB`,
   ].join("\t");
   const lines = stderr === "" || stderr.endsWith("\n") ? stderr : `${stderr}\n`;
-  const text = `START RequestId: ${id} Version: $LATEST\n${lines}END RequestId: ${id}\n${report}\t\n`;
+  const text = `START RequestId: ${id} Version: ${version}\n${lines}END RequestId: ${id}\n${report}\t\n`;
   const tail = new TextEncoder().encode(text).slice(-limitBytes);
   return btoa(String.fromCharCode(...tail));
 }

@@ -1,12 +1,14 @@
 import { Failure } from "../../core/errors.ts";
 import type { FunctionRecord } from "../../core/function.ts";
 import { GrowingBytes } from "../../core/growing_bytes.ts";
+import { latest, revisionNumber } from "../../core/revision.ts";
 import type { Process, Task } from "../../core/task.ts";
 import type { ContainerNetwork } from "../../network/container_network.ts";
 import type { ContainerListener } from "../../network/listeners.ts";
 import { bodyTooLarge, brokenOff, died } from "../failures.ts";
 import { type Answer, serveConnection } from "../http/server_connection.ts";
 import type { Beside, Server, ServerAnswer, ServerCall } from "../protocol.ts";
+import { revisionHeader } from "../route.ts";
 import { functionArn } from "./arn.ts";
 import { clientContext, xrayTrace } from "./event.ts";
 import { Extensions } from "./extensions.ts";
@@ -170,7 +172,7 @@ export class LambdaServer implements Server {
       id,
       payload,
       deadlineMs,
-      functionArn: functionArn(this.#record, this.#record.env["AWS_REGION"]),
+      functionArn: invokedArn(this.#record, headers),
       traceId: xrayTrace(trace, headers.get("x-amzn-trace-id")),
       clientContext: context,
     };
@@ -229,6 +231,14 @@ export class LambdaServer implements Server {
     this.#ended.abort();
     this.#network[Symbol.dispose]();
   }
+}
+
+/** What a function was called by, with the version or the alias that was asked for. */
+function invokedArn(record: FunctionRecord, headers: Headers): string {
+  const arn = functionArn(record, record.env["AWS_REGION"]);
+  const asked = headers.get(revisionHeader);
+  if (asked === null) return arn;
+  return `${arn}:${asked === latest ? "$LATEST" : revisionNumber(record.name, asked) ?? asked}`;
 }
 
 /** Whether the runtime itself has said so, and goes on. */
