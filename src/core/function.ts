@@ -157,7 +157,7 @@ export const FunctionInputSchema = v.strictObject({
   contentType: v.optional(v.pipe(v.string(), v.maxLength(256), v.regex(/^[\x20-\x7e]+$/)), "application/octet-stream"),
   /** What it is found by, and its tasks and events. */
   labels: v.optional(v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(4096))), {}),
-  /** What others want to know of it; nothing here reads it. */
+  /** What others want to know of it; `lastingAnnotations` of the revision before are kept where they are not among them. */
   annotations: v.optional(
     v.pipe(
       v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(64 * 1024))),
@@ -166,6 +166,11 @@ export const FunctionInputSchema = v.strictObject({
     {},
   ),
 });
+/** The URLs of a function, as AWS Lambda has them. */
+export const functionUrlsAnnotation = "aws.lambda/function-urls";
+/** What is a function's for as long as it is there, whoever deploys it: no other settings say it. */
+export const lastingAnnotations = [functionUrlsAnnotation] as const;
+
 /** As a caller writes it. */
 export type FunctionInput = v.InferInput<typeof FunctionInputSchema>;
 /** As it is kept, with every default filled in. */

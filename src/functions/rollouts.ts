@@ -4,6 +4,7 @@ import {
   type DeployedFunction,
   FunctionInputSchema,
   type FunctionSettings,
+  lastingAnnotations,
   NameSchema,
   SettingsSchema,
 } from "../core/function.ts";
@@ -127,15 +128,19 @@ export class Rollouts {
 
   /** Makes the next revision, and moves traffic to it where that is ready. Its function's lock is held. */
   async #put(namespace: string, name: string, made: Made): Promise<DeployedFunction> {
-    const { settings } = made;
     const key = keyOf(namespace, name);
     const before = await this.#parts.metadata.functions.get(namespace, name);
+    const settings = withLasting(made.settings, before);
     const traffic = made.traffic === false ? withheld(name, before) : undefined;
     this.#checkPrepared(key, name, { settings, before, traffic });
     const revision = (before?.revision ?? 0) + 1;
     const { main } = new Route({ name, revision, traffic: traffic ?? before?.traffic ?? allToLatest });
     const places = main === revision ? settings.reservedConcurrency : this.#parts.admission.kept(key);
-    return await this.#keeping(key, places, () => this.#make(namespace, name, { ...made, before, withheld: traffic }));
+    return await this.#keeping(
+      key,
+      places,
+      () => this.#make(namespace, name, { ...made, settings, before, withheld: traffic }),
+    );
   }
 
   async #make(namespace: string, name: string, { settings, digest, span, tag, before, withheld: traffic }: Made & {
@@ -313,6 +318,15 @@ export class Rollouts {
     events.publish("/functions/update", namespace, { name, digest: after.digest, revision: after.revision, traffic });
     return after;
   }
+}
+
+/** Settings with what is the function's for as long as it is there, where they do not say it themselves. */
+function withLasting(settings: FunctionSettings, before: FunctionSettings | undefined): FunctionSettings {
+  const lasting = lastingAnnotations.flatMap((name) => {
+    const value = before?.annotations[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return { ...settings, annotations: { ...Object.fromEntries(lasting), ...settings.annotations } };
 }
 
 /** Traffic that does not go to the revision that is made next. @throws failed_precondition for a first one. */

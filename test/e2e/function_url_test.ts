@@ -128,6 +128,24 @@ describe("a function's URL", () => {
     assert.deepEqual(await refused(client.send(gone)), ["ResourceNotFoundException", 404]);
   });
 
+  it("stays, whoever deploys the function anew", async () => {
+    const { out } = commandsOn(folder);
+    await create("echo-again", "cat");
+    const made = await url("echo-again");
+    const deploy = (...flags: readonly string[]) =>
+      out("deploy", "echo-again", "--image", "box:1", "--annotation", "own=note", ...flags, "--", "echo", "{}");
+    await deploy();
+    assert.equal((await fetch(made)).status, 200);
+    const { annotations } = await (await daemon.admin("GET", "/v1/functions/echo-again")).json();
+    assert.equal(annotations.own, "note");
+    // It opens nothing that wants a token.
+    await deploy("--auth", "token");
+    assert.equal((await fetch(made)).status, 403);
+    await client.send(new DeleteFunctionUrlConfigCommand({ FunctionName: "echo-again" }));
+    await deploy();
+    assert.equal((await fetch(made)).status, 404);
+  });
+
   it("lets pages use it as its CORS settings say", async () => {
     const Cors = { AllowOrigins: ["https://app.example"], AllowMethods: ["POST"], MaxAge: 30, AllowCredentials: true };
     await client.send(new UpdateFunctionUrlConfigCommand({ FunctionName: "echo", Cors }));

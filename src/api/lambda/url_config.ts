@@ -1,7 +1,12 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import * as v from "valibot";
 import { Failure } from "../../core/errors.ts";
-import { type DeployedFunction, type FunctionInput, OriginSchema } from "../../core/function.ts";
+import {
+  type DeployedFunction,
+  type FunctionInput,
+  functionUrlsAnnotation,
+  OriginSchema,
+} from "../../core/function.ts";
 import { parse } from "../../core/parse.ts";
 import { readJson } from "../input.ts";
 import type { ApiEnv } from "../observe_requests.ts";
@@ -10,9 +15,6 @@ import { arnOf, type LambdaTarget, latestVersion } from "./target.ts";
 
 /** Where functions' URLs begin. */
 export const functionUrlPath = "/lambda-url/";
-
-/** Keeps the URLs that a function has, by the alias that they are of. */
-const urlsNote = "aws.lambda/function-urls";
 
 const names = v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[\w!#$%&'*+.^`|~-]{1,256}$/))), v.maxLength(100)));
 const CorsSchema = v.strictObject({
@@ -47,7 +49,7 @@ type Own = Awaited<ReturnType<Managed["target"]>>;
 
 /** The URLs of a function, by the aliases that they are of; that of the function itself by `$LATEST`. */
 export function urlsOf({ annotations = {} }: Pick<FunctionInput, "annotations">): Urls {
-  const text = annotations[urlsNote];
+  const text = annotations[functionUrlsAnnotation];
   // Whoever deploys may write what they like there.
   const found = text === undefined ? undefined : v.safeParse(v.pipe(v.string(), v.parseJson(), UrlsSchema), text);
   return found?.success === true ? found.output : {};
@@ -69,7 +71,7 @@ export function urlConfigRoutes(managed: Managed, admin: MiddlewareHandler): Hon
   const change = async (c: Context<ApiEnv>, target: Own, edit: (before: Urls) => Urls) => {
     return await managed.change(c, {}, (before) => ({
       ...before,
-      annotations: { ...before.annotations, [urlsNote]: JSON.stringify(edit(urlsOf(before))) },
+      annotations: { ...before.annotations, [functionUrlsAnnotation]: JSON.stringify(edit(urlsOf(before))) },
     }), target);
   };
   const create = async (c: Context<ApiEnv>) => {
