@@ -35,11 +35,6 @@ export function heldBy(settings: FunctionSettings): number {
   return isServed(settings) ? Math.min(settings.minInstances, settings.maxInstances) : settings.prepared;
 }
 
-/** Whether it keeps containers ready that serve many requests. */
-export function keepsInstances(settings: FunctionSettings): boolean {
-  return isServed(settings) && heldBy(settings) > 0;
-}
-
 /** How many invocations of a function may be there at once, those included that wait in line. */
 export function admitted(settings: FunctionSettings): number {
   if (!isServed(settings)) return settings.concurrency;
@@ -70,21 +65,20 @@ export class Deployment {
   }
 
   /**
-   * As `warm`, for a revision that nobody depends on yet.
+   * As `warm`, for a revision that is to answer more than it does.
    * @throws failed_precondition, with why its containers are not ready, for who deploys it.
    */
   async prove(action: "deploy" | "move traffic to"): Promise<void> {
     const { instances, record } = this;
-    if (instances === undefined) return;
     try {
-      await instances.warm();
+      await this.#fill();
     } catch (error) {
       // What no caller of the function is told, its owner is.
       const why = reasonOf(error) === "start_failed" && error instanceof Failure ? error.cause ?? error : error;
       const what = action === "deploy"
         ? `function ${JSON.stringify(record.name)}`
         : `revision ${revisionName(record.name, record.revision)}`;
-      const log = instances.lastLog === undefined ? "" : `; the end of its log: ${instances.lastLog}`;
+      const log = instances?.lastLog === undefined ? "" : `; the end of its log: ${instances.lastLog}`;
       throw new Failure(
         "failed_precondition",
         `cannot ${action} ${what}: ${messageOf(why)}${log}`,
@@ -93,20 +87,28 @@ export class Deployment {
     }
   }
 
-  /** Makes ready what is to be so before a request comes: all containers that are to wait. */
+  /** Makes ready what is to be so before a request comes, as far as that can be done. */
   async warm(): Promise<void> {
-    const { tasks, refill, record, recipe, onError } = this.#parts;
-    // The pool tells of those that fail, and goes on to try.
-    if (this.instances !== undefined) return await this.instances.warm().catch(() => {});
-    if (mostPrepared(record) === 0 || this.#pool !== undefined) return;
-    const prepared = new Prepared({ tasks, record, recipe, onError });
+    const { record, onError } = this.#parts;
     try {
-      while (prepared.missing > 0) await prepared.add();
+      await this.#fill();
     } catch (error) {
-      // Requests make their own then, and say why where they cannot either.
-      onError(error, `cannot prepare containers of function ${record.name}`);
+      // Requests make their own then, and say why where they cannot either; of instances, their pool tells and goes on to try.
+      if (this.instances === undefined) onError(error, `cannot prepare containers of function ${record.name}`);
     }
-    this.#pool = { prepared, forget: refill.add(prepared) };
+  }
+
+  /** Makes all containers that are to wait. @throws why one cannot be made: those that are there wait all the same. */
+  async #fill(): Promise<void> {
+    const { tasks, refill, record, recipe, onError } = this.#parts;
+    if (this.instances !== undefined) return await this.instances.warm();
+    if (mostPrepared(record) === 0) return;
+    const prepared = this.#pool?.prepared ?? new Prepared({ tasks, record, recipe, onError });
+    try {
+      while (prepared.required > 0) await prepared.add();
+    } finally {
+      this.#pool ??= { prepared, forget: refill.add(prepared) };
+    }
   }
 
   /** Lets go of what waits: no traffic comes to it. */

@@ -1,7 +1,8 @@
-import { Failure } from "../core/errors.ts";
+import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
+import { revisionName } from "../core/revision.ts";
 import type { Tasks } from "../tasks/tasks.ts";
-import { Deployment, heldBy, keepsInstances, type Protocols } from "./deployment.ts";
+import { Deployment, heldBy, type Protocols } from "./deployment.ts";
 import { startFailed } from "./failures.ts";
 import type { Instances } from "./instances.ts";
 import { requireRevision } from "./known.ts";
@@ -131,7 +132,8 @@ export class Deployments {
 
   /**
    * Makes ready all that are to answer by a new route, while those before them still do.
-   * @throws as `load`, and nothing is left of it; resource_exhausted where more containers would wait than may.
+   * @throws as `load`, and nothing is left of it; failed_precondition where the containers cannot be had that one is to keep
+   * ready which gets more; resource_exhausted where more containers would wait than may.
    */
   async ready(key: string, of: FunctionRecord, route: Route): Promise<readonly Deployment[]> {
     const { store } = this.#parts;
@@ -141,13 +143,14 @@ export class Deployments {
       for (const revision of route.named) await requireRevision(store, of, revision);
       for (const revision of route.split.keys()) {
         const there = this.find(key, revision);
-        deployments.push(there ?? await this.#make(await requireRevision(store, of, revision)));
+        deployments.push(there ?? await this.#remake(await requireRevision(store, of, revision)));
       }
       this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + heldBy(record), 0));
       for (const deployment of deployments) {
-        const { record } = deployment;
-        const isNew = answers?.split.has(record.revision) !== true;
-        if (isNew && keepsInstances(record)) await deployment.prove("move traffic to");
+        const { revision } = deployment.record;
+        const before = answers?.split.get(revision) ?? 0;
+        // One that gets less need not be whole: that may be why.
+        if ((route.split.get(revision) ?? 0) > before) await deployment.prove("move traffic to");
         else await deployment.warm();
       }
     } catch (error) {
@@ -222,6 +225,21 @@ export class Deployments {
       `cannot prepare ${prepared} containers: ${others} wait for other functions, and maxPrepared is ${maxPrepared}`,
       { details: { field: "prepared" } },
     );
+  }
+
+  /** Makes a revision that was made before. @throws what has changed since, with its name. */
+  async #remake(record: FunctionRecord): Promise<Deployment> {
+    try {
+      return await this.#make(record);
+    } catch (error) {
+      const code = codeOf(error);
+      throw new Failure(
+        // What it was deployed with was right then.
+        code === "invalid_argument" ? "failed_precondition" : code,
+        `cannot move traffic to revision ${revisionName(record.name, record.revision)}: ${messageOf(error)}`,
+        { cause: error },
+      );
+    }
   }
 
   async #make(record: FunctionRecord): Promise<Deployment> {

@@ -79,6 +79,9 @@ export class Instances {
   /** Makes those that are to be kept ready. @throws why the first one that fails does; the others are tried again. */
   async warm(): Promise<void> {
     this.#keeping = true;
+    // Who asks for them now is told how it goes, whatever has failed before.
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
     this.#keepReady();
     await Promise.all(Array.from(this.#starting.values(), ({ started }) => started));
   }

@@ -23,7 +23,7 @@ import {
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import type { Admission } from "./admission.ts";
-import { type Deployment, heldBy, keepsInstances } from "./deployment.ts";
+import { type Deployment, heldBy } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
 import type { Recipe } from "./recipe.ts";
@@ -192,7 +192,7 @@ export class Rollouts {
   ): Promise<Deployment | undefined> {
     // As it will be recorded: the function's lock is held.
     const revision = (before?.revision ?? 0) + 1;
-    if (!keepsInstances(settings) || !new Route({ name, revision, traffic }).split.has(revision)) return undefined;
+    if (heldBy(settings) === 0 || !new Route({ name, revision, traffic }).split.has(revision)) return undefined;
     const now = new Date();
     const record = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
     const deployment = this.#parts.deployments.deployment(record, recipe);

@@ -279,7 +279,72 @@ printf "HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\nconnection: close\\r\\n\\r\
     assert.match(problem, /cannot move traffic to revision served-00006: .*no luck/);
     assert.deepEqual(await ask("GET", "served/traffic"), before);
     assert.equal((await call("served", {}, "still ")).text, "still w5");
+    // Nor when it has been seen a moment ago that they do not.
+    assert.equal((await call("served@next")).status, 502);
+    const again = await answered("PATCH", "served/traffic", { split: [{ revision: "6", percent: 100 }] });
+    assert.match(again.problem, /cannot move traffic to revision served-00006: .*no luck/);
+    assert.deepEqual(await ask("GET", "served/traffic"), before);
     await out("rm", "served");
+  });
+
+  it("get no more traffic while their containers do not come back", async () => {
+    const machine = join(folder, "machine");
+    mkdirSync(machine);
+    writeFileSync(join(machine, "ok"), "");
+    const served = {
+      protocol: "http",
+      minInstances: 1,
+      mounts: [{ type: "bind", source: machine, target: "/machine" }],
+      command: [
+        "sh",
+        "-c",
+        "test -e /machine/ok || { echo no more luck >&2; exit 4; }; exec httpd -f -p $PORT -h /bin",
+      ],
+    };
+    await deploy("worn", "old", served);
+    await deploy("worn", "new", served);
+    const split = (old: number) => ({
+      split: [{ revision: "1", percent: old }, { revision: "2", percent: 100 - old }],
+    });
+    await ask("PATCH", "worn/traffic", split(50));
+    rmSync(join(machine, "ok"));
+    const { items } = await (await daemon.admin("GET", "/v1/tasks")).json() as {
+      items: { id: string; function: string }[];
+    };
+    for (const { id, function: name } of items) {
+      if (name === "worn") await daemon.admin("POST", `/v1/tasks/${id}/kill?signal=KILL`);
+    }
+    await until(async () => (await call("worn")).status === 502);
+    const { status, problem } = await answered("PATCH", "worn/traffic", split(60));
+    assert.equal(status, 409, problem);
+    assert.match(problem, /cannot move traffic to revision worn-00001: .*no more luck/);
+    assert.deepEqual((await ask("GET", "worn/traffic")).split[0].percent, 50);
+    writeFileSync(join(machine, "ok"), "");
+    await ask("PATCH", "worn/traffic", split(60));
+    await out("rm", "worn");
+  });
+
+  it("get no traffic while what is to wait for it cannot be made", async () => {
+    const machine = join(folder, "gone");
+    const mounts = [{ type: "bind", source: machine, target: "/machine" }];
+    // One with a tag is made already, and its waiting containers alone are not.
+    for (const query of ["", "?tag=old"]) {
+      mkdirSync(machine);
+      await deploy("pooled", "one", { prepared: 1, mounts }, query);
+      await deploy("pooled", "two", { prepared: 1 });
+      rmSync(machine, { recursive: true });
+      const before = await ask("GET", "pooled/traffic");
+      const { status, problem } = await answered("POST", "pooled/rollback", {});
+      assert.equal(status, 409, problem);
+      assert.match(problem, /cannot move traffic to revision pooled-00001: .*gone/);
+      assert.deepEqual(await ask("GET", "pooled/traffic"), before);
+      assert.equal((await call("pooled", {}, "still ")).text, "still two");
+      mkdirSync(machine);
+      await ask("POST", "pooled/rollback", {});
+      assert.equal((await call("pooled", {}, "back at ")).text, "back at one");
+      await out("rm", "pooled");
+      rmSync(machine, { recursive: true });
+    }
   });
 
   it("have their waiting containers before they have traffic", async () => {
