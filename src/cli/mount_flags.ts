@@ -17,7 +17,7 @@ export const mountFlags: Readonly<Record<string, Flag>> = {
     multiple: true,
     value: "type=bind|tmpfs|image,…",
     help:
-      "in full: source=, target=, readonly, bind-propagation=; tmpfs-size=, tmpfs-mode=; an image's files, for functions",
+      "in full: source=, target=, readonly, bind-propagation=; tmpfs-size=, tmpfs-mode=; an image's files: source=, subpath=",
   },
   tmpfs: { type: "string", multiple: true, value: "target[:size=64m]", help: "a filesystem in memory in it" },
 };
@@ -73,8 +73,13 @@ function mount(text: string): Mount {
   const found: Mount = type === "tmpfs"
     ? { type, target, ...tmpfsSettings(take("tmpfs-size"), take("tmpfs-mode"), text) }
     : type === "image"
-    // It is, whatever is said.
-    ? (take("readonly", "ro"), { type, target, source: source ?? "" })
+    // It is read-only, whatever is said.
+    ? (take("readonly", "ro"), {
+      type,
+      target,
+      source: source ?? "",
+      subpath: take("subpath", "image-subpath", "volume-subpath"),
+    })
     : {
       type: "bind",
       target,

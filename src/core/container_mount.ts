@@ -44,6 +44,17 @@ export const ContainerMountSchema = v.variant("type", [
      */
     source: v.pipe(v.string(), v.minLength(1), v.maxLength(512)),
     target,
+    /** A file or folder in it, in place of all of it. Symbolic links lead nowhere but in the image. */
+    subpath: v.optional(v.pipe(
+      v.string(),
+      v.minLength(1),
+      v.maxLength(4096),
+      v.check((text) => !text.includes("\0"), "text without NUL bytes"),
+      v.check(
+        (text) => !text.startsWith("/") && !text.split("/").includes(".."),
+        'a path without "/" before it or ".."',
+      ),
+    )),
     /** What the source named when the function was deployed; said by the daemon alone, of a caller's nothing is taken. */
     digest: v.optional(DigestSchema),
   }),

@@ -33,7 +33,7 @@ export async function openVolumes(
   const wanted = settings.mounts.filter(isImageMount);
   await using opened = new AsyncDisposableStack();
   const mounts: SpecMount[] = [];
-  for (const { source, target, digest } of wanted) {
+  for (const { source, target, subpath, digest } of wanted) {
     if (settings.userns === "auto" || settings.restore) throw refused(source, settings);
     const manifest = parseDigest(digest ?? "");
     let path = opened.use(await images.openArtifact(manifest))?.folder;
@@ -44,6 +44,7 @@ export async function openVolumes(
       opened.defer(() => views.release(snapshotter, chain));
       path = opened.use(folders.show(`${snapshotter.id}/${chain}`, view)).path;
     }
+    if (subpath !== undefined) path = folders.within(path, subpath, source);
     // Nobody gets rights or devices by what is mounted.
     const options = ["bind", "ro", "nosuid", "nodev", "private"];
     mounts.push({ destination: target, type: "bind", source: path, options });

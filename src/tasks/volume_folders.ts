@@ -4,6 +4,7 @@ import type { Mount } from "../core/mount.ts";
 import { AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH } from "../linux/flags.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { openDetached } from "../linux/mount/detached.ts";
+import { pathInVolume } from "./path_in_volume.ts";
 import { unmountAll } from "../linux/mount/unmount.ts";
 
 /** An image's files, in a folder of the machine. */
@@ -47,6 +48,11 @@ export class VolumeFolders implements Disposable {
         this.#remove(shown.path);
       },
     };
+  }
+
+  /** A file or folder of one that is shown. @throws as `pathInVolume`. */
+  within(volume: string, subpath: string, source: string): string {
+    return pathInVolume(this.#kernel, volume, subpath, source);
   }
 
   [Symbol.dispose](): void {

@@ -39,13 +39,26 @@ describe("images that are mounted into functions", () => {
         content: "#!/bin/sh\nid -u\n",
         mode: 0o4755,
       }),
-      tarOf({ path: ".wh.old" }, { path: "etc/leads", type: "2", link: "../../etc/hostname" }, {
-        path: "more",
-        content: "2",
-      }),
+      tarOf(
+        { path: ".wh.old" },
+        { path: "etc/leads", type: "2", link: "../../etc/hostname" },
+        {
+          path: "more",
+          content: "2",
+        },
+        { path: "links/deep", type: "2", link: "/" },
+        { path: "links/up", type: "2", link: "../../../etc/hostname" },
+        {
+          path: "etc/hostname",
+          content: "root",
+        },
+        { path: "fifo", type: "6" },
+        { path: "links/circle", type: "2", link: "circle" },
+      ),
     ];
     const one = made.image([tarOf({ path: "model", content: "other" })]);
-    await out("import", made.name({ "data:1": made.image(layers), "one:1": one, "localhost:1/own:1": one }));
+    const data = made.image(layers);
+    await out("import", made.name({ "data:1": data, "tree:1": data, "one:1": one, "localhost:1/own:1": one }));
     const files = new LayoutFolder(join(folder, "files"));
     // oras gives that type to files of which nobody says what they are.
     const artifact = (contents: Readonly<Record<string, string>>, type: string = mediaTypes.layer) =>
@@ -76,7 +89,7 @@ describe("images that are mounted into functions", () => {
     const script = "ls /data; cat /data/model; touch /data/x 2>&1; grep ' /data ' /proc/mounts";
     await deploy("reads", script, "--mount", volume);
     const text = await call("reads");
-    assert.match(text, /^etc\nmodel\nmore\nroot\nweightstouch: \/data\/x: Read-only file system\n/);
+    assert.match(text, /^etc\nfifo\nlinks\nmodel\nmore\nroot\nweightstouch: \/data\/x: Read-only file system\n/);
     assert.match(text, / \/data overlay ro,nosuid,nodev/);
     assert.equal(await call("reads"), text);
   });
@@ -128,6 +141,22 @@ describe("images that are mounted into functions", () => {
     await out("rm", "thief", "-n", "other");
   });
 
+  it("show a file or folder of theirs alone, and links in them lead nowhere else", async () => {
+    const mount = (subpath: string, target: string, source = "tree:1") =>
+      ["--mount", `type=image,source=${source},target=${target},subpath=${subpath}`] as const;
+    const all = [
+      ...mount("etc", "/a"),
+      ...mount("links/deep/model", "/b"),
+      ...mount("links/up", "/c"),
+      ...mount("part/deep", "/d", "files:1"),
+      ...mount("./model", "/e", "one:1"),
+    ];
+    for (const snapshotter of ["overlay", "native"]) {
+      await deploy("sub", "ls -l /a | grep -c leads; cat /b /c /d/* /e", ...all, "--snapshotter", snapshotter);
+      assert.equal(await call("sub"), "1\nweightsroottwoother");
+    }
+  });
+
   it("of an artifact are its blobs, by their titles, for all users to read", async () => {
     const script =
       "find . -type f | sort; cat model.bin part/1 part/deep/*; stat -c %a model.bin part; echo no > model.bin || true";
@@ -164,6 +193,16 @@ describe("images that are mounted into functions", () => {
     await refused(/"host"/, "--mount", volume, "--userns", "auto");
     await refused(/image|source/, "--mount", "type=image,target=/data");
     await refused(/localhost:1/, "--mount", "type=image,source=localhost:1/nothing:1,target=/data");
+    for (const absent of ["nothing", "model/x", "links/circle", "links/deep/proc/self"]) {
+      await refused(
+        /it is not there, want a file or folder/,
+        "--mount",
+        `type=image,source=tree:1,target=/data,subpath=${absent}`,
+      );
+    }
+    await refused(/a pipe/, "--mount", `type=image,source=tree:1,target=/data,subpath=fifo`);
+    await refused(/"\.\."/, "--mount", `type=image,source=tree:1,target=/data,subpath=etc/../..`);
+    await refused(/before it/, "--mount", `type=image,source=tree:1,target=/data,subpath=/etc`);
     await refused(/"\.\.\/up".*"\.\."/, "--mount", "type=image,source=up:1,target=/m");
     await refused(/begins with a slash/, "--mount", "type=image,source=root:1,target=/m");
     await refused(/two of its files/, "--mount", "type=image,source=both:1,target=/m");
