@@ -22,6 +22,7 @@ import type { TaskStats } from "../core/task.ts";
 import type { TokenInfo } from "../core/token.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
+import type { ImageCheck } from "../images/images.ts";
 import type { Recovery } from "../images/recover.ts";
 import type { ContentReport, StorageReport } from "../images/storage.ts";
 import type { ContainerExit, ContainerInfo } from "../tasks/container_info.ts";
@@ -339,6 +340,23 @@ export const StorageAnswer = jsonOf<StorageReport>()(v.object({
 export const RecoveryAnswer = jsonOf<Recovery>()(v.object({
   images: v.array(v.object({ name: v.string(), digest: v.string(), own: v.boolean(), missing: count })),
   known: count,
+}));
+export const ImageCheckAnswer = jsonOf<ImageCheck>()(v.object({
+  name: v.string(),
+  digest: v.string(),
+  ok: v.boolean(),
+  blobs: v.array(v.object({
+    digest: v.string(),
+    kind: v.picklist(["index", "manifest", "config", "layer"]),
+    size: count,
+    state: v.picklist(["whole", "corrupt", "missing", "wrong"]),
+    reason: optionalText,
+  })),
+  elsewhere: count,
+  verdicts: v.array(v.object({
+    state: v.picklist(["accepted", "refused", "unknown", "unasked"]),
+    reason: v.string(),
+  })),
 }));
 export const ContentAnswer = jsonOf<ContentReport>()(v.object({
   blobs: count,

@@ -8,7 +8,7 @@ import type { OnProgress } from "../images/progress.ts";
 import { problemOf } from "./errors.ts";
 import { json, namespaceField, query, settingsField } from "./input.ts";
 import { jsonLines, jsonLinesType } from "./json_lines.ts";
-import { ImageAnswer, itemsOf } from "./answers.ts";
+import { ImageAnswer, ImageCheckAnswer, itemsOf } from "./answers.ts";
 import { documented } from "./documented.ts";
 import type { ApiEnv } from "./observe_requests.ts";
 import type { ApiParts } from "./parts.ts";
@@ -177,6 +177,22 @@ export function imageRoutes({ images, info }: ApiParts) {
       async (c) => {
         const { name, target } = c.req.valid("json");
         return c.json(await images.tag(c.req.valid("query").namespace, name, target), 201);
+      },
+    )
+    .post(
+      "/verify",
+      documented(
+        "Reads all that is here of an image against its digests and diffIDs, and asks the policy of signatures of it.",
+        { 200: ImageCheckAnswer },
+        { problems: ["not_found"] },
+      ),
+      scope,
+      json(v.strictObject({ name, ...registryAccess })),
+      async (c) => {
+        const { name, ...options } = c.req.valid("json");
+        return c.json(
+          await images.verify(c.req.valid("query").namespace, name, { ...options, signal: c.req.raw.signal }),
+        );
       },
     )
     .delete(

@@ -111,6 +111,8 @@ export const needs: Readonly<Record<string, Need>> = {
   "POST /v1/images/build": change,
   "POST /v1/images/push": change,
   "POST /v1/images/tag": change,
+  // It changes nothing; it reads much, and asks the registry with the daemon's credentials, as a pull does.
+  "POST /v1/images/verify": change,
   // They read and write files of the machine.
   "POST /v1/images/import": changeMachine,
   "POST /v1/images/export": changeMachine,

@@ -45,6 +45,7 @@ import { top } from "./top.ts";
 import { rollback, traffic } from "./traffic.ts";
 import { unpause } from "./unpause.ts";
 import { update } from "./update.ts";
+import { verify } from "./verify.ts";
 import { wait } from "./wait.ts";
 
 interface Group {
@@ -59,7 +60,7 @@ const groups: readonly Group[] = [
     title: "Functions",
     commands: [newCommand, deploy, invoke, functions, revisions, traffic, rollback, calls, secret],
   },
-  { title: "Images", commands: [pull, push, images, tag, rmi, importCommand, exportCommand, load, save] },
+  { title: "Images", commands: [pull, push, images, tag, verify, rmi, importCommand, exportCommand, load, save] },
   {
     title: "Containers",
     commands: [

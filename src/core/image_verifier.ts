@@ -10,11 +10,12 @@ export interface ImageToVerify {
   readonly target: Descriptor;
 }
 
-/** Judges images before they are pulled. */
+/** Judges images: before they are pulled, and where somebody asks about one that is here. */
 export interface ImageVerifier {
   /**
    * Returns where the image may be pulled.
+   * @returns why, in a few words.
    * @throws permission_denied, saying what was found, what was wanted and the cure; what kept it from judging.
    */
-  verify(image: ImageToVerify, options: DistributionOptions): Promise<void>;
+  verify(image: ImageToVerify, options: DistributionOptions): Promise<string>;
 }

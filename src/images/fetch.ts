@@ -3,6 +3,7 @@ import type { Descriptor } from "../core/descriptor.ts";
 import type { Distribution, DistributionOptions } from "../core/distribution.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
+import { isThere } from "./blob_state.ts";
 import { ingestRef } from "./hold.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import { SingleFlight } from "./single_flight.ts";
@@ -29,7 +30,9 @@ export class Fetcher {
   ): Promise<void> {
     const { digest, size } = descriptor;
     const { onProgress, signal, ...rest } = options;
-    if (await this.#has(descriptor)) return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+    if (await isThere(this.#content, digest)) {
+      return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+    }
     await this.#flights.run(
       ingestRef(digest, reference),
       signal,
@@ -96,16 +99,6 @@ export class Fetcher {
       return await this.#content.writer(ingestRef(digest, reference), { digest, size });
     } catch (error) {
       if (codeOf(error) === "already_exists") return undefined;
-      throw error;
-    }
-  }
-
-  async #has({ digest }: Descriptor): Promise<boolean> {
-    try {
-      await this.#content.info(digest);
-      return true;
-    } catch (error) {
-      if (codeOf(error) === "not_found") return false;
       throw error;
     }
   }

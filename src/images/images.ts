@@ -22,6 +22,7 @@ import { artifactFiles, isArtifact } from "./artifact.ts";
 import { ArtifactFolders, type OpenArtifact } from "./artifact_folders.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
+import { checkContent, type ContentCheck } from "./check_content.ts";
 import { Checkpoints, type OpenCheckpoint, ownCheckpointLabel } from "./checkpoints.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
 import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from "./copy_out.ts";
@@ -93,6 +94,23 @@ export interface UnpackImageOptions extends Traced {
   readonly image?: { readonly namespace: string; readonly name: string } | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What a verifier says of an image that is here. */
+export interface Verdict {
+  /** `unknown`: it could not judge. `unasked`: nobody wants such an image judged. */
+  readonly state: "accepted" | "refused" | "unknown" | "unasked";
+  readonly reason: string;
+}
+
+/** What was found of an image. */
+export interface ImageCheck extends ContentCheck {
+  readonly name: string;
+  readonly digest: Digest;
+  /** One of each verifier; none where there is no policy. */
+  readonly verdicts: readonly Verdict[];
+  /** Whether every blob that ought to be here is whole, and nobody refuses the image or could not judge it. */
+  readonly ok: boolean;
 }
 
 /** Which container's changes become an image. */
@@ -241,6 +259,41 @@ export class Images {
       await this.unpack(manifestDigest, snapshotter, { image: told, onProgress, signal, parent });
     }
     return image;
+  }
+
+  /**
+   * Reads all that is here of an image, and asks the verifiers of it, as a pull of what its name points at here would.
+   * @param options how to reach its registry, where its signatures are.
+   * @throws not_found for the name; invalid_argument.
+   */
+  async verify(namespace: string, name: string, options: DistributionOptions = {}): Promise<ImageCheck> {
+    const image = await this.get(namespace, name);
+    const { content, limits = defaultLimits } = this.#parts;
+    await using hold = await Hold.take(this.#holds, namespace, "verify");
+    await hold.content(image.target.digest);
+    const { blobs, elsewhere } = await checkContent(content, image.target, { limits, signal: options.signal });
+    const verdicts = await this.#verdicts(
+      { namespace, reference: this.#own.parse(image.name), target: image.target },
+      options,
+    );
+    const ok = blobs.every(({ state }) => state === "whole") &&
+      verdicts.every(({ state }) => state === "accepted" || state === "unasked");
+    return { name: image.name, digest: image.target.digest, blobs, elsewhere, verdicts, ok };
+  }
+
+  async #verdicts(image: ImageToVerify, options: DistributionOptions): Promise<readonly Verdict[]> {
+    const { verifiers = [] } = this.#parts;
+    if (verifiers.length > 0 && this.#own.has(image.reference)) {
+      return [{ state: "unasked", reason: "what was pushed to the registry inside is not judged" }];
+    }
+    return await Promise.all(verifiers.map(async (verifier): Promise<Verdict> => {
+      try {
+        return { state: "accepted", reason: await verifier.verify(image, options) };
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        return { state: codeOf(error) === "permission_denied" ? "refused" : "unknown", reason: messageOf(error) };
+      }
+    }));
   }
 
   /** What an image of the daemon's own registry is called; undefined for others. @throws invalid_argument. */

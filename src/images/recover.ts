@@ -5,6 +5,7 @@ import { type Digest, splitDigest } from "../core/digest.ts";
 import { codeOf } from "../core/errors.ts";
 import type { Metadata } from "../core/metadata.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
+import { isThere } from "./blob_state.ts";
 import { documentBytes, type ManifestDocument, readManifest } from "./read_manifest.ts";
 
 /** An image that has a name again. */
@@ -22,6 +23,8 @@ export interface Recovery {
   readonly images: readonly RecoveredImage[];
   /** How many images had names. */
   readonly known: number;
+  /** Why nothing is removed or unpacked yet, with the way to go on: `Metadata.conflict`. */
+  readonly conflict?: string;
 }
 
 interface Found {
@@ -61,7 +64,7 @@ export async function recoverImages(
     await metadata.images.put({ namespace, name, target });
     images.push({ name, digest, own: free, missing: await missing(content, found, document) });
   }
-  return { images, known: named.length };
+  return { images, known: named.length, ...(metadata.conflict && { conflict: metadata.conflict }) };
 }
 
 /** @returns undefined for what is no manifest and no index. */
@@ -115,11 +118,4 @@ async function missing(
     else if (!await isThere(content, digest)) count++;
   }
   return count;
-}
-
-async function isThere(content: ContentStore, digest: Digest): Promise<boolean> {
-  return await content.info(digest).then(() => true, (error: unknown) => {
-    if (codeOf(error) === "not_found") return false;
-    throw error;
-  });
 }

@@ -1,13 +1,13 @@
-import { createHash } from "node:crypto";
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ContentStore } from "../core/content.ts";
-import { type Digest, splitDigest } from "../core/digest.ts";
+import type { Digest } from "../core/digest.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { treeUsage } from "../linux/tree_usage.ts";
+import { isThere, isWhole } from "./blob_state.ts";
 import { recoverImages, type Recovery } from "./recover.ts";
 import { documentBytes, readManifest } from "./read_manifest.ts";
 
@@ -139,7 +139,7 @@ export class Storage {
       signal?.throwIfAborted();
       blobs++;
       bytes += size;
-      if (!await this.#isWhole(digest)) corrupt.add(digest);
+      if (!await isWhole(content, digest)) corrupt.add(digest);
     }
     const users = new Map<Digest, Set<string>>([...corrupt].map((digest) => [digest, new Set()]));
     const missing = new Set<Digest>();
@@ -185,7 +185,7 @@ export class Storage {
       // What no image needs is garbage, and right when it is gone.
       const repaired = problem.images.length === 0
         ? !failures.has(problem.digest)
-        : await this.#isWhole(problem.digest);
+        : await isWhole(content, problem.digest);
       const reason = failures.get(problem.digest) ?? problem.images.map((image) => failures.get(image)).find(Boolean);
       if (repaired) return { ...problem, repaired };
       return {
@@ -196,29 +196,18 @@ export class Storage {
     }));
   }
 
-  async #isWhole(digest: Digest): Promise<boolean> {
-    const { algorithm, hex } = splitDigest(digest);
-    const hash = createHash(algorithm);
-    try {
-      for await (const chunk of await this.#parts.content.read(digest)) hash.update(chunk);
-    } catch (error) {
-      if (codeOf(error) === "not_found") return false;
-      throw error;
-    }
-    return hash.digest("hex") === hex;
-  }
-
   /** What of an image is damaged. Manifests of an index that were never pulled are not missing, unless all are. */
   async #damage(
     root: Digest,
     corrupt: ReadonlySet<Digest>,
   ): Promise<{ readonly digest: Digest; readonly problem: ContentProblem["problem"] }[]> {
+    const { content } = this.#parts;
     if (corrupt.has(root)) return [{ digest: root, problem: "corrupt" }];
-    if (!await this.#has(root)) return [{ digest: root, problem: "missing" }];
-    const document = readManifest(await this.#parts.content.bytes(root, documentBytes), root);
+    if (!await isThere(content, root)) return [{ digest: root, problem: "missing" }];
+    const document = readManifest(await content.bytes(root, documentBytes), root);
     if (document.kind === "index") {
       const there: Digest[] = [];
-      for (const { digest } of document.index.manifests) if (await this.#has(digest)) there.push(digest);
+      for (const { digest } of document.index.manifests) if (await isThere(content, digest)) there.push(digest);
       if (there.length === 0) return document.index.manifests.map(({ digest }) => ({ digest, problem: "missing" }));
       return (await Promise.all(there.map((digest) => this.#damage(digest, corrupt)))).flat();
     }
@@ -226,16 +215,9 @@ export class Storage {
     const found: { digest: Digest; problem: ContentProblem["problem"] }[] = [];
     for (const { digest } of [config, ...layers]) {
       if (corrupt.has(digest)) found.push({ digest, problem: "corrupt" });
-      else if (!await this.#has(digest)) found.push({ digest, problem: "missing" });
+      else if (!await isThere(content, digest)) found.push({ digest, problem: "missing" });
     }
     return found;
-  }
-
-  async #has(digest: Digest): Promise<boolean> {
-    return await this.#parts.content.info(digest).then(() => true, (error: unknown) => {
-      if (codeOf(error) === "not_found") return false;
-      throw error;
-    });
   }
 }
 

@@ -165,6 +165,7 @@ describe("/openapi.json", () => {
     const built = encodeURIComponent(JSON.stringify({ name: "localhost/built:1", base: "other:1" }));
     await call("POST", `/v1/images/build?settings=${built}`, new Uint8Array(1024));
     await call("POST", "/v1/images/tag", { name: "other:1", target: "another:1" });
+    await call("POST", "/v1/images/verify", { name: "other:1" });
     await call("POST", "/v1/images/push", { name: "other:1", to: "127.0.0.1:1/nothing:1" });
     await call("DELETE", "/v1/images?name=other:1");
     await call("DELETE", "/v1/images?name=another:1");

@@ -179,6 +179,30 @@ describe("the command line beside a daemon", () => {
     assert.equal((await cli.run("system", "fly")).code, 2);
   });
 
+  it("verify tells of each blob of an image, and its exit status whether all is well", async () => {
+    const whole = await cli.run("verify", "box:1");
+    assert.equal(whole.code, 0, whole.stderr);
+    assert.deepEqual(rows(whole.stdout).map(([, kind, , state]) => [kind, state]), [
+      ["manifest", "whole"],
+      ["config", "whole"],
+      ["layer", "whole"],
+    ]);
+    assert.match(whole.stderr, /no policy of signatures[^]*box:1: 3 blobs, all whole\n$/);
+    const { blobs } = await cli.json<{ blobs: { digest: string; kind: string }[] }>("verify", "box:1");
+    const path = join(cli.folder, "root/content/blobs", blobs.at(-1)?.digest.replace(":", "/") ?? "");
+    const bytes = readFileSync(path);
+    writeFileSync(path, bytes.subarray(1));
+    try {
+      const damaged = await cli.run("verify", "box:1");
+      assert.equal(damaged.code, 1);
+      assert.match(damaged.stdout, /layer .* corrupt: its bytes on disk are sha256:/);
+      assert.match(damaged.stderr, /box:1: 1 of 3 blobs are not whole: mayfly content verify --repair/);
+    } finally {
+      writeFileSync(path, bytes);
+    }
+    assert.equal((await cli.run("verify", "nothing:1")).code, 66);
+  });
+
   it("push brings an image to a registry, from which pull has it again", async () => {
     await using registry = await startRegistry();
     const name = `${registry.host}/team/box:1`;

@@ -39,9 +39,10 @@ export class SignaturePolicy implements ImageVerifier {
     return new SignaturePolicy(distribution, rules, keys);
   }
 
-  async verify(image: ImageToVerify, options: DistributionOptions): Promise<void> {
+  async verify(image: ImageToVerify, options: DistributionOptions): Promise<string> {
     const rule = ruleFor(this.#rules, image.namespace, image.reference);
-    if (rule === undefined || rule.policy === "accept") return;
+    if (rule === undefined) return "no rule is for it";
+    if (rule.policy === "accept") return `accepted by the rule for ${scopeOf(rule)}`;
     if (rule.policy !== "require") {
       throw refused(image, `is refused by the rule for ${scopeOf(rule)}: name another image, or change "verify"`);
     }
@@ -49,8 +50,9 @@ export class SignaturePolicy implements ImageVerifier {
     const { found, malformed } = await findSignatures(this.#distribution, reference, target.digest, options);
     const reasons: string[] = [...malformed];
     for (const signature of found) {
-      const reason = await this.#wrong(rule, signature, image);
-      if (reason === undefined) return;
+      const signer = await this.#signer(rule, signature);
+      const reason = signer === undefined ? "by none of the keys" : this.#wrong(rule, signature, image);
+      if (reason === undefined) return `signed by ${signer} (${signature.where})`;
       reasons.push(`${signature.where}: ${reason}`);
     }
     const exact = `${nameOf(reference)}@${target.digest}`;
@@ -63,11 +65,15 @@ export class SignaturePolicy implements ImageVerifier {
     );
   }
 
-  /** @returns why a signature does not count; undefined where it does. */
-  async #wrong(rule: Require, { signed, signature, digests, name }: Signature, image: ImageToVerify) {
+  /** @returns the file of the key that a signature is by; undefined where it is by none of a rule's. */
+  async #signer(rule: Require, { signed, signature }: Signature): Promise<string | undefined> {
     const keys = rule.keys.flatMap((path) => this.#keys.get(path) ?? []);
     const answers = await Promise.all(keys.map((key) => key.verifies(signature, signed)));
-    if (!answers.includes(true)) return "by none of the keys";
+    return keys[answers.indexOf(true)]?.name;
+  }
+
+  /** @returns why a true signature does not count; undefined where it does. */
+  #wrong(rule: Require, { digests, name }: Signature, image: ImageToVerify): string | undefined {
     if (!digests.includes(image.target.digest)) return `of another image, ${digests.join(", ")}`;
     const wanted = signedName(rule, nameOf(image.reference));
     if (name === undefined || nameIn(name) === wanted) return undefined;
@@ -95,7 +101,7 @@ function scopeOf({ images, namespace }: ImageRule): string {
 }
 
 function refused({ reference, target }: ImageToVerify, why: string): Failure {
-  return new Failure("permission_denied", `cannot pull ${formatReference(reference)}: ${target.digest} ${why}`, {
+  return new Failure("permission_denied", `cannot accept ${formatReference(reference)}: ${target.digest} ${why}`, {
     details: { digest: target.digest },
   });
 }

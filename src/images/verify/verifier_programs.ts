@@ -34,16 +34,17 @@ export class VerifierPrograms implements ImageVerifier {
   }
 
   /** @throws also failed_precondition for a folder that cannot be read or has more than 10 files; deadline_exceeded. */
-  async verify({ reference, target }: ImageToVerify): Promise<void> {
+  async verify({ reference, target }: ImageToVerify): Promise<string> {
     const name = formatReference(reference);
-    const action = `cannot pull ${name}`;
+    const action = `cannot accept ${name}`;
     const { mediaType, digest, size } = target;
     const input = new TextEncoder().encode(JSON.stringify({ mediaType, digest, size }));
     const args = ["-name", name, "-digest", digest, "-stdin-media-type", descriptorType];
     const kernel = this.#kernel;
     const children = new Children(kernel);
     try {
-      for (const program of await this.#programs(action)) {
+      const programs = await this.#programs(action);
+      for (const program of programs) {
         const helper = { args: [join(this.#folder, program), ...args], input, timeoutMs: this.#timeoutMs };
         const { code, stdout } = await runHelper(kernel, children, helper).catch((error: unknown) => {
           const failure = error instanceof Failure && error.code === "deadline_exceeded" ? error.code : undefined;
@@ -64,6 +65,7 @@ export class VerifierPrograms implements ImageVerifier {
           { details: { digest } },
         );
       }
+      return `accepted by ${programs.join(", ") || "nobody: there are no programs"} in ${this.#folder}`;
     } finally {
       children.close();
     }

@@ -286,6 +286,22 @@ describe("a policy of signatures", () => {
     assert.match(await pulled.text(), /\{"image":\{.*\}\}\n$/);
   });
 
+  it("is asked of an image that is here, too", async () => {
+    const { name, digest, home } = await pushed();
+    await pull(name, []);
+    const verdicts = async (rules: readonly ImageRule[]) => {
+      const { verdicts, ok } = await (await imagesUnder(rules)).verify("default", `${name}:1`);
+      return [verdicts[0]?.state, verdicts[0]?.reason, ok];
+    };
+    assert.deepEqual(await verdicts([]), ["accepted", "no rule is for it", true]);
+    const [state, reason, ok] = await verdicts([rule()]);
+    assert.deepEqual([state, ok], ["refused", false]);
+    assert.match(String(reason), /^cannot accept .*found no signature/);
+    await putSignatures(home, signatureTag(digest), [await simpleLayer(acme, simplePayload(digest, name))]);
+    const found = `signed by ${key} (tag ${signatureTag(digest)})`;
+    assert.deepEqual(await verdicts([rule()]), ["accepted", found, true]);
+  });
+
   it("does not take a registry that cannot be asked for one without signatures", async () => {
     const { name } = await pushed();
     const asked = new Proxy(distribution, {
@@ -299,6 +315,9 @@ describe("a policy of signatures", () => {
     const verifiers = [await SignaturePolicy.open(asked, [rule()])];
     const images = new Images({ ...room, distribution, host: await currentHost(), verifiers });
     await refuses(images.pull("default", `${name}:1`), /127\.0\.0\.1:1/, "unavailable");
+    await pull(name, []);
+    const { verdicts: [verdict], ok } = await images.verify("default", `${name}:1`);
+    assert.deepEqual([verdict?.state, ok], ["unknown", false]);
   });
 
   it("is not opened with keys that are none", async () => {
