@@ -340,6 +340,7 @@ export const StorageAnswer = jsonOf<StorageReport>()(v.object({
 export const RecoveryAnswer = jsonOf<Recovery>()(v.object({
   images: v.array(v.object({ name: v.string(), digest: v.string(), own: v.boolean(), missing: count })),
   known: count,
+  conflict: optionalText,
 }));
 export const ImageCheckAnswer = jsonOf<ImageCheck>()(v.object({
   name: v.string(),

@@ -50,6 +50,7 @@ async function recover({ api }: Connection, namespace: string | undefined, outpu
     if (report.images.length > 0) {
       output.note("functions, containers, tokens, secrets and tags were in the database alone: make them again");
     }
+    if (report.conflict !== undefined) output.note(report.conflict);
   }
   return 0;
 }

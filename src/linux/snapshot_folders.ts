@@ -70,7 +70,7 @@ export class SnapshotFolders {
       throw new Failure(
         "failed_precondition",
         `cannot create ${JSON.stringify(this.path(id))}: it is there already, and no snapshot owns it: ` +
-          `is the database older than the folder?`,
+          `is the database older than the folder? "mayfly gc" says how to go on then`,
         { cause: error },
       );
     } finally {

@@ -38,7 +38,7 @@ export async function identifyRoot(database: Database, root: string): Promise<Ro
     id,
     conflict: `the database is of root ${JSON.stringify(id)}, but ${JSON.stringify(file)} does not say so: ${is}: ` +
       "put back the database that belongs to this folder, or have images named again (mayfly content recover), and then, " +
-      `where everything that this one does not know may be removed, write its id: echo ${id} > ${file}`,
+      `where everything that this one does not know may be removed, write its id, and start again: echo ${id} > ${file}`,
   };
 }
 

@@ -242,6 +242,33 @@ describe("the command line without a daemon", () => {
     assert.ok(!existsSync(join(cli.folder, "run/mayfly.sock")));
   });
 
+  it("content recover gives images names again whose database is lost, and they run", async () => {
+    using lost = openCommandLine();
+    await lost.out("import", lost.layout);
+    await lost.out("deploy", "upper", "--image", "box:1", "--", "tr", "a-z", "A-Z");
+    for (const end of ["", "-wal", "-shm"]) rmSync(join(lost.folder, `root/mayfly.db${end}`), { force: true });
+    assert.deepEqual(await lost.json("images"), []);
+    const gc = await lost.run("gc");
+    assert.notEqual(gc.code, 0);
+    assert.match(gc.stderr, /mayfly content recover/);
+    const { code, stdout, stderr } = await lost.run("content", "recover");
+    assert.equal(code, 0, stderr);
+    const [, name = ""] = /^(localhost\/recovered:[0-9a-f]{12}) sha256:[0-9a-f]{64} \(its name is lost: .*\)\n$/
+      .exec(stdout) ?? [];
+    assert.match(stderr, /1 images have names again, 0 had some\nfunctions, .* make them again\n/);
+    assert.equal((await lost.run("verify", name)).code, 0);
+    // As it says: the folders of the snapshots that nobody knows any more go then.
+    const [, id = "", file = ""] = /write its id, and start again: echo (\S+) > (\S+)\n$/.exec(stderr) ?? [];
+    assert.equal(file, join(lost.folder, "root/id"));
+    writeFileSync(file, `${id}\n`);
+    assert.equal(await lost.out("run", name, "echo", "back"), "back\n");
+    assert.equal(await lost.out("tag", name, "box:1"), "docker.io/library/box:1\n");
+    await lost.out("deploy", "upper", "--image", "box:1", "--", "tr", "a-z", "A-Z");
+    assert.equal((await lost.withInput("again", "invoke", "upper")).stdout, "AGAIN");
+    const second = await lost.json<{ images: unknown[]; known: number }>("content", "recover");
+    assert.deepEqual([second.images, second.known], [[], 2]);
+  });
+
   it("says what is wrong with a call", async () => {
     for (
       const [wanted, pattern, command, ...args] of [
