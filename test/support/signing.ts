@@ -1,56 +1,35 @@
 import { Buffer } from "node:buffer";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { mediaTypes } from "../../src/core/descriptor.ts";
 import { digestOfBytes } from "./layout_folder.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-export const keyKinds = ["ECDSA", "RSA", "Ed25519"] as const;
+/** What a key is, and how it is used: cosign 2 signed with SHA-256 whatever the curve was. */
+const kinds = {
+  "ECDSA P-256": () => ({ ...generateKeyPairSync("ec", { namedCurve: "P-256" }), hash: "sha256" }),
+  "ECDSA P-384": () => ({ ...generateKeyPairSync("ec", { namedCurve: "P-384" }), hash: "sha384" }),
+  "ECDSA P-384 and SHA-256": () => ({ ...generateKeyPairSync("ec", { namedCurve: "P-384" }), hash: "sha256" }),
+  "ECDSA P-521": () => ({ ...generateKeyPairSync("ec", { namedCurve: "P-521" }), hash: "sha512" }),
+  "RSA": () => ({ ...generateKeyPairSync("rsa", { modulusLength: 2048 }), hash: "sha256" }),
+  "Ed25519": () => ({ ...generateKeyPairSync("ed25519"), hash: undefined }),
+} as const;
+export const keyKinds = Object.keys(kinds) as readonly (keyof typeof kinds)[];
 
 /** Somebody who signs images as cosign does. */
 export interface Signer {
   /** The public key, in PEM. */
   readonly pem: string;
   /** A signature as Go's libraries write it. */
-  sign(data: Bytes): Promise<Bytes>;
+  sign(data: Bytes): Bytes;
 }
 
-export async function makeSigner(kind: (typeof keyKinds)[number] = "ECDSA"): Promise<Signer> {
-  const { algorithm, signing }: {
-    algorithm: EcKeyGenParams | RsaHashedKeyGenParams;
-    signing: AlgorithmIdentifier | EcdsaParams;
-  } = {
-    ECDSA: { algorithm: { name: "ECDSA", namedCurve: "P-256" }, signing: { name: "ECDSA", hash: "SHA-256" } },
-    RSA: {
-      algorithm: {
-        name: "RSASSA-PKCS1-v1_5",
-        modulusLength: 2048,
-        publicExponent: new Uint8Array([1, 0, 1]),
-        hash: "SHA-256",
-      },
-      signing: { name: "RSASSA-PKCS1-v1_5" },
-    },
-    Ed25519: { algorithm: { name: "Ed25519", namedCurve: "Ed25519" }, signing: { name: "Ed25519" } },
-  }[kind];
-  const pair = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const spki = Buffer.from(await crypto.subtle.exportKey("spki", pair.publicKey)).toString("base64");
+export function makeSigner(kind: keyof typeof kinds = "ECDSA P-256"): Signer {
+  const { publicKey, privateKey, hash } = kinds[kind]();
   return {
-    pem: `-----BEGIN PUBLIC KEY-----\n${spki.replace(/.{64}/g, "$&\n")}\n-----END PUBLIC KEY-----\n`,
-    async sign(data) {
-      const raw = new Uint8Array(await crypto.subtle.sign(signing, pair.privateKey, data));
-      return kind === "ECDSA" ? ecdsaDer(raw) : raw;
-    },
+    pem: publicKey.export({ type: "spki", format: "pem" }).toString(),
+    sign: (data) => new Uint8Array(sign(hash, data, privateKey)),
   };
-}
-
-/** `SEQUENCE { INTEGER r, INTEGER s }` of the two numbers side by side. */
-function ecdsaDer(raw: Bytes): Bytes {
-  const numbers = [raw.subarray(0, raw.length / 2), raw.subarray(raw.length / 2)].flatMap((number) => {
-    const start = number.findIndex((byte) => byte !== 0);
-    const digits = [...number.subarray(start)];
-    if ((digits[0] ?? 0) >= 0x80) digits.unshift(0);
-    return [2, digits.length, ...digits];
-  });
-  return Uint8Array.from([0x30, numbers.length, ...numbers]);
 }
 
 /** What `cosign sign` signs. */
@@ -73,8 +52,8 @@ export interface SignedLayer {
 }
 
 /** A layer as cosign 2 writes it. */
-export async function simpleLayer(signer: Signer, payload: Bytes, signed = payload): Promise<SignedLayer> {
-  const signature = Buffer.from(await signer.sign(signed)).toString("base64");
+export function simpleLayer(signer: Signer, payload: Bytes, signed = payload): SignedLayer {
+  const signature = Buffer.from(signer.sign(signed)).toString("base64");
   return {
     content: payload,
     mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
@@ -85,11 +64,11 @@ export async function simpleLayer(signer: Signer, payload: Bytes, signed = paylo
 export const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /** A layer as cosign 3 writes it. @param predicateType what it says of the image. */
-export async function bundleLayer(
+export function bundleLayer(
   signer: Signer,
   digest: string,
   predicateType = "https://sigstore.dev/cosign/sign/v1",
-): Promise<SignedLayer> {
+): SignedLayer {
   const payloadType = "application/vnd.in-toto+json";
   const statement = Buffer.from(JSON.stringify({
     _type: "https://in-toto.io/Statement/v1",
@@ -101,7 +80,7 @@ export async function bundleLayer(
     Buffer.from(`DSSEv1 ${payloadType.length} ${payloadType} ${statement.length} `),
     statement,
   ]);
-  const sig = Buffer.from(await signer.sign(new Uint8Array(signed))).toString("base64");
+  const sig = Buffer.from(signer.sign(new Uint8Array(signed))).toString("base64");
   const content = JSON.stringify({
     mediaType: bundleType,
     verificationMaterial: { publicKey: { hint: "" }, tlogEntries: [] },

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { execFile } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,7 +54,7 @@ describe("a policy of signatures", () => {
   let manifest: Descriptor;
   let count = 0;
   before(async () => {
-    [acme, other] = [await makeSigner(), await makeSigner()];
+    [acme, other] = [makeSigner(), makeSigner()];
     writeFileSync(key, acme.pem);
     registry = await startRegistry();
     room = await openRoom(join(folder, "root"));
@@ -99,7 +100,7 @@ describe("a policy of signatures", () => {
 
   for (const kind of keyKinds) {
     it(`takes what is signed with ${kind}, and nothing that is not`, async () => {
-      const signer = await makeSigner(kind);
+      const signer = makeSigner(kind);
       const path = join(folder, `${kind}.pub`);
       writeFileSync(path, signer.pem);
       const { name, digest, home } = await pushed();
@@ -111,11 +112,11 @@ describe("a policy of signatures", () => {
       assert.equal(await room.metadata.images.get("default", `${name}:1`), undefined);
       const payload = simplePayload(digest, name);
       const changed = payload.map((byte, i) => i === 10 ? byte ^ 1 : byte);
-      await putSignatures(home, signatureTag(digest), [await simpleLayer(signer, payload, changed)]);
+      await putSignatures(home, signatureTag(digest), [simpleLayer(signer, payload, changed)]);
       await refuses(pull(name, rules), /found tag sha256-\w+\.sig: by none of the keys/);
       await putSignatures(home, signatureTag(digest), [
-        await simpleLayer(other, payload),
-        await simpleLayer(signer, payload),
+        simpleLayer(other, payload),
+        simpleLayer(signer, payload),
       ]);
       assert.equal((await pull(name, rules)).target.digest, digest);
     });
@@ -136,61 +137,60 @@ describe("a policy of signatures", () => {
   it("takes the signature of an index for all of it", async () => {
     const { name, digest, home } = await pushed("all");
     await putSignatures(home, signatureTag(manifest.digest), [
-      await simpleLayer(acme, simplePayload(manifest.digest, name)),
+      simpleLayer(acme, simplePayload(manifest.digest, name)),
     ]);
     await refuses(pull(name), /found no signature/);
-    await putSignatures(home, signatureTag(digest), [await simpleLayer(acme, simplePayload(digest, name))]);
+    await putSignatures(home, signatureTag(digest), [simpleLayer(acme, simplePayload(digest, name))]);
     assert.equal((await pull(name)).target.digest, digest);
   });
 
-  const wrong: readonly [what: string, layer: (digest: string, name: string) => Promise<SignedLayer>, text: RegExp][] =
+  const wrong: readonly [what: string, layer: (digest: string, name: string) => SignedLayer, text: RegExp][] = [
+    ["another's signature", (digest, name) => simpleLayer(other, simplePayload(digest, name)), /by none of the keys/],
     [
-      ["another's signature", (digest, name) => simpleLayer(other, simplePayload(digest, name)), /by none of the keys/],
-      [
-        "the signature of another image",
-        (_digest, name) => simpleLayer(acme, simplePayload(`sha256:${"0".repeat(64)}`, name)),
-        /of another image, sha256:0000/,
-      ],
-      [
-        "the signature of the same image elsewhere",
-        (digest) => simpleLayer(acme, simplePayload(digest, "ghcr.io/evil/app")),
-        /of "ghcr.io\/evil\/app", wanted "127\.0\.0\.1:\d+\/acme\/app\d+" \(if it is a copy, say "signedAs"\)/,
-      ],
-      ["a signature of no name", (digest) => simpleLayer(acme, simplePayload(digest, "")), /of "", wanted/],
-      [
-        "a payload that is no JSON",
-        () => simpleLayer(acme, new TextEncoder().encode("{")),
-        /cannot read its payload: it is no JSON/,
-      ],
-      ["another form of payload", () => simpleLayer(acme, new TextEncoder().encode("{}")), /"critical" is missing/],
-      [
-        "a signature that is no base64",
-        async (digest, name) => ({
-          ...await simpleLayer(acme, simplePayload(digest, name)),
-          annotations: { "dev.cosignproject.cosign/signature": "&&&" },
-        }),
-        /its annotation dev.cosignproject.cosign\/signature is no signature/,
-      ],
-      [
-        "a signature that is no DER",
-        async (digest, name) => ({
-          ...await simpleLayer(acme, simplePayload(digest, name)),
-          annotations: { "dev.cosignproject.cosign/signature": Buffer.from("0000000000").toString("base64") },
-        }),
-        /by none of the keys/,
-      ],
-      [
-        "a statement of something else",
-        (digest) => bundleLayer(acme, digest, "https://slsa.dev/provenance/v1"),
-        /"predicateType" is "https:\/\/slsa/,
-      ],
-      ["the bundle of another", (digest) => bundleLayer(other, digest), /by none of the keys/],
-      [
-        "the bundle of another image",
-        () => bundleLayer(acme, `sha256:${"0".repeat(64)}`),
-        /of another image, sha256:0000/,
-      ],
-    ];
+      "the signature of another image",
+      (_digest, name) => simpleLayer(acme, simplePayload(`sha256:${"0".repeat(64)}`, name)),
+      /of another image, sha256:0000/,
+    ],
+    [
+      "the signature of the same image elsewhere",
+      (digest) => simpleLayer(acme, simplePayload(digest, "ghcr.io/evil/app")),
+      /of "ghcr.io\/evil\/app", wanted "127\.0\.0\.1:\d+\/acme\/app\d+" \(if it is a copy, say "signedAs"\)/,
+    ],
+    ["a signature of no name", (digest) => simpleLayer(acme, simplePayload(digest, "")), /of "", wanted/],
+    [
+      "a payload that is no JSON",
+      () => simpleLayer(acme, new TextEncoder().encode("{")),
+      /cannot read its payload: it is no JSON/,
+    ],
+    ["another form of payload", () => simpleLayer(acme, new TextEncoder().encode("{}")), /"critical" is missing/],
+    [
+      "a signature that is no base64",
+      (digest, name) => ({
+        ...simpleLayer(acme, simplePayload(digest, name)),
+        annotations: { "dev.cosignproject.cosign/signature": "&&&" },
+      }),
+      /its annotation dev.cosignproject.cosign\/signature is no signature/,
+    ],
+    [
+      "a signature that is no DER",
+      (digest, name) => ({
+        ...simpleLayer(acme, simplePayload(digest, name)),
+        annotations: { "dev.cosignproject.cosign/signature": Buffer.from("0000000000").toString("base64") },
+      }),
+      /by none of the keys/,
+    ],
+    [
+      "a statement of something else",
+      (digest) => bundleLayer(acme, digest, "https://slsa.dev/provenance/v1"),
+      /"predicateType" is "https:\/\/slsa/,
+    ],
+    ["the bundle of another", (digest) => bundleLayer(other, digest), /by none of the keys/],
+    [
+      "the bundle of another image",
+      () => bundleLayer(acme, `sha256:${"0".repeat(64)}`),
+      /of another image, sha256:0000/,
+    ],
+  ];
   for (const [what, layer, text] of wrong) {
     it(`refuses ${what}, also beside nothing better`, async () => {
       const { name, digest, home } = await pushed();
@@ -202,7 +202,7 @@ describe("a policy of signatures", () => {
   it("takes a copy as what it was signed as", async () => {
     const { name, repository, digest, home } = await pushed();
     await putSignatures(home, signatureTag(digest), [
-      await simpleLayer(acme, simplePayload(digest, `ghcr.io/${repository}`)),
+      simpleLayer(acme, simplePayload(digest, `ghcr.io/${repository}`)),
     ]);
     await pull(name, [rule({ signedAs: "ghcr.io" })]);
     await refuses(pull(name, [rule({ images: `${registry.host}/acme`, signedAs: "ghcr.io" })]), /wanted "ghcr.io\/app/);
@@ -212,9 +212,7 @@ describe("a policy of signatures", () => {
     for (const form of ["signature", "bundle"]) {
       const { name, digest, home } = await pushed();
       const artifactType = form === "bundle" ? bundleType : "application/vnd.dev.cosign.artifact.sig.v1+json";
-      const layer = form === "bundle"
-        ? await bundleLayer(acme, digest)
-        : await simpleLayer(acme, simplePayload(digest, name));
+      const layer = form === "bundle" ? bundleLayer(acme, digest) : simpleLayer(acme, simplePayload(digest, name));
       const subject = { ...manifest, digest };
       const referrer = await putSignatures(home, undefined, [layer], { artifactType, subject });
       const index = JSON.stringify({
@@ -250,8 +248,8 @@ describe("a policy of signatures", () => {
       const verify = () => policy.verify({ namespace: "default", reference, target }, { credentials });
       await refuses(verify(), /found no signature/);
       const layer = form === "bundle"
-        ? await bundleLayer(acme, target.digest)
-        : await simpleLayer(acme, simplePayload(target.digest, name));
+        ? bundleLayer(acme, target.digest)
+        : simpleLayer(acme, simplePayload(target.digest, name));
       const artifactType = form === "bundle" ? bundleType : "application/vnd.dev.cosign.artifact.sig.v1+json";
       const authorization = `Basic ${Buffer.from(`default:${tokens.default}`).toString("base64")}`;
       const home = { url: `http://${host}/v2/acme/${form}`, authorization };
@@ -281,7 +279,7 @@ describe("a policy of signatures", () => {
     assert.equal(answer.status, 403, JSON.stringify(problem));
     assert.equal(problem.code, "permission_denied");
     assert.match(problem.detail, /found no signature; wanted one by .*acme\.pub/);
-    await putSignatures(home, signatureTag(digest), [await simpleLayer(acme, simplePayload(digest, name))]);
+    await putSignatures(home, signatureTag(digest), [simpleLayer(acme, simplePayload(digest, name))]);
     const pulled = await world.ask("POST", "/v1/images", { reference: `${name}:1` });
     assert.match(await pulled.text(), /\{"image":\{.*\}\}\n$/);
   });
@@ -297,7 +295,7 @@ describe("a policy of signatures", () => {
     const [state, reason, ok] = await verdicts([rule()]);
     assert.deepEqual([state, ok], ["refused", false]);
     assert.match(String(reason), /^cannot accept .*found no signature/);
-    await putSignatures(home, signatureTag(digest), [await simpleLayer(acme, simplePayload(digest, name))]);
+    await putSignatures(home, signatureTag(digest), [simpleLayer(acme, simplePayload(digest, name))]);
     const found = `signed by ${key} (tag ${signatureTag(digest)})`;
     assert.deepEqual(await verdicts([rule()]), ["accepted", found, true]);
   });
@@ -334,5 +332,31 @@ describe("a policy of signatures", () => {
     ) {
       await refuses(PublicKey.read("k.pub", text), /"k\.pub": want one public key in PEM/, "invalid_argument");
     }
+  });
+
+  // As OpenSSL writes them: not every host makes such keys.
+  const others: readonly [what: string, identifier: string, bits: number][] = [
+    ["RSA-PSS", "300b06092a864886f70d01010a", 2048],
+    ["ECDSA secp256k1", "301006072a8648ce3d020106052b8104000a", 512],
+    ["ECDSA P-224", "300e06072a8648ce3d020106052b81040021", 448],
+    ["Ed448", "300506032b6571", 456],
+    ["X25519", "300506032b656e", 256],
+    ["ML-DSA-65", "300b0609608648016503040312", 15616],
+    ["the algorithm 2.999.1", "300506038837 01".replace(" ", ""), 256],
+  ];
+  for (const [what, identifier, bits] of others) {
+    it(`is not opened with a key of ${what}, which is named`, async () => {
+      const key = Buffer.concat([Buffer.from(identifier, "hex"), Buffer.alloc(bits / 8 + 3)]);
+      const der = Buffer.concat([Buffer.from([0x30, 0x82, key.length >> 8, key.length & 255]), key]);
+      const pem = `-----BEGIN PUBLIC KEY-----\n${der.toString("base64")}\n-----END PUBLIC KEY-----\n`;
+      const text = new RegExp(`"k\\.pub": it is of ${what}: want one of ECDSA P-256, P-384 or P-521, RSA`);
+      await refuses(PublicKey.read("k.pub", pem), text, "unimplemented");
+    });
+  }
+
+  it("is not opened with an RSA key that is too short", async () => {
+    const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
+    const pem = publicKey.export({ type: "spki", format: "pem" }).toString();
+    await refuses(PublicKey.read("k.pub", pem), /its modulus has 1024 bits, want 2048 at least/, "invalid_argument");
   });
 });
