@@ -1,4 +1,4 @@
-import { readlinkSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { Failure } from "../core/errors.ts";
 import { argument, fromText } from "../linux/byte_string.ts";
 import { errno } from "../linux/errno.ts";
@@ -8,6 +8,9 @@ import { syscallFailure } from "../linux/syscall_failure.ts";
 
 /** What the kernel says where a path leads to nothing. */
 const absent: ReadonlySet<number> = new Set([errno.ENOENT, errno.ENOTDIR, errno.ELOOP]);
+
+const pathBytes = 4096;
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Where a file or folder of a volume is on this machine. The kernel resolves the path with the volume as `/`, so that no
@@ -30,15 +33,28 @@ export function pathInVolume(kernel: Kernel, volume: string, subpath: string, so
       const link = `/proc/self/fd/${found}`;
       const status = statSync(link);
       if (!status.isFile() && !status.isDirectory()) throw refused("it is a device, a pipe or a socket");
-      const path = readlinkSync(link, { encoding: "buffer" });
-      const text = path.toString("utf8");
+      const path = pathOf(kernel, link);
       // A runtime takes text, which other bytes would not come back from.
-      if (!Buffer.from(text).equals(path)) throw refused("its name is no UTF-8");
-      return text;
+      if (path === undefined) throw refused("its name is no UTF-8");
+      return path;
     } finally {
       kernel.attempt("close", found);
     }
   } finally {
     kernel.attempt("close", root);
+  }
+}
+
+/** What a link of the kernel's says, where it is text. */
+function pathOf(kernel: Kernel, link: string): string | undefined {
+  const memory = kernel.host.map(pathBytes);
+  try {
+    const length = kernel.call("readlinkat", AT_FDCWD, link, memory.address, pathBytes);
+    return decoder.decode(memory.bytes.slice(0, length));
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  } finally {
+    memory.release();
   }
 }
