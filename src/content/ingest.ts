@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, open, rename, rm, writeFile } from "node:fs/promises";
+import { access, type FileHandle, open, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContentInfo, ExpectedContent, Ingest } from "../core/content.ts";
 import { type Digest, splitDigest } from "../core/digest.ts";
@@ -11,6 +11,9 @@ const bufferBytes = 1024 * 1024;
 
 /** After so many bytes the disk is given what has come, so that it writes while the network brings the rest. */
 const writeBackBytes = 16 * 1024 * 1024;
+
+/** What is known to be no larger is in memory until it is whole: whoever is disturbed before loses little. */
+const smallBytes = 2 * 1024 * 1024;
 
 /** Where a verified ingest goes. */
 export interface Publisher {
@@ -26,8 +29,10 @@ export interface Publisher {
 
 export interface IngestOptions {
   readonly ref: string;
-  /** The ingest's folder; it exists. */
+  /** The ingest's folder. */
   readonly folder: string;
+  /** Makes the folder, where it is not there. */
+  readonly begin: () => Promise<void>;
   readonly expected: ExpectedContent;
   /** The largest blob that is accepted. */
   readonly limitBytes: number;
@@ -36,11 +41,17 @@ export interface IngestOptions {
   readonly release: () => void;
 }
 
-/** An ingest in a folder: its bytes are in `data`, and are hashed as they are written. */
+/**
+ * An ingest in a folder: its bytes are in `data`, and are hashed as they are written. A small blob has no folder, unless it is
+ * left unfinished: it is one file from the start, beside the folders.
+ */
 export class LocalIngest implements Ingest {
   readonly ref: string;
   readonly #options: IngestOptions;
-  readonly #file: FileHandle;
+  /** Undefined while all is in memory. */
+  #file: FileHandle | undefined;
+  /** What the file is called. */
+  #path: string;
   #algorithm: "sha256" | "sha512";
   #hash: Hash;
   #offset: number;
@@ -54,10 +65,11 @@ export class LocalIngest implements Ingest {
   #lost: unknown;
   #state: "open" | "broken" | "closed" = "open";
 
-  private constructor(options: IngestOptions, file: FileHandle, hash: Hash, offset: number) {
+  private constructor(options: IngestOptions, file: FileHandle | undefined, hash: Hash, offset: number) {
     this.ref = options.ref;
     this.#options = options;
     this.#file = file;
+    this.#path = join(options.folder, "data");
     this.#algorithm = algorithmOf(options.expected);
     this.#hash = hash;
     this.#offset = offset;
@@ -65,9 +77,11 @@ export class LocalIngest implements Ingest {
 
   /** Opens the ingest at the byte that it reached before, and hashes what is there. */
   static async open(options: IngestOptions): Promise<LocalIngest> {
+    const hash = createHash(algorithmOf(options.expected));
+    if (await isNewAndSmall(options)) return new LocalIngest(options, undefined, hash, 0);
+    await options.begin();
     const file = await open(join(options.folder, "data"), "a+", 0o600);
     try {
-      const hash = createHash(algorithmOf(options.expected));
       const { size } = await file.stat();
       const most = Math.min(options.expected.size ?? Infinity, options.limitBytes);
       if (size > most) await file.truncate(0);
@@ -97,19 +111,22 @@ export class LocalIngest implements Ingest {
       );
     }
     this.#offset += chunk.length;
-    this.#buffer ??= new Uint8Array(Math.min(bufferBytes, expected.size ?? bufferBytes));
+    this.#buffer ??= new Uint8Array(
+      Math.min(isSmall(expected) ? smallBytes : bufferBytes, expected.size ?? bufferBytes),
+    );
+    const inMemory = isSmall(expected) && this.#file === undefined;
     for (let rest = chunk; rest.length > 0;) {
       const part = rest.subarray(0, this.#buffer.length - this.#filled);
       this.#buffer.set(part, this.#filled);
       this.#filled += part.length;
       rest = rest.subarray(part.length);
-      if (this.#filled === this.#buffer.length) await this.#flush();
+      if (this.#filled === this.#buffer.length && !inMemory) await this.#flush();
     }
   }
 
   async truncate(): Promise<void> {
     this.#use();
-    await this.#disk("truncate", () => this.#file.truncate(0));
+    await this.#disk("truncate", async () => await this.#file?.truncate(0));
     this.#hash = createHash(this.#algorithm);
     this.#offset = 0;
     this.#filled = 0;
@@ -120,23 +137,29 @@ export class LocalIngest implements Ingest {
     const { folder, publisher } = this.#options;
     const expected = { ...this.#options.expected, ...known };
     try {
+      const path = this.#file === undefined ? `${folder}.new` : this.#path;
+      const file = await this.#disk("write", () => this.#opened(path));
       await this.#flush();
       if (expected.digest !== undefined && algorithmOf(expected) !== this.#algorithm) {
-        await this.#hashAgain(algorithmOf(expected));
+        await this.#hashAgain(file, algorithmOf(expected));
       }
       const digest: Digest = `${this.#algorithm}:${this.#hash.digest("hex")}`;
       await this.#verify(digest, expected);
       const there = await publisher.find(digest, this.#offset);
       if (there === undefined) {
-        await this.#file.datasync().catch((error) => this.#lost = error);
+        await file.datasync().catch((error) => this.#lost = error);
         await this.#requireWritten();
         await this.#disk("commit", async () => {
-          await rename(join(folder, "data"), publisher.path(digest));
+          await rename(this.#path, publisher.path(digest));
           await publisher.sync(digest);
         });
       }
-      await this.#disk("remove", () => rm(folder, { recursive: true, force: true }));
+      if (this.#hasFolder || there !== undefined) await this.#disk("remove", () => this.#remove());
       return there ?? { digest, size: this.#offset, createdAt: new Date() };
+    } catch (error) {
+      // Nobody goes on with what has no folder.
+      if (!this.#hasFolder) await this.#remove().catch(() => {});
+      throw error;
     } finally {
       await this.#close();
     }
@@ -162,17 +185,17 @@ export class LocalIngest implements Ingest {
       ? `its digest is ${digest}, expected was ${expected.digest}`
       : undefined;
     if (wrong === undefined) return;
-    await rm(this.#options.folder, { recursive: true, force: true });
+    await this.#remove();
     throw new Failure("failed_precondition", `cannot commit ingest ${JSON.stringify(this.ref)}: ${wrong}`, {
       details: { digest, size: this.#offset },
     });
   }
 
   /** Another algorithm was meant than the one that the ingest began with. */
-  async #hashAgain(algorithm: "sha256" | "sha512"): Promise<void> {
+  async #hashAgain(file: FileHandle, algorithm: "sha256" | "sha512"): Promise<void> {
     this.#algorithm = algorithm;
     this.#hash = createHash(algorithm);
-    await this.#disk("read", () => hashFile(this.#file, this.#hash, this.#offset));
+    await this.#disk("read", () => hashFile(file, this.#hash, this.#offset));
   }
 
   /** Writes and hashes what was gathered, both at once: the write runs in another thread. */
@@ -181,14 +204,15 @@ export class LocalIngest implements Ingest {
     const bytes = this.#buffer.subarray(0, this.#filled);
     this.#filled = 0;
     this.#flushing = this.#disk("write", async () => {
+      const file = await this.#opened(this.#path);
       for (let done = 0; done < bytes.length;) {
-        done += (await this.#file.write(bytes, done, bytes.length - done)).bytesWritten;
+        done += (await file.write(bytes, done, bytes.length - done)).bytesWritten;
       }
+      this.#writeBack(file, bytes.length);
     });
     this.#hash.update(bytes);
     try {
       await this.#flushing;
-      this.#writeBack(bytes.length);
     } catch (error) {
       // Hash and file differ from here on: nothing of this writer may be published.
       this.#state = "broken";
@@ -199,10 +223,10 @@ export class LocalIngest implements Ingest {
   }
 
   /** Has the disk begin with what has come. */
-  #writeBack(bytes: number): void {
+  #writeBack(file: FileHandle, bytes: number): void {
     this.#dirty += bytes;
     if (this.#dirty < writeBackBytes || this.#writingBack !== undefined) return;
-    const begun = this.#options.publisher.writeBack(this.#file);
+    const begun = this.#options.publisher.writeBack(file);
     if (begun === undefined) return;
     this.#dirty = 0;
     // The kernel tells of what it could not write once.
@@ -213,8 +237,25 @@ export class LocalIngest implements Ingest {
   async #requireWritten(): Promise<void> {
     await this.#writingBack;
     if (this.#lost === undefined) return;
-    await rm(this.#options.folder, { recursive: true, force: true });
+    await this.#remove();
     throw diskFailure(`cannot write ingest ${JSON.stringify(this.ref)}`, this.#lost);
+  }
+
+  /** The file; a small blob's is made under this name. */
+  async #opened(path: string): Promise<FileHandle> {
+    if (this.#file !== undefined) return this.#file;
+    this.#path = path;
+    if (this.#hasFolder) await this.#options.begin();
+    return this.#file = await open(path, this.#hasFolder ? "a+" : "w+", 0o600);
+  }
+
+  get #hasFolder(): boolean {
+    return this.#path === join(this.#options.folder, "data");
+  }
+
+  /** Removes all that is left of it. */
+  #remove(): Promise<void> {
+    return rm(this.#hasFolder ? this.#options.folder : this.#path, { recursive: true, force: true });
   }
 
   async #disk<T>(act: string, run: () => Promise<T>): Promise<T> {
@@ -242,11 +283,22 @@ export class LocalIngest implements Ingest {
     this.#buffer = undefined;
     try {
       await this.#writingBack;
-      await this.#file.close();
+      await this.#file?.close();
     } finally {
       this.#options.release();
     }
   }
+}
+
+/** Whether a blob has no folder, and needs none. */
+async function isNewAndSmall({ folder, expected }: IngestOptions): Promise<boolean> {
+  if (!isSmall(expected)) return false;
+  return await access(folder).then(() => false, () => true);
+}
+
+/** Whoever knows both can begin anew. */
+function isSmall({ digest, size = Infinity }: ExpectedContent): boolean {
+  return digest !== undefined && size <= smallBytes;
 }
 
 /** Hashes the first bytes of a file. @returns how many there were. */

@@ -24,6 +24,7 @@ export interface LocalContentOptions {
  * ```text
  * blobs/<algorithm>/<hex>   one file per blob, complete and verified
  * ingest/<id>/              one folder per ingest: data, ref, startedat, total; the id is a hash of the ref
+ * ingest/<id>.new           a small blob, between its last byte and its commit
  * ```
  *
  * One process uses a folder at a time: who holds a ref is known in memory only.
@@ -127,11 +128,13 @@ export class LocalContent implements ContentStore {
           `cannot open ingest ${quoted}: the blob ${expected.digest} is in the store`,
         );
       }
-      if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined || !await hasRef(folder, ref)) {
-        await describeIngest(folder, ref, expected);
-      }
+      const begin = async () => {
+        if (await mkdir(folder, { recursive: true, mode: 0o700 }) !== undefined || !await hasRef(folder, ref)) {
+          await describeIngest(folder, ref, expected);
+        }
+      };
       const { limitBytes, publisher } = { limitBytes: this.#limitBytes, publisher: this.#publisher };
-      return await LocalIngest.open({ ref, folder, expected, limitBytes, publisher, release });
+      return await LocalIngest.open({ ref, folder, begin, expected, limitBytes, publisher, release });
     } catch (error) {
       release();
       throw diskFailure(`cannot open ingest ${quoted}`, error);

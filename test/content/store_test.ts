@@ -136,6 +136,37 @@ describe("LocalContent", () => {
     assert.equal((await ingest.commit()).digest, digest);
   });
 
+  it("a small blob has no folder while it comes, and one where it is left unfinished", async () => {
+    const bytes = bytesOf(1_500_000, 18);
+    const expected = { digest: sha256(bytes), size: bytes.length };
+    {
+      await using ingest = await store.writer("small", expected);
+      await ingest.write(bytes.subarray(0, 1_200_000));
+      assert.deepEqual(await store.ingests(), []);
+    }
+    assert.deepEqual((await store.ingests()).map(({ ref, offset }) => [ref, offset]), [["small", 1_200_000]]);
+    {
+      await using ingest = await store.writer("small", expected);
+      assert.equal(ingest.offset, 1_200_000);
+      await ingest.write(bytes.subarray(ingest.offset));
+      await ingest.commit();
+    }
+    assert.equal(sha256(await store.bytes(expected.digest, bytes.length)), expected.digest);
+    assert.deepEqual(await readdir(join(folder, "content/ingest")), []);
+  });
+
+  it("commit() of a small blob at once leaves nothing but the blob, and of a wrong one nothing at all", async () => {
+    const bytes = bytesOf(1_500_000, 19);
+    const expected = { digest: sha256(bytes), size: bytes.length };
+    await assert.rejects(put(bytesOf(1_500_000, 20), expected, "at once"), code("failed_precondition"));
+    assert.deepEqual(await readdir(join(folder, "content/ingest")), []);
+    // What a crash left of it.
+    await writeFile(join(folder, `content/ingest/${createHash("sha256").update("at once").digest("hex")}.new`), "rest");
+    await put(bytes, expected, "at once");
+    assert.equal(sha256(await store.bytes(expected.digest, bytes.length)), expected.digest);
+    assert.deepEqual(await readdir(join(folder, "content/ingest")), []);
+  });
+
   it("truncate() starts again at offset 0", async () => {
     const bytes = bytesOf(1_500_000, 4);
     await using ingest = await store.writer("truncate");
