@@ -5,8 +5,8 @@
 export interface LeaseStore {
   /** Takes a lease. @param expiresAt after which it holds nothing any more. */
   create(namespace: string, expiresAt: Date, labels?: Readonly<Record<string, string>>): Promise<Lease>;
-  /** Has a lease hold one more resource. @throws not_found for the lease. */
-  add(id: string, resource: string): Promise<void>;
+  /** Has a lease hold more resources. @throws not_found for the lease. */
+  add(id: string, resources: readonly string[]): Promise<void>;
   /** Gives a lease up; no error where it is gone already. */
   delete(id: string): Promise<void>;
   /** Every lease, those that have expired included. */

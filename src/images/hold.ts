@@ -33,26 +33,30 @@ export class Hold implements AsyncDisposable {
    * go in between.
    */
   async content(digest: Digest, source?: ImageReference): Promise<void> {
-    await this.#add(`content/${digest}`);
-    if (source !== undefined) await this.#add(`ingest/${ingestRef(digest, source)}`);
+    await this.#add([`content/${digest}`, ...(source === undefined ? [] : [`ingest/${ingestRef(digest, source)}`])]);
+  }
+
+  /** Holds blobs. */
+  async contents(digests: readonly Digest[]): Promise<void> {
+    await this.#add(digests.map((digest) => `content/${digest}`));
   }
 
   /** Holds a blob whose digest is known only when it is there. @param commit puts it there. */
   async committed(commit: () => Promise<Digest>): Promise<Digest> {
     using _share = await this.#parts.lock.shared();
     const digest = await commit();
-    await this.#parts.leases.add(this.#id, `content/${digest}`);
+    await this.#parts.leases.add(this.#id, [`content/${digest}`]);
     return digest;
   }
 
-  async snapshot(snapshotter: string, key: string): Promise<void> {
-    await this.#add(`snapshot/${snapshotter}/${key}`);
+  async snapshots(snapshotter: string, keys: readonly string[]): Promise<void> {
+    await this.#add(keys.map((key) => `snapshot/${snapshotter}/${key}`));
   }
 
   /** A collection sees the lease, or is over with its removals before it is there. */
-  async #add(resource: string): Promise<void> {
+  async #add(resources: readonly string[]): Promise<void> {
     using _share = await this.#parts.lock.shared();
-    await this.#parts.leases.add(this.#id, resource);
+    await this.#parts.leases.add(this.#id, resources);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -36,7 +36,7 @@ import { layerArchive } from "./layer_archive.ts";
 import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
 import { pushImage } from "./push.ts";
-import { type ResolvedImage, resolveEither, resolveImage, resolveManifest } from "./resolve.ts";
+import { checkManifest, type ResolvedImage, resolveImage, resolveManifest, withConfig } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
 import type { UnpackThreads } from "./unpack_threads.ts";
 
@@ -201,30 +201,36 @@ export class Images {
     await using hold = await Hold.take(this.#holds, namespace, "pull");
 
     const document = fetchHeld(this.#fetcher, hold, reference, distribution);
-    const { target, image } = await step(monitor, "resolve", { parent }, async () => {
+    const resolving = { content: this.#parts.content, platform, fetch: document };
+    const { target, resolved } = await step(monitor, "resolve", { parent }, async () => {
       const target = await this.#parts.distribution.resolve(reference, distribution);
       await this.#verify({ namespace, reference, target }, distribution, parent);
-      const resolve = artifacts ? resolveEither : resolveImage;
-      return { target, image: await resolve(target, { content: this.#parts.content, platform, fetch: document }) };
+      const resolved = await resolveManifest(target, resolving);
+      checkManifest(resolved, { artifacts });
+      return { target, resolved };
     });
-    parent?.set({ "oci.manifest.digest": image.manifestDigest });
+    parent?.set({ "oci.manifest.digest": resolved.descriptor.digest });
     const blob = fetchHeld(this.#fetcher, hold, reference, { ...distribution, onProgress });
     const download: typeof blob = (layer, signal) => {
       const attributes = { "mayfly.blob.digest": layer.digest, "mayfly.blob.size": layer.size };
       return step(monitor, "download", { parent, attributes }, () => blob(layer, signal));
     };
-    const { config, layers } = image.manifest;
-    const blobs = "files" in image ? [config, ...layers] : layers;
+    const { config, layers } = resolved.manifest;
+    const blobs = isArtifact(resolved.manifest) ? [config, ...layers] : layers;
     const others = allPlatforms ? await everyBlob(this.#parts.content, target, document) : [];
     const downloads = new LayerDownloads([...blobs, ...others], download, signal);
-    if (snapshotter !== undefined && "layers" in image) {
-      try {
+    try {
+      // While the layers are on their way already.
+      const image = isArtifact(resolved.manifest)
+        ? undefined
+        : await step(monitor, "configuration", { parent }, () => withConfig(resolved, resolving));
+      if (image !== undefined && snapshotter !== undefined) {
         const arrived = downloads.arrived.bind(downloads);
         await this.#unpacker.unpack(image, snapshotter, { hold, onProgress, signal, arrived, parent });
-      } catch (error) {
-        await downloads.stop(error);
-        throw error;
       }
+    } catch (error) {
+      await downloads.stop(error);
+      throw error;
     }
     await downloads.done;
     return await this.#put(namespace, reference, target);
@@ -510,7 +516,7 @@ export class Images {
     const onProgress = told === undefined ? caller : this.#told(told.namespace, "unpack", told.name, caller);
     return await observed(this.#parts.monitor, observe, async (parent) => {
       await using hold = await Hold.take(this.#holds, "default", "unpack");
-      for (const { descriptor } of image.layers) await hold.content(descriptor.digest);
+      await hold.contents(image.layers.map(({ descriptor }) => descriptor.digest));
       return await this.#unpacker.unpack(image, into, { onProgress, signal, parent, hold });
     });
   }

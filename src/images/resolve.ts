@@ -10,7 +10,7 @@ import { chainIds, type Digest } from "../core/digest.ts";
 import { Failure } from "../core/errors.ts";
 import { parse } from "../core/parse.ts";
 import { choosePlatform, formatPlatform, matchPlatform } from "../core/platform.ts";
-import { type ArtifactFile, artifactFiles, isArtifact } from "./artifact.ts";
+import { artifactFiles, isArtifact } from "./artifact.ts";
 import { checkLayer, documentBytes, readJson, readManifest } from "./read_manifest.ts";
 
 /** How many indexes may lead from one to the next. */
@@ -34,13 +34,6 @@ export interface ResolvedLayer {
   readonly chainId: Digest;
 }
 
-/** What is no image, but files: they have no platform, and nothing is unpacked. */
-export interface ResolvedArtifact {
-  readonly manifest: Manifest;
-  readonly manifestDigest: Digest;
-  readonly files: readonly ArtifactFile[];
-}
-
 export interface ResolveOptions {
   readonly content: ContentStore;
   /** The platform that the image has to suit. */
@@ -55,29 +48,43 @@ export interface ResolveOptions {
  * failed_precondition for an image of another platform; unimplemented for old or foreign forms.
  */
 export async function resolveImage(target: Descriptor, options: ResolveOptions): Promise<ResolvedImage> {
-  const { descriptor, manifest } = await resolveManifest(target, options);
-  if (isArtifact(manifest)) {
+  const resolved = await resolveManifest(target, options);
+  checkManifest(resolved);
+  return await withConfig(resolved, options);
+}
+
+/** One image for one platform, before its configuration is known; or an artifact. */
+export interface ResolvedManifest {
+  readonly descriptor: Descriptor;
+  readonly manifest: Manifest;
+}
+
+/**
+ * Sees that an image's layers can be unpacked.
+ * @param options.artifacts whether it may be an artifact. Default false.
+ * @throws invalid_argument for what is no image; unimplemented for old or foreign forms; as `artifactFiles`.
+ */
+export function checkManifest(
+  { descriptor, manifest }: ResolvedManifest,
+  { artifacts = false }: { readonly artifacts?: boolean } = {},
+): void {
+  if (!isArtifact(manifest)) {
+    for (const layer of manifest.layers) checkLayer(layer);
+  } else if (artifacts) artifactFiles(manifest, descriptor.digest);
+  else {
     throw new Failure(
       "invalid_argument",
       `cannot use ${descriptor.digest} as an image: it is an artifact, files alone, which can be mounted ` +
         "(--mount type=image)",
     );
   }
-  return await imageOf(descriptor, manifest, options);
 }
 
-/** Follows a descriptor to an image, or an artifact. @throws as `resolveImage`; as `artifactFiles`. */
-export async function resolveEither(
-  target: Descriptor,
+/** Reads an image's configuration, which says what its layers have to be. @throws as `resolveImage`. */
+export async function withConfig(
+  { descriptor, manifest }: ResolvedManifest,
   options: ResolveOptions,
-): Promise<ResolvedImage | ResolvedArtifact> {
-  const { descriptor, manifest } = await resolveManifest(target, options);
-  if (!isArtifact(manifest)) return await imageOf(descriptor, manifest, options);
-  return { manifest, manifestDigest: descriptor.digest, files: artifactFiles(manifest, descriptor.digest) };
-}
-
-async function imageOf(descriptor: Descriptor, manifest: Manifest, options: ResolveOptions): Promise<ResolvedImage> {
-  for (const layer of manifest.layers) checkLayer(layer);
+): Promise<ResolvedImage> {
   const config = await readConfig(manifest, descriptor.digest, options);
   const chain = await chainIds(config.rootfs.diff_ids);
   const layers = manifest.layers.map((layer, i): ResolvedLayer => {
@@ -90,10 +97,7 @@ async function imageOf(descriptor: Descriptor, manifest: Manifest, options: Reso
 }
 
 /** Follows a descriptor to the manifest for one platform. @throws as `resolveImage`. */
-export async function resolveManifest(
-  target: Descriptor,
-  options: ResolveOptions,
-): Promise<{ descriptor: Descriptor; manifest: Manifest }> {
+export async function resolveManifest(target: Descriptor, options: ResolveOptions): Promise<ResolvedManifest> {
   let descriptor = target;
   for (let depth = 0; depth <= maxDepth; depth++) {
     const document = readManifest(await readDocument(descriptor, options), descriptor.digest, descriptor.mediaType);

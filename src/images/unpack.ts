@@ -73,7 +73,7 @@ export class Unpacker {
     if (image.chainId === undefined) {
       throw new Failure("failed_precondition", `cannot unpack image ${image.manifestDigest}: it has no layers`);
     }
-    for (const { chainId } of image.layers) await options.hold.snapshot(snapshotter.id, chainId);
+    await options.hold.snapshots(snapshotter.id, image.layers.map(({ chainId }) => chainId));
     if (await isCommitted(snapshotter, image.chainId)) return image.chainId;
     const budget = new Budget(this.#limits);
     let parent: string | undefined;
@@ -111,7 +111,7 @@ export class Unpacker {
       return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
     }
     const key = `${unpackPrefix}${crypto.randomUUID()}-${layer.chainId}`;
-    await hold.snapshot(snapshotter.id, key);
+    await hold.snapshots(snapshotter.id, [key]);
     await snapshotter.prepare(key, parent);
     try {
       const folder = await snapshotter.folder(key);

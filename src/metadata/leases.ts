@@ -5,6 +5,9 @@ import type { Database } from "./database.ts";
 import { leaseResources, leases } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
+/** A statement has so many values at most, divided by those of a row. */
+const mostRows = 10_000;
+
 /** Leases of this machine; their resources go with them. */
 export class LibsqlLeaseStore implements LeaseStore {
   readonly #database: Database;
@@ -19,11 +22,12 @@ export class LibsqlLeaseStore implements LeaseStore {
     return { ...lease, resources: [] };
   }
 
-  async add(id: string, resource: string): Promise<void> {
+  async add(id: string, resources: readonly string[]): Promise<void> {
     try {
-      await this.#database.run((queries) =>
-        queries.insert(leaseResources).values({ leaseId: id, resource }).onConflictDoNothing()
-      );
+      for (let at = 0; at < resources.length; at += mostRows) {
+        const rows = resources.slice(at, at + mostRows).map((resource) => ({ leaseId: id, resource }));
+        await this.#database.run((queries) => queries.insert(leaseResources).values(rows).onConflictDoNothing());
+      }
     } catch (error) {
       if (violatedConstraint(error) !== "foreign_key") throw error;
       throw new Failure("not_found", `cannot add to lease ${JSON.stringify(id)}: there is none of this id`);

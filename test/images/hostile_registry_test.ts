@@ -9,6 +9,7 @@ import { type Descriptor, mediaTypes } from "../../src/core/descriptor.ts";
 import { codeOf, type ErrorCode, messageOf } from "../../src/core/errors.ts";
 import { collectGarbage } from "../../src/metadata/gc.ts";
 import { HostileRegistry } from "../support/hostile_registry.ts";
+import { digestOfBytes } from "../support/layout_folder.ts";
 import { openRoom, type Room } from "./room.ts";
 import { blocks, joined, tarOf } from "./tar_bytes.ts";
 
@@ -119,6 +120,42 @@ describe("a hostile registry", () => {
       await refuses(code, text);
     });
   }
+
+  it("that is slow with a configuration is asked for the layers meanwhile", async () => {
+    const bytes = new TextEncoder().encode(JSON.stringify({
+      os: "linux",
+      architecture: "amd64",
+      rootfs: { type: "layers", diff_ids: [digestOfBytes(archive)] },
+    }));
+    const config = registry.put(mediaTypes.config, bytes);
+    registry.lie(config.digest, (socket) => {
+      const answer = () => {
+        socket.write(`HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ${bytes.length}\r\n\r\n`);
+        socket.end(bytes);
+      };
+      const look = () => registry.asked(layer.digest) > 0 ? answer() : void (socket.destroyed || setTimeout(look, 1));
+      look();
+      return undefined;
+    });
+    const manifest = { schemaVersion: 2, mediaType: mediaTypes.manifest, config, layers: [layer] };
+    registry.put(mediaTypes.manifest, manifest, "slow");
+    assert.match((await pull("slow")).name, /:slow$/);
+  });
+
+  it("whose configuration is for another machine is refused, and its layers with it", async () => {
+    const config = registry.put(mediaTypes.config, {
+      os: "plan9",
+      architecture: "amd64",
+      rootfs: { type: "layers", diff_ids: [digestOfBytes(archive)] },
+    });
+    const manifest = { schemaVersion: 2, mediaType: mediaTypes.manifest, config, layers: [layer] };
+    registry.put(mediaTypes.manifest, manifest, "1");
+    registry.lie(layer.digest, (socket) => {
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${layer.size}\r\n\r\nab`);
+      return undefined;
+    });
+    await refuses("failed_precondition", /built for plan9\/amd64/);
+  });
 
   it("whose manifest is too large is refused", async () => {
     registry.put(mediaTypes.manifest, new Uint8Array(5 << 20), "1");

@@ -190,8 +190,7 @@ describe("collectGarbage()", () => {
       labels: {},
     });
     const lease = await metadata.leases.create("default", new Date(Date.now() + 60_000));
-    await metadata.leases.add(lease.id, `content/${byLease.blobs[0]}`);
-    await metadata.leases.add(lease.id, `snapshot/native/${byLease.chain[0]}`);
+    await metadata.leases.add(lease.id, [`content/${byLease.blobs[0]}`, `snapshot/native/${byLease.chain[0]}`]);
     await snapshotter.view("view", byView.chain[0]!);
 
     const untouched = [await blobs(), await keys()];
@@ -273,9 +272,9 @@ describe("collectGarbage()", () => {
     const { metadata, content, collect, blobs } = opened;
     const blob = await store(content, "held");
     const lease = await metadata.leases.create("default", new Date(Date.now() - 1));
-    await metadata.leases.add(lease.id, `content/${blob}`);
+    await metadata.leases.add(lease.id, [`content/${blob}`]);
     const live = await metadata.leases.create("default", new Date(Date.now() + 60_000));
-    await metadata.leases.add(live.id, "ingest/held");
+    await metadata.leases.add(live.id, ["ingest/held"]);
     for (const ref of ["held", "old"]) await (await content.writer(ref))[Symbol.asyncDispose]();
     await using _busy = await content.writer("busy");
 

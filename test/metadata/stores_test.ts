@@ -221,13 +221,21 @@ describe("LeaseStore", () => {
     await using opened = await temporaryMetadata();
     const { leases } = opened.metadata;
     const lease = await leases.create("default", new Date(Date.now() + 1000), { by: "pull" });
-    await leases.add(lease.id, "ingest/x");
-    await leases.add(lease.id, "content/y");
-    await leases.add(lease.id, "content/y");
+    await leases.add(lease.id, ["ingest/x", "content/y"]);
+    await leases.add(lease.id, ["content/y"]);
+    await leases.add(lease.id, []);
     assert.deepEqual(await leases.list(), [{ ...lease, resources: ["content/y", "ingest/x"] }]);
     await leases.delete(lease.id);
     assert.deepEqual(await leases.list(), []);
-    await assert.rejects(leases.add(lease.id, "content/z"), { code: "not_found" });
+    await assert.rejects(leases.add(lease.id, ["content/z"]), { code: "not_found" });
+  });
+
+  it("takes more resources at once than a statement has values", async () => {
+    await using opened = await temporaryMetadata();
+    const { leases } = opened.metadata;
+    const lease = await leases.create("default", new Date(Date.now() + 1000));
+    await leases.add(lease.id, Array.from({ length: 40_000 }, (_, i) => `content/${i}`));
+    assert.equal((await leases.list())[0]?.resources.length, 40_000);
   });
 });
 
