@@ -107,6 +107,12 @@ export const deploy: Command = {
       value: "skip|once|all",
       help: "whether runs that fell into a time without a daemon are made up for (default skip)",
     },
+    "on-success": {
+      type: "string",
+      value: "name",
+      help: "function that is told of each asynchronous call that has succeeded",
+    },
+    "on-failure": { type: "string", value: "name", help: "function that is told of each that has failed" },
     secret: {
       type: "string",
       multiple: true,
@@ -169,6 +175,8 @@ export const deploy: Command = {
       rate: text(flags, "rate"),
       corsOrigins: texts(flags, "cors-origin").length === 0 ? undefined : texts(flags, "cors-origin"),
       schedules: schedules(texts(flags, "schedule"), text(flags, "missed")),
+      asyncOnSuccess: text(flags, "on-success"),
+      asyncOnFailure: text(flags, "on-failure"),
       secrets: texts(flags, "secret"),
       prepared: number("prepared", text(flags, "prepared")),
       preparedMax: number("prepared-max", text(flags, "prepared-max")),

@@ -38,6 +38,8 @@ export const CallRequestSchema = v.object({
   headers: v.array(v.tuple([v.string(), v.string()])),
   /** The client's address. */
   client: v.optional(v.string()),
+  /** How many calls it has followed from, each telling how the one before has ended. Default none. */
+  hops: v.optional(v.number()),
 });
 export type CallRequest = v.InferOutput<typeof CallRequestSchema>;
 

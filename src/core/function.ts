@@ -27,6 +27,15 @@ const count = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), 
 const noNul = v.check((text: string) => !text.includes("\0"), "text without NUL bytes");
 const MiB = 1024 * 1024;
 
+/** A function of the same namespace, and perhaps a revision of it, by a tag or its number. */
+const DestinationSchema = v.pipe(
+  v.string(),
+  v.regex(
+    /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:@[a-z0-9-]{1,80})?$/,
+    "the name of a function of its namespace, or name@revision",
+  ),
+);
+
 const ScheduleSchema = v.strictObject({
   /** Five fields of cron, or six with seconds before them. */
   cron: v.pipe(v.string(), v.minLength(1), v.maxLength(256)),
@@ -134,6 +143,13 @@ export const FunctionInputSchema = v.strictObject({
   asyncAttempts: v.optional(count(1, 100), 3),
   /** How long after it was accepted an asynchronous call is tried again. Default 6 h. */
   asyncMaxAgeMs: v.optional(count(0, 30 * 24 * 3600_000), 6 * 3600_000),
+  /**
+   * The function of its namespace that is told of its asynchronous calls that have succeeded: `name`, or `name@revision`. Its
+   * body is a record as AWS Lambda's destinations get it. Default: none.
+   */
+  asyncOnSuccess: v.optional(DestinationSchema),
+  /** The one that is told of those that have failed. */
+  asyncOnFailure: v.optional(DestinationSchema),
   /** When it is called by the clock, as an asynchronous call. */
   schedules: v.optional(v.pipe(v.array(ScheduleSchema), v.maxLength(16)), []),
   /** How many containers of it wait for a request, each for one. Default 0: each request makes its own. */

@@ -6,10 +6,12 @@ import type { Monitor } from "../core/monitor.ts";
 import type { Delivery, Queue, QueueMessage } from "../core/queue.ts";
 import { fromMessage, toMessage } from "./call_message.ts";
 import type { Callbacks } from "./callbacks.ts";
+import { destinationCall, type EndedCall } from "./destinations.ts";
 import { bodyTooLarge, reasonOf } from "./failures.ts";
 import type { Functions } from "./functions.ts";
 import { InvocationIds } from "./invocation_ids.ts";
 import type { InvocationRequest } from "./request.ts";
+import { revisionHeader } from "./route.ts";
 import { collect, readBody } from "./whole_body.ts";
 
 export interface CallsParts {
@@ -30,6 +32,8 @@ export interface CallsParts {
 }
 
 const longestWaitMs = 300_000;
+/** What a message that tells of a call has beside its body, at the most. */
+const headBytes = 8 * 1024;
 /** How soon what has found no room is tried again; that is no attempt. */
 const busyMs = 500;
 
@@ -319,16 +323,30 @@ export class Calls implements AsyncDisposable {
   async #run(accepted: AcceptedCall, call: Call, receipt: string): Promise<void> {
     const { store, queue, functions, maxBytes } = this.#parts;
     let outcome: CallOutcome;
+    let thrown: unknown;
+    let revision: string | undefined;
     try {
       const answer = await functions.invoke(call.namespace, call.function, this.#request(accepted));
       const invocation = answer.headers.get("x-mayfly-invocation") ?? undefined;
+      revision = answer.headers.get(revisionHeader) ?? undefined;
       const bytes = await collect(answer.body, maxBytes);
       const contentType = answer.headers.get("content-type") ?? "application/octet-stream";
       outcome = bytes === undefined
         ? { status: "failed", invocation, error: `its answer has more than ${maxBytes} bytes` }
         : { status: "succeeded", invocation, answer: { contentType, body: bytes } };
     } catch (error) {
+      thrown = error;
       outcome = await this.#after(call, error);
+    }
+    // Before it is recorded: what a crash in between repeats is told of again.
+    if (outcome.status !== "queued") {
+      await this.#tell({
+        asked: accepted,
+        call,
+        outcome,
+        error: thrown,
+        revision: revision ?? told(thrown, "revision"),
+      });
     }
     await store.finish(accepted, outcome);
     if (outcome.status === "queued") {
@@ -342,11 +360,31 @@ export class Calls implements AsyncDisposable {
     if (outcome.invocation !== undefined) await functions.gone(outcome.invocation);
   }
 
+  /** Tells the function that is to be told how a call has ended: by a call, which takes this one's place in the queue. */
+  async #tell(ended: Omit<EndedCall, "record">): Promise<void> {
+    const { store, queue, functions, maxBytes, onError } = this.#parts;
+    const { call: { id, namespace, function: name } } = ended;
+    const record = await functions.answering(namespace, name).catch(() => undefined);
+    if (record === undefined) return;
+    let next: AcceptedCall | undefined;
+    try {
+      next = destinationCall({ ...ended, record }, {
+        id: this.#ids.next(),
+        now: new Date(),
+        maxBytes: Math.min(maxBytes, queue.maxBytes - headBytes),
+      });
+    } catch (error) {
+      return onError(error, `cannot tell how call ${id} has ended`);
+    }
+    if (next === undefined) return;
+    await queue.publish([toMessage(next)]);
+    store.add([next]);
+  }
+
   /** What becomes of a call whose attempt has failed. */
   async #after(call: Call, error: unknown): Promise<CallOutcome> {
     const { functions, retryBaseMs } = this.#parts;
-    const told = error instanceof Failure ? error.details?.["invocation"] : undefined;
-    const invocation = typeof told === "string" ? told : undefined;
+    const invocation = told(error, "invocation");
     const why = messageOf(error);
     const [code, reason] = [codeOf(error), reasonOf(error)];
     const later = (ms: number, counts = true): CallOutcome => ({
@@ -402,6 +440,12 @@ export class Calls implements AsyncDisposable {
     this.stop();
     await Promise.all(this.#running.values());
   }
+}
+
+/** What a failure tells of its invocation. */
+function told(error: unknown, name: "invocation" | "revision"): string | undefined {
+  const value = error instanceof Failure ? error.details?.[name] : undefined;
+  return typeof value === "string" ? value : undefined;
 }
 
 function toCallRequest({ method, scriptName, path, query, headers, client, span }: InvocationRequest): CallRequest {

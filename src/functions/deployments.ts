@@ -70,6 +70,12 @@ export class Deployments {
     return live.revisions.get(revision);
   }
 
+  /** Of what this process runs of a function, the revision with the most traffic. */
+  main(key: string): FunctionRecord | undefined {
+    const live = this.#live.get(key);
+    return live?.revisions.get(live.route.main)?.record;
+  }
+
   /** A revision whose recipe is made. It is nobody's until `move`. */
   deployment(record: FunctionRecord, recipe: Recipe): Deployment {
     const { tasks, refill, protocols, onError } = this.#parts;

@@ -121,6 +121,8 @@ export class Functions {
     request?: Pick<InvocationRequest, "headers" | "identify">,
   ): Promise<FunctionRecord> {
     const { functions } = this.#parts.metadata;
+    const live = request === undefined ? this.#deployments.main(keyOf(namespace, name)) : undefined;
+    if (live !== undefined) return live;
     const record = await this.get(namespace, name);
     const asked = request && await askedRevision(record, new Route(record), request);
     return asked === undefined

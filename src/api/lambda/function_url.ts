@@ -8,7 +8,7 @@ import { collect, readBody } from "../../functions/whole_body.ts";
 import { requestOf } from "../fn.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
-import { functionErrorOf, maxPayloadBytes } from "./function_error.ts";
+import { functionErrorOf, maxPayloadBytes } from "../../functions/lambda/function_error.ts";
 import { latestVersion } from "./target.ts";
 import { functionUrlPath, urlsOf } from "./url_config.ts";
 import { type Head, headOf, urlAnswer, urlEvent } from "./url_event.ts";

@@ -12,7 +12,12 @@ import { collect, readBody } from "../../functions/whole_body.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import { invalidContent } from "./errors.ts";
-import { type FunctionError, functionErrorOf, maxPayloadBytes, responseTooLarge } from "./function_error.ts";
+import {
+  type FunctionError,
+  functionErrorOf,
+  maxPayloadBytes,
+  responseTooLarge,
+} from "../../functions/lambda/function_error.ts";
 import { logResult } from "./log_tail.ts";
 import { latestVersion, parseTarget } from "./target.ts";
 

@@ -4,7 +4,7 @@ import { revisionHeader } from "../../functions/route.ts";
 import type { ApiEnv } from "../observe_requests.ts";
 import type { ApiParts } from "../parts.ts";
 import { eventFrame } from "./event_stream.ts";
-import { type FunctionError, functionErrorOf } from "./function_error.ts";
+import { type FunctionError, functionErrorOf } from "../../functions/lambda/function_error.ts";
 import { dryRun, executedVersion, fact, receive } from "./invoke.ts";
 import { logResult } from "./log_tail.ts";
 

@@ -31,6 +31,8 @@ const ofTheFunction = [
   "reservedConcurrency",
   "asyncAttempts",
   "asyncMaxAgeMs",
+  "asyncOnSuccess",
+  "asyncOnFailure",
   "schedules",
   "follow",
 ] as const satisfies readonly (keyof FunctionSettings)[];

@@ -1,5 +1,5 @@
 import { Failure } from "../../core/errors.ts";
-import { reasonOf } from "../../functions/failures.ts";
+import { reasonOf } from "../failures.ts";
 
 /** A function's own failure: the answer's status is 200, and its body says what went wrong. */
 export interface FunctionError {
