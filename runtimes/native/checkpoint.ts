@@ -5,7 +5,7 @@ import { Failure } from "../../src/core/errors.ts";
 import { parse } from "../../src/core/parse.ts";
 import type { Spec } from "../../src/core/spec.ts";
 import { parseProcStat } from "../../src/linux/proc_stat.ts";
-import type { Criu } from "./criu.ts";
+import type { Criu } from "../../src/linux/criu.ts";
 import type { CgroupView, SourceKinds } from "./mounts.ts";
 import { creationTurns, hasHooks } from "./hooks.ts";
 import type { Rights } from "./rights.ts";
@@ -124,13 +124,13 @@ function runs(pid: number): boolean {
 /** What `dump` found. @throws invalid_argument for what is no checkpoint of this runtime. */
 export function readStreams(folder: string): OutsideStreams {
   const what = `cannot restore from ${JSON.stringify(folder)}`;
-  let text: string;
+  let streams: unknown;
   try {
-    text = readFileSync(join(folder, streamsName), "utf8");
+    streams = JSON.parse(readFileSync(join(folder, streamsName), "utf8"));
   } catch (cause) {
     throw new Failure("invalid_argument", `${what}: it holds no checkpoint of the native runtime`, { cause });
   }
-  return parse(Streams, JSON.parse(text), what);
+  return parse(Streams, streams, what);
 }
 
 /** The mounts that a container has from the host, by their targets: where each is from. */

@@ -9,7 +9,7 @@ import { Children } from "../../src/linux/children.ts";
 import { errno } from "../../src/linux/errno.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
-import { Criu } from "./criu.ts";
+import { Criu } from "../../src/linux/criu.ts";
 import { whyNoOwnUsers } from "./id_mapping.ts";
 import { NativeRuntime } from "./runtime.ts";
 

@@ -9,8 +9,8 @@ import { raiseLoopback } from "../../src/linux/loopback.ts";
 import { isolateMounts, mountRootfs } from "../../src/linux/mount/rootfs.ts";
 import type { Argument, Operation } from "../../src/linux/program.ts";
 import { type StdioEnds, streamNames } from "../../src/linux/stdio_pipes.ts";
-import { type MountPlace, networkKey, readStreams } from "./checkpoint.ts";
-import type { Criu } from "./criu.ts";
+import { type MountPlace, networkKey, type OutsideStreams, readStreams } from "./checkpoint.ts";
+import type { Criu } from "../../src/linux/criu.ts";
 import type { Launch } from "./launch.ts";
 import type { CgroupView } from "./mounts.ts";
 import { makeCgroupNamespace, type Namespaces } from "./namespaces.ts";
@@ -48,19 +48,20 @@ const [firstStream, network] = [3, 6];
 /**
  * A launch from a checkpoint. CRIU runs in the container's cgroup, with the root filesystem mounted in a mount namespace of
  * its own, makes all other namespaces as they were, and leaves init as a child of the daemon.
+ * @throws invalid_argument for what is no checkpoint of this runtime.
  */
 export function restoredLaunch(options: RestoreOptions): Launch {
+  const streams = readStreams(options.checkpoint);
   return {
     init: undefined,
     // Its environment is in its memory.
-    start: () => restore(options),
+    start: () => restore(options, streams),
     close() {},
   };
 }
 
-async function restore(options: RestoreOptions): Promise<Spawned> {
+async function restore(options: RestoreOptions, { stdio }: OutsideStreams): Promise<Spawned> {
   const { id, criu, kernel, checkpoint, ends, namespaces } = options;
-  const { stdio } = readStreams(checkpoint);
   const work = join(options.work, id);
   mkdirSync(work, { recursive: true, mode: 0o700 });
   const pidFile = join(work, "pid");

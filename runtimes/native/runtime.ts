@@ -18,7 +18,7 @@ import { syscallFailure } from "../../src/linux/syscall_failure.ts";
 import { Blueprints } from "./blueprints.ts";
 import { leavesCgroupAlone } from "./cgroup_reuse.ts";
 import { dump, mountPlaces, outsideMounts, refuseCheckpoint } from "./checkpoint.ts";
-import { Criu } from "./criu.ts";
+import { Criu } from "../../src/linux/criu.ts";
 import { directLaunch } from "./direct_launch.ts";
 import { ExecPlans } from "./exec_plans.ts";
 import { Hooks } from "./hooks.ts";

@@ -57,7 +57,12 @@ export class CommandLine {
     action: string,
     folder: string,
     words: readonly string[],
-    options: { readonly inside?: Keeper; readonly input?: Uint8Array; readonly timeoutMs?: number } = {},
+    options: {
+      readonly inside?: Keeper | undefined;
+      readonly input?: Uint8Array;
+      readonly env?: readonly string[];
+      readonly timeoutMs?: number;
+    } = {},
   ): Promise<string> {
     const { kernel, children } = this.#parts;
     const log = this.#log(folder);
@@ -83,12 +88,12 @@ export class CommandLine {
     action: string,
     folder: string,
     words: readonly string[],
-    { stdio, inside, prepare }: Omit<KeptCommand, "args">,
+    { stdio, inside, env, prepare }: Omit<KeptCommand, "args">,
   ): Kept {
     const log = this.#log(folder);
     const args = this.#args(log, words);
     const isolate = inside === undefined ? this.#prepare : [];
-    const keeper = this.#parts.keepers.start({ args, stdio, inside, prepare: [...isolate, ...prepare] });
+    const keeper = this.#parts.keepers.start({ args, stdio, inside, env, prepare: [...isolate, ...prepare] });
     const done = keeper.command.then(({ code }) => {
       if (code !== 0) throw commandFailure(action, read(log) || `exit status ${code}`);
     }).finally(() => rmSync(log, { force: true }));

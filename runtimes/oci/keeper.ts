@@ -20,6 +20,8 @@ export interface KeptCommand {
   readonly stdio: readonly [stdin: number | undefined, stdout: number | undefined, stderr: number | undefined];
   /** Another keeper, whose mount namespace is joined. Default: one of its own is made. */
   readonly inside?: Keeper | undefined;
+  /** `NAME=value`, for the command. Default: PATH alone. */
+  readonly env?: readonly string[] | undefined;
   /** What happens in the mount namespace before the keeper is executed. */
   readonly prepare: readonly Operation[];
 }
@@ -46,7 +48,7 @@ export class Keepers implements Disposable {
     this.#kernel.attempt("close", this.#program);
   }
 
-  start({ args, stdio, inside, prepare }: KeptCommand): Keeper {
+  start({ args, stdio, inside, env = helperEnvironment, prepare }: KeptCommand): Keeper {
     const kernel = this.#kernel;
     const reports = pipe(kernel);
     try {
@@ -57,7 +59,7 @@ export class Keepers implements Disposable {
         ...prepare,
         {
           syscall: "execveat",
-          args: [this.#program, "", ["keeper", ...args, 0], [...helperEnvironment, 0], f.AT_EMPTY_PATH],
+          args: [this.#program, "", ["keeper", ...args, 0], [...env, 0], f.AT_EMPTY_PATH],
           why: "execute the keeper",
         },
       ], { flags: inside === undefined ? f.CLONE_NEWNS : 0 });

@@ -5,6 +5,7 @@ import type { Runtime } from "../../src/core/runtime.ts";
 import { defaultCgroupParent } from "../../src/linux/cgroup/container_path.ts";
 import { Cgroups, detectLayout } from "../../src/linux/cgroup/mod.ts";
 import { Children } from "../../src/linux/children.ts";
+import { Criu } from "../../src/linux/criu.ts";
 import { findProgram } from "../../src/linux/find_program.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { ownIds } from "../../src/linux/own_ids.ts";
@@ -21,6 +22,8 @@ const Config = v.strictObject({
    * Default `/mayfly-<id>` for the daemon of `/run/mayfly`, and `/mayfly-<hash>-<id>` for one with another folder.
    */
   cgroupParent: v.optional(path),
+  /** The program that writes checkpoints and restores them, for a runtime that can. Default: the machine's `criu`. */
+  criu: v.optional(v.pipe(path, v.regex(/\/criu$/, "want a program called criu: runtimes look for that name"))),
 });
 
 /** Makes the plugin of an OCI runtime with runc's command line. */
@@ -54,6 +57,7 @@ export function ociRuntime(binary: Binary): Plugin<Runtime, typeof Config> {
     },
     create({ host, run, config }) {
       const kernel = new Kernel(host);
+      const children = new Children(kernel);
       const program = findProgram(kernel, config.program ?? binary.program);
       if (program === undefined) {
         throw new Failure(
@@ -66,7 +70,8 @@ export function ociRuntime(binary: Binary): Plugin<Runtime, typeof Config> {
         program,
         lacks: binary.lacks ?? [],
         kernel,
-        children: new Children(kernel),
+        children,
+        criu: new Criu(kernel, children, config.criu),
         cgroups: new Cgroups(kernel, detectLayout(kernel)),
         folder: `${run}/oci/${binary.id}`,
         cgroupParent: config.cgroupParent ?? `${defaultCgroupParent(run)}-${binary.id}`,

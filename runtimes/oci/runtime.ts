@@ -6,23 +6,27 @@ import type { Spec } from "../../src/core/spec.ts";
 import type { Ability } from "../../src/core/task.ts";
 import { type NewTaskEvent, TaskEvents } from "../../src/core/task_events.ts";
 import { containerCgroupPath } from "../../src/linux/cgroup/container_path.ts";
-import { freezerOf, frozen } from "../../src/linux/cgroup/freezer.ts";
-import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
+import { freezerOf, frozen, thaw } from "../../src/linux/cgroup/freezer.ts";
+import type { Hierarchy } from "../../src/linux/cgroup/layout.ts";
+import type { Cgroup, Cgroups } from "../../src/linux/cgroup/mod.ts";
 import { readText } from "../../src/linux/cgroup/read.ts";
 import type { Children } from "../../src/linux/children.ts";
+import { Criu } from "../../src/linux/criu.ts";
 import { AT_FDCWD, AT_REMOVEDIR } from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { mountRootfs } from "../../src/linux/mount/rootfs.ts";
+import { makeNetworkNamespace } from "../../src/linux/network_namespace.ts";
 import { Stages } from "../../src/linux/stages.ts";
 import { Streams } from "../../src/linux/streams.ts";
 import type { Operation } from "../../src/linux/program.ts";
 import { Bundle } from "./bundle.ts";
+import { CheckpointCommands } from "./checkpoint.ts";
 import { CommandLine } from "./command_line.ts";
 import { ConsoleSocket } from "./console_socket.ts";
 import { ProgramFeatures } from "./features.ts";
 import { type Keeper, Keepers } from "./keeper.ts";
 import { hold } from "./process.ts";
-import { OciTask } from "./task.ts";
+import { type Launched, OciTask } from "./task.ts";
 
 export interface OciRuntimeParts {
   /** The plugin's id. */
@@ -38,6 +42,23 @@ export interface OciRuntimeParts {
   readonly folder: string;
   /** The cgroup below which containers get theirs, for example `/mayfly-crun`. */
   readonly cgroupParent: string;
+  /** For checkpoints; its program is called `criu`. Default: the one of the machine. */
+  readonly criu?: Criu;
+}
+
+/** A command of the runtime's that makes a container. */
+interface LaunchOptions {
+  readonly id: string;
+  /** As a failure's message begins. */
+  readonly action: string;
+  readonly words: readonly string[];
+  readonly env?: readonly string[];
+  readonly bundle: Bundle;
+  readonly streams: Streams;
+  readonly terminal: boolean;
+  /** Mounts the root filesystem. */
+  readonly prepare: readonly Operation[];
+  readonly cgroup: () => Cgroup;
 }
 
 /**
@@ -53,6 +74,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   readonly #keepers: Keepers;
   readonly #stages: Stages;
   readonly #commands: CommandLine;
+  readonly #checkpoints: CheckpointCommands | undefined;
   #asked: Promise<ProgramFeatures> | undefined;
   /** Undefined for one that is being made. */
   readonly #tasks = new Map<string, OciTask | undefined>();
@@ -65,9 +87,11 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   constructor(parts: OciRuntimeParts) {
     const { id, kernel, children, program, folder, cgroups } = parts;
     this.id = id;
-    const able: readonly Ability[] = ["pause", "exec", "update", "stats", "resize"];
+    const able: readonly Ability[] = ["pause", "exec", "update", "stats", "resize", "checkpoint"];
     this.abilities = new Set(able.filter((ability) => !parts.lacks.includes(ability)));
     this.#parts = parts;
+    const { criu = new Criu(kernel, children) } = parts;
+    this.#checkpoints = this.abilities.has("checkpoint") ? new CheckpointCommands(id, criu) : undefined;
     this.#keepers = new Keepers(kernel, children);
     this.#stages = new Stages(kernel, children);
     this.#bundles = `${folder}/tasks`;
@@ -101,7 +125,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
   async create(options: CreateTask): Promise<Task> {
     const { id } = options;
     checkContainerId(id);
-    if (options.checkpoint !== undefined) {
+    if (options.checkpoint !== undefined && this.#checkpoints === undefined) {
       throw new Failure(
         "unimplemented",
         `cannot restore container ${
@@ -123,7 +147,7 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     }
   }
 
-  async #create({ id, spec, rootfs, stdio, networkNamespace }: CreateTask): Promise<OciTask> {
+  async #create({ id, spec, rootfs, stdio, networkNamespace, checkpoint }: CreateTask): Promise<OciTask> {
     const { kernel, cgroups, cgroupParent } = this.#parts;
     const features = await this.#features();
     features.check(spec);
@@ -132,68 +156,98 @@ export class OciRuntime implements Runtime, AsyncDisposable {
     const mounting = mountRootfs(rootfs, this.#mountPoint);
     let step = mounting.next();
     for (; step.done !== true; step = mounting.next()) prepare.push(step.value);
+    const checkpoints = this.#checkpoints;
+    if (checkpoint !== undefined) checkpoints?.checkRestore(id, spec, checkpoint);
+    await using undo = new AsyncDisposableStack();
+    let network = networkNamespace;
+    if (network === undefined && checkpoints?.needsNetwork(spec) === true) {
+      const made = network = makeNetworkNamespace(kernel);
+      undo.defer(() => void kernel.attempt("close", made));
+    }
     const namespaces = spec.linux.namespaces?.map((each) =>
-      each.type !== "network" || networkNamespace === undefined
+      each.type !== "network" || network === undefined
         ? each
-        : { ...each, path: `/proc/${kernel.host.pid}/fd/${networkNamespace}` }
+        : { ...each, path: `/proc/${kernel.host.pid}/fd/${network}` }
     );
     const complete: Spec = { ...spec, linux: { ...spec.linux, namespaces, cgroupsPath } };
     const cgroup = () => cgroups.open(cgroupsPath);
+    const withFreezer = <T>(act: (cgroup: Cgroup, freezer: Hierarchy) => T): T | undefined => {
+      const own = cgroup();
+      const freezer = freezerOf(cgroups.layout, own);
+      return freezer === undefined ? undefined : act(own, freezer);
+    };
     // Short: sockets lie in it, whose paths are limited.
     const name = crypto.randomUUID().slice(0, 8);
     this.#folders.add(name);
+    undo.defer(() => void this.#folders.delete(name));
     const bundle = new Bundle(`${this.#bundles}/${name}`, complete, step.value);
+    undo.defer(() => bundle.remove());
     const terminal = spec.process.terminal === true;
-    let streams: Streams | undefined;
+    const streams = new Streams(kernel, stdio ?? {}, terminal);
+    undo.defer(() => streams.close());
+    const launch = { id, bundle, streams, terminal, prepare, cgroup };
+    const restore = checkpoint === undefined || checkpoints === undefined ? undefined : () =>
+      checkpoints.restore(
+        id,
+        bundle,
+        checkpoint,
+        (action, { words, env }) => this.#launch({ ...launch, action, words, env }),
+      );
+    const action = `cannot create container ${JSON.stringify(id)}`;
+    const launched = restore === undefined ? await this.#launch({ ...launch, action, words: ["create"] }) : undefined;
+    const publish = (event: NewTaskEvent) => this.#events.publish(event);
+    publish({ type: "create", id, pid: launched?.init.pid });
+    const held = undo.move();
+    return new OciTask({
+      id,
+      kernel,
+      stages: this.#stages,
+      commands: this.#commands,
+      features,
+      bundle,
+      launched,
+      restore,
+      streams,
+      cgroup,
+      frozen: async () => void await withFreezer(frozen),
+      thaw: () => withFreezer(thaw),
+      checkpoint: checkpoints && {
+        check: () => checkpoints.checkDump(id, spec),
+        dump: (options, run) => checkpoints.dump(id, spec, bundle, options, run),
+      },
+      publish,
+      // Streams, bundle and network, in this order.
+      onDelete: async () => {
+        await held.disposeAsync();
+        this.#tasks.delete(id);
+      },
+    });
+  }
+
+  /** Has the program make a container. Where that fails, nothing of it is left but the bundle. */
+  async #launch(options: LaunchOptions): Promise<Launched> {
+    const { id, action, env, bundle, streams, terminal, prepare, cgroup } = options;
+    const { kernel } = this.#parts;
     let keeper: Keeper | undefined;
     try {
-      streams = new Streams(kernel, stdio ?? {}, terminal);
       using socket = terminal ? new ConsoleSocket(kernel, bundle.file("tty")) : undefined;
-      const words = ["create", "--bundle", bundle.folder, "--pid-file", bundle.pidFile];
+      const words = [...options.words, "--bundle", bundle.folder, "--pid-file", bundle.pidFile];
       if (socket !== undefined) words.push("--console-socket", socket.path);
       const { stdin, stdout, stderr } = streams.ends;
-      const action = `cannot create container ${JSON.stringify(id)}`;
       const kept = this.#commands.keep(action, bundle.folder, [...words, id], {
         stdio: [stdin, stdout, stderr],
+        env,
         prepare,
       });
       keeper = kept.keeper;
       if (!terminal) streams.release();
       await kept.done;
       if (socket !== undefined) streams.attach(this.#stages, socket.receive());
-      const init = hold(kernel, keeper, bundle.pidFile);
-      const publish = (event: NewTaskEvent) => this.#events.publish(event);
-      publish({ type: "create", id, pid: init.pid });
-      const task = new OciTask({
-        id,
-        kernel,
-        stages: this.#stages,
-        commands: this.#commands,
-        features,
-        bundle,
-        keeper,
-        init,
-        streams,
-        cgroup,
-        frozen: async () => {
-          const own = cgroup();
-          const freezer = freezerOf(cgroups.layout, own);
-          if (freezer !== undefined) await frozen(own, freezer);
-        },
-        publish,
-        onDelete: () => {
-          this.#tasks.delete(id);
-          this.#folders.delete(name);
-        },
-      });
-      return task;
+      return { keeper, init: hold(kernel, keeper, bundle.pidFile) };
     } catch (error) {
-      await streams?.close();
       if (keeper !== undefined) await this.#undo(id, keeper, bundle);
       await cgroup().kill();
       await cgroup().remove();
-      bundle.remove();
-      this.#folders.delete(name);
       throw error;
     }
   }

@@ -4,6 +4,7 @@ import { Failure } from "../../src/core/errors.ts";
 import { InTurn } from "../../src/core/in_turn.ts";
 import type { SpecResources } from "../../src/core/spec.ts";
 import type {
+  CheckpointOptions,
   ExecOptions,
   Executes,
   Exit,
@@ -26,6 +27,7 @@ import type { Stages } from "../../src/linux/stages.ts";
 import type { Streams } from "../../src/linux/streams.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import type { Bundle } from "./bundle.ts";
+import type { CriuCommand, DumpOptions } from "./checkpoint.ts";
 import type { CommandLine } from "./command_line.ts";
 import type { ProgramFeatures } from "./features.ts";
 import { json } from "./config_json.ts";
@@ -36,6 +38,12 @@ import { hasEnded, type Held } from "./process.ts";
 /** How long the end of a process may take that its runtime takes for one that does not run. */
 const endingMs = 500;
 
+/** What a task is when it has a process. */
+export interface Launched {
+  readonly keeper: Keeper;
+  readonly init: Held;
+}
+
 /** What a task is made of. It owns all of it. */
 export interface OciTaskParts {
   readonly id: string;
@@ -44,23 +52,40 @@ export interface OciTaskParts {
   readonly commands: CommandLine;
   readonly features: ProgramFeatures;
   readonly bundle: Bundle;
-  readonly keeper: Keeper;
-  readonly init: Held;
+  /** Undefined for one that goes on from a checkpoint: runtimes make that and start it in one go. */
+  readonly launched: Launched | undefined;
+  /** What makes it then. Where it fails, nothing is left of what it made. */
+  readonly restore: (() => Promise<Launched>) | undefined;
   readonly streams: Streams;
   readonly cgroup: () => Cgroup;
   /** Resolves when all of its processes stand still. */
   readonly frozen: () => Promise<void>;
+  /** Lets them go on. No error where there are none. */
+  readonly thaw: () => void;
+  /** Undefined where its runtime writes no checkpoints. */
+  readonly checkpoint: CheckpointWriter | undefined;
   readonly publish: (event: NewTaskEvent) => void;
-  /** Called when everything is removed. */
-  readonly onDelete: () => void;
+  /** Called when all else is removed: lets go of the streams and the bundle. */
+  readonly onDelete: () => Promise<void>;
+}
+
+/** Writes one container to disk. */
+export interface CheckpointWriter {
+  /** @throws unimplemented, unavailable. */
+  check(): void;
+  /** @param run runs a command of the runtime's. */
+  dump(options: DumpOptions, run: (action: string, command: CriuCommand) => Promise<unknown>): Promise<void>;
 }
 
 /** A container of an OCI runtime's. Its verbs are commands, one after another. */
 export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resizes {
   readonly id: string;
   readonly #parts: OciTaskParts;
+  /** `Checkpoints.checkpoint`, where its runtime writes them. */
+  readonly checkpoint: ((options: CheckpointOptions) => Promise<void>) | undefined;
   readonly #exit = Promise.withResolvers<Exit>();
   readonly #processes = new Map<string, OciProcess | undefined>();
+  #launched: Launched | undefined;
   #status: TaskStatus = "created";
   #started = false;
   #failed = false;
@@ -75,7 +100,15 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
     this.#parts = parts;
     // Nobody has to wait for a task.
     this.#exit.promise.catch(() => {});
-    parts.keeper.exit(parts.init.pid).then((exit) => this.#onExit(exit), (error) => this.#exit.reject(error));
+    const { checkpoint } = parts;
+    this.checkpoint = checkpoint && ((options) => this.#checkpoint(checkpoint, options));
+    if (parts.launched !== undefined) this.#hold(parts.launched);
+  }
+
+  #hold(launched: Launched): void {
+    this.#launched = launched;
+    const { keeper, init } = launched;
+    keeper.exit(init.pid).then((exit) => this.#onExit(exit), (error) => this.#exit.reject(error));
   }
 
   get status(): TaskStatus {
@@ -83,7 +116,7 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   get pid(): number | undefined {
-    return this.#parts.init.pid;
+    return this.#launched?.init.pid;
   }
 
   get stdin(): WritableStream<Uint8Array> | undefined {
@@ -102,7 +135,9 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
     return this.#starting = this.#turns.hold(async () => {
       this.#want("start", "created");
       try {
-        await this.#command("start", ["start", this.id]);
+        const { restore } = this.#parts;
+        if (restore === undefined) await this.#command("start", ["start", this.id]);
+        else this.#hold(await restore());
       } catch (error) {
         this.#status = "stopped";
         this.#failed = true;
@@ -128,7 +163,9 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
       return;
     }
     await this.#turns.hold(async () => {
-      if (!this.#ended) await this.#signal(signal);
+      // One that could not be restored has ended, too.
+      if (this.#ended || (this.#failed && this.#launched === undefined)) return;
+      await this.#signal(signal, this.#demand("signal"));
     });
   }
 
@@ -165,7 +202,8 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
           }: there is one of this id`,
         );
       }
-      const { kernel, stages, commands, bundle, keeper } = this.#parts;
+      const { kernel, stages, commands, bundle } = this.#parts;
+      const { keeper } = this.#demand("execute a process in");
       this.#processes.set(options.id, undefined);
       try {
         const process = await OciProcess.start(options, {
@@ -191,9 +229,45 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
     return [...this.#processes.values()].filter((process) => process !== undefined);
   }
 
+  #checkpoint({ check, dump }: CheckpointWriter, options: CheckpointOptions): Promise<void> {
+    return this.#turns.hold(async () => {
+      this.#want("checkpoint", "running");
+      const [other] = this.processes();
+      if (other !== undefined) {
+        throw new Failure(
+          "failed_precondition",
+          `cannot checkpoint container ${JSON.stringify(this.id)}: process ${
+            JSON.stringify(other.id)
+          } is in it beside init`,
+        );
+      }
+      check();
+      const { bundle, commands, frozen, thaw } = this.#parts;
+      const inside = this.#launched?.keeper;
+      // CRIU leaves those frozen that it finds so: the runtimes have no word for it.
+      await this.#command("pause", ["pause", this.id]);
+      try {
+        await frozen();
+        await dump(
+          options,
+          (action, { words, ...how }) => commands.run(action, bundle.folder, words, { inside, ...how }),
+        );
+        await options.whileStopped?.();
+        this.#publish({ type: "checkpointed", id: this.id });
+        if (options.exit === true) {
+          await this.#parts.cgroup().kill();
+          await this.#exit.promise;
+        }
+      } finally {
+        if (!this.#ended) thaw();
+      }
+    });
+  }
+
   update(resources: SpecResources): Promise<void> {
     return this.#turns.hold(async () => {
       if (this.#status === "stopped" || this.#deleted !== undefined) throw this.#wrongState("update", "stopped");
+      this.#demand("update");
       this.#parts.features.checkUpdate(resources);
       const file = this.#parts.bundle.write("resources", json(resources));
       try {
@@ -228,42 +302,40 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   async #delete(): Promise<Exit | undefined> {
-    const { kernel, bundle, keeper, init, streams, onDelete } = this.#parts;
+    const { kernel, onDelete } = this.#parts;
     const cgroup = this.#parts.cgroup();
+    const launched = this.#launched;
     // A frozen process does not die.
     if (this.#status === "paused" && !this.#ended) await this.#command("resume", ["resume", this.id]);
     let exit: Exit | undefined;
-    if (this.#started) {
+    if (this.#started && launched !== undefined) {
       // What it used is read when it has ended, and before the runtime removes its cgroup.
-      if (!hasEnded(kernel, init)) await this.#signal(SIGKILL);
+      if (!hasEnded(kernel, launched.init)) await this.#signal(SIGKILL, launched);
       exit = await this.#exit.promise;
     }
     // What has left the container's process namespace, or never was in one, is in its cgroup still.
     await cgroup.kill();
-    await this.#command("delete", ["delete", "--force", this.id]);
+    if (launched !== undefined) await this.#command("delete", ["delete", "--force", this.id]);
     this.#status = "stopped";
     this.#exit.reject(
       new Failure("failed_precondition", `cannot wait for container ${JSON.stringify(this.id)}: it was never started`),
     );
     await Promise.all(this.#processes.values().map((process) => process?.delete()));
-    await keeper.end();
-    if (init.pidfd >= 0) kernel.attempt("close", init.pidfd);
-    await streams.close();
+    await launched?.keeper.end();
+    if (launched !== undefined && launched.init.pidfd >= 0) kernel.attempt("close", launched.init.pidfd);
     await cgroup.remove();
-    bundle.remove();
-    onDelete();
+    await onDelete();
     this.#publish({ type: "delete", id: this.id, exit });
     return exit;
   }
 
-  async #signal(signal: number): Promise<void> {
+  async #signal(signal: number, { keeper, init }: Launched): Promise<void> {
     try {
       await this.#command("signal", ["kill", this.id, String(signal)]);
     } catch (error) {
       // It may be ending by itself, of which the runtime complains.
-      const { kernel, keeper, init } = this.#parts;
       await Promise.race([keeper.exit(init.pid).catch(() => {}), delay(endingMs)]);
-      if (!hasEnded(kernel, init)) throw error;
+      if (!hasEnded(this.#parts.kernel, init)) throw error;
     }
   }
 
@@ -285,13 +357,19 @@ export class OciTask implements Task, Pauses, Executes, Updates, Measures, Resiz
   }
 
   #command(verb: string, words: readonly string[]): Promise<string> {
-    const { commands, bundle, keeper } = this.#parts;
+    const { commands, bundle } = this.#parts;
     const action = `cannot ${verb} container ${JSON.stringify(this.id)}`;
-    return commands.run(action, bundle.folder, words, { inside: keeper });
+    return commands.run(action, bundle.folder, words, { inside: this.#launched?.keeper });
   }
 
   #publish(event: NewTaskEvent): void {
     this.#parts.publish(event);
+  }
+
+  /** @throws failed_precondition for one that has no process yet. */
+  #demand(action: string): Launched {
+    if (this.#launched === undefined) throw this.#wrongState(action, this.#status);
+    return this.#launched;
   }
 
   #want(action: string, status: TaskStatus): void {

@@ -14,7 +14,10 @@ while read line; do echo "$line: $secret $(cat /var-of-image)"; done`;
 
 const plugins = (folder: string) => [
   "--plugins",
-  JSON.stringify({ "runtime/native": { criu: workingCriu(), cgroupParent: cgroupParent(folder) } }),
+  JSON.stringify({
+    "runtime/native": { criu: workingCriu(), cgroupParent: cgroupParent(folder) },
+    "runtime/runc": { criu: workingCriu() },
+  }),
 ];
 
 describe("a checkpoint", () => {
@@ -74,6 +77,16 @@ describe("a checkpoint", () => {
     await out("start", "again");
     for (let logs = ""; !logs.includes("warm");) logs = (await run("logs", "again")).stderr;
     await out("rm", "-f", "again");
+  });
+
+  it("is runc's, too", async () => {
+    await out("run", "-d", "-i", "--runtime", "runc", "--name", "other", "box:1", "sh", "-c", program);
+    for (let logs = ""; !logs.includes("warm");) logs = (await run("logs", "other")).stderr;
+    await out("checkpoint", "--leave-running", "other", "box:other");
+    await out("rm", "-f", "other");
+    await out("deploy", "by-runc", "--image", "box:other", "--function-runtime", "runc", "--restore");
+    assert.equal(await invoke("by-runc", "one\n"), expected);
+    await out("rm", "by-runc");
   });
 
   it("ends the container where it is not to go on", async () => {

@@ -54,7 +54,7 @@ for (const [name, layout] of layouts) {
       folder = mkdtempSync(join(tmpdir(), "mayfly-resources-"));
       makeBusyboxRoot(join(folder, "root"));
       rootfs = busyboxRootfs(join(folder, "root"));
-      runtime = await nativeRuntime(join(folder, "run"), cgroupParent, layout);
+      runtime = await nativeRuntime(join(folder, "run"), cgroupParent, { layout });
       runtime.events((event) =>
         events.push(event)
       );
@@ -325,7 +325,7 @@ for (const [name, layout] of layouts) {
       });
 
       it("ends with its relay", async () => {
-        const other = await nativeRuntime(join(folder, "other"), `${cgroupParent}-other`, layout);
+        const other = await nativeRuntime(join(folder, "other"), `${cgroupParent}-other`, { layout });
         const stop = other.events(() => {});
         const relays = () =>
           readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).filter((pid) => {

@@ -6,6 +6,7 @@ import type { Spec } from "../../src/core/spec.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Cgroups, detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
 import { idlePrefix } from "../../src/linux/cgroup/pool.ts";
+import { Criu } from "../../src/linux/criu.ts";
 import { Children } from "../../src/linux/children.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { generateSpec } from "../../src/tasks/spec.ts";
@@ -13,11 +14,17 @@ import { generateSpec } from "../../src/tasks/spec.ts";
 const mountPoints = ["/sys/fs/cgroup", ...readdirSync("/sys/fs/cgroup").map((name) => `/sys/fs/cgroup/${name}`)];
 
 /** A native runtime of its own. @param layout in place of the machine's. */
-export async function nativeRuntime(run: string, cgroupParent: string, layout?: Layout): Promise<NativeRuntime> {
+export async function nativeRuntime(
+  run: string,
+  cgroupParent: string,
+  { layout, criu }: { readonly layout?: Layout | undefined; readonly criu?: string | undefined } = {},
+): Promise<NativeRuntime> {
   const kernel = new Kernel(await currentHost());
+  const children = new Children(kernel);
   return new NativeRuntime({
     kernel,
-    children: new Children(kernel),
+    children,
+    criu: new Criu(kernel, children, criu),
     cgroups: new Cgroups(kernel, layout ?? detectLayout(kernel)),
     folder: join(run, "rootfs"),
     cgroupParent,

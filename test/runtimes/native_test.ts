@@ -8,7 +8,7 @@ import process from "node:process";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NativeRuntime } from "../../runtimes/native/runtime.ts";
-import { codeOf } from "../../src/core/errors.ts";
+import { codeOf, messageOf } from "../../src/core/errors.ts";
 import type { Rootfs } from "../../src/core/mount.ts";
 import type { Runtime } from "../../src/core/runtime.ts";
 import type { Spec, SpecResources } from "../../src/core/spec.ts";
@@ -17,6 +17,7 @@ import { detectLayout, type Layout } from "../../src/linux/cgroup/mod.ts";
 import { PR_GET_DUMPABLE } from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { testRuntime } from "../contract/runtime/mod.ts";
+import { workingCriu } from "../support/criu.ts";
 import { makeBusyboxRoot } from "../support/busybox_image.ts";
 import { openFiles } from "../support/descriptors.ts";
 import { until } from "../support/until.ts";
@@ -36,6 +37,15 @@ const isRoot = process.geteuid?.() === 0;
 const MiB = 1024 * 1024;
 let count = 0;
 
+/** Why there is no CRIU here, and its path where there is one. A virtual machine's kernel may lack what it takes. */
+const [noCriu, criu] = ((): readonly [string] | readonly [undefined, string] => {
+  try {
+    return [undefined, workingCriu()];
+  } catch (error) {
+    return [messageOf(error)];
+  }
+})();
+
 interface Variant {
   readonly layout?: Layout;
   /** Whether a task's process is made at its start alone. */
@@ -47,7 +57,7 @@ async function onHierarchies(name: string, { layout, lazy, options }: Variant = 
   if (!isRoot) return;
   const cgroupParent = `/mayfly-test-${process.pid}-${count++}`;
   const own = mkdtempSync(join(tmpdir(), "mayfly-native-"));
-  const runtime = await nativeRuntime(join(own, "run"), cgroupParent, layout);
+  const runtime = await nativeRuntime(join(own, "run"), cgroupParent, { layout, criu });
   testRuntime(name, async () => ({
     runtime: lazy === true ? madeAtStart(runtime) : runtime,
     leftovers: () => cgroupsOf(cgroupParent),
@@ -56,7 +66,7 @@ async function onHierarchies(name: string, { layout, lazy, options }: Variant = 
       rmSync(own, { recursive: true });
       assert.equal(hasCgroups(cgroupParent), false);
     },
-  }), { abilities: runtime.abilities, ...options });
+  }), { abilities: runtime.abilities, noCheckpoints: "they are the same on all hierarchies", ...options });
 }
 
 function madeAtStart(runtime: Runtime): Runtime {
@@ -72,7 +82,7 @@ function madeAtStart(runtime: Runtime): Runtime {
   };
 }
 
-await onHierarchies("native");
+await onHierarchies("native", { options: { noCheckpoints: noCriu } });
 await onHierarchies("native, process made at start", { lazy: true });
 
 const detected = isRoot ? detectLayout(kernel) : undefined;

@@ -40,6 +40,8 @@ export interface World {
   readonly kind: string;
   /** Why this machine cannot limit or count resources. */
   readonly noLimits: string | undefined;
+  /** Why this machine has no CRIU. */
+  readonly noCheckpoints: string | undefined;
   /** What the runtime can do, as far as it is known before it is made. */
   readonly abilities: ReadonlySet<Ability> | undefined;
   runtime: Runtime;
@@ -52,6 +54,8 @@ export interface World {
 /** What a test needs beside the runtime itself. */
 export interface Needs {
   readonly ability?: Ability;
+  /** That it lacks this one. */
+  readonly without?: Ability;
   /** Cgroups that limit and count. */
   readonly limits?: boolean;
 }
@@ -88,12 +92,16 @@ export class Fixture {
    * deleted behind it.
    */
   readonly it = (title: string, test: () => Promise<void>, needs: Needs = {}): void => {
-    const { kind, noLimits, abilities } = this.#world;
+    const { kind, noLimits, noCheckpoints, abilities } = this.#world;
     const reason = differenceOf(kind, `${this.#subject}: ${title}`);
     const skip = needs.limits === true && noLimits !== undefined
       ? noLimits
       : needs.ability !== undefined && abilities?.has(needs.ability) === false
       ? `${kind} has no ability ${JSON.stringify(needs.ability)}`
+      : needs.without !== undefined && abilities?.has(needs.without) !== false
+      ? `${kind} has the ability ${JSON.stringify(needs.without)}`
+      : needs.ability === "checkpoint" && noCheckpoints !== undefined
+      ? noCheckpoints
       : false;
     it(reason === undefined ? title : `${title} (differs: ${reason})`, { skip }, async () => {
       try {

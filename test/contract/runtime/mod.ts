@@ -7,6 +7,7 @@ import { after, before, describe, it } from "node:test";
 import type { Runtime } from "../../../src/core/runtime.ts";
 import type { Ability } from "../../../src/core/task.ts";
 import { makeBusyboxRoot } from "../../support/busybox_image.ts";
+import { checkpointing } from "./checkpointing.ts";
 import { commands } from "./commands.ts";
 import { events } from "./events.ts";
 import { executing } from "./executing.ts";
@@ -36,6 +37,8 @@ export interface RuntimeTestOptions {
   readonly kind?: string;
   /** Why the machine cannot limit or count resources here. */
   readonly noLimits?: string;
+  /** Why the machine has no CRIU that works here. */
+  readonly noCheckpoints?: string | undefined;
   /** What it can do. What needs another ability is left out. Default: everything. */
   readonly abilities?: ReadonlySet<Ability>;
 }
@@ -56,6 +59,7 @@ const subjects: Readonly<Record<string, (fixture: Fixture) => void>> = {
   terminal,
   updating,
   hooks,
+  checkpointing,
 };
 
 /**
@@ -66,13 +70,14 @@ const subjects: Readonly<Record<string, (fixture: Fixture) => void>> = {
 export function testRuntime(
   name: string,
   open: (folder: string) => Promise<RuntimeUnderTest>,
-  { kind = name, noLimits, abilities }: RuntimeTestOptions = {},
+  { kind = name, noLimits, noCheckpoints, abilities }: RuntimeTestOptions = {},
 ): void {
   describe(`Runtime ${name}`, { skip: process.geteuid?.() === 0 ? false : "it takes root" }, () => {
     const folder = mkdtempSync(join(tmpdir(), "mayfly-runtime-"));
     const world: Omit<World, "runtime"> & { runtime?: Runtime } = {
       kind,
       noLimits,
+      noCheckpoints,
       abilities,
       folder,
       root: join(folder, "root"),
