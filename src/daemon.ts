@@ -44,7 +44,6 @@ import { Schedules } from "./functions/schedules.ts";
 import { Recipes } from "./functions/recipes.ts";
 import { Secrets } from "./functions/secrets.ts";
 import { viewPrefix } from "./functions/views.ts";
-import { SharedLock } from "./core/shared_lock.ts";
 import { Images } from "./images/images.ts";
 import { SignaturePolicy } from "./images/verify/signature_policy.ts";
 import { VerifierPrograms } from "./images/verify/verifier_programs.ts";
@@ -111,7 +110,6 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
 
   const events = new EventBus(onError, { opening: metadata.opening });
   const content = registry.get<ContentStore>("content");
-  const lock = new SharedLock();
   const own = new OwnRegistry();
   // Where the kernel is to choose a port, the registry has no name before it listens.
   if (config.registryListen !== "off") own.serveAs(registryNames(config));
@@ -122,7 +120,6 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
   if (config.verifierPrograms !== undefined) verifiers.push(new VerifierPrograms(host, config.verifierPrograms));
   const images = new Images({
     content,
-    lock,
     own,
     distribution,
     verifiers,
@@ -165,7 +162,6 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       metadata,
       content,
       snapshotters,
-      lock,
       retain: (collect) =>
         retain({
           metadata,
@@ -312,7 +308,6 @@ export async function openDaemon(host: Host, config: Config): Promise<Daemon> {
       images,
       metadata,
       events,
-      lock,
       tokens: config.registryTokens ?? {},
       authenticate,
       before: [

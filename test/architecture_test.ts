@@ -98,6 +98,7 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/functions/calls.ts": ["node:timers"],
   // What comes in one turn is committed together.
   "src/metadata/gathered.ts": ["node:timers"],
+  "src/metadata/paged.ts": ["node:timers"],
 };
 
 /** Files that tie everything together. */

@@ -132,7 +132,7 @@ export class LocalIngest implements Ingest {
     this.#filled = 0;
   }
 
-  async commit(known: ExpectedContent = {}): Promise<ContentInfo> {
+  async commit(known: ExpectedContent = {}, { hold }: Parameters<Ingest["commit"]>[1] = {}): Promise<ContentInfo> {
     this.#use();
     const { folder, publisher } = this.#options;
     const expected = { ...this.#options.expected, ...known };
@@ -145,6 +145,7 @@ export class LocalIngest implements Ingest {
       }
       const digest: Digest = `${this.#algorithm}:${this.#hash.digest("hex")}`;
       await this.#verify(digest, expected);
+      await hold?.(digest);
       const there = await publisher.find(digest, this.#offset);
       if (there === undefined) {
         await file.datasync().catch((error) => this.#lost = error);

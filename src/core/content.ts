@@ -73,7 +73,12 @@ export interface Ingest extends AsyncDisposable {
   /**
    * Verifies and publishes. A blob that is there already is no error.
    * @param expected what the writer knows by now, beside what it knew when it opened the ingest.
+   * @param options.hold called with the digest, when it is known and before a blob of it is looked for: keeps it from garbage
+   * collection.
    * @throws failed_precondition when size or digest differ from what was expected; the ingest is dropped then.
    */
-  commit(expected?: ExpectedContent): Promise<ContentInfo>;
+  commit(
+    expected?: ExpectedContent,
+    options?: { readonly hold?: (digest: Digest) => Promise<void> },
+  ): Promise<ContentInfo>;
 }

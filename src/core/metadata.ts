@@ -11,6 +11,7 @@ import type { ScheduleStore } from "./schedule.ts";
 import type { SecretStore } from "./secret_store.ts";
 import type { SnapshotStore } from "./snapshotter.ts";
 import type { TokenStore } from "./token.ts";
+import type { WriteBarrier } from "./write_barrier.ts";
 
 /** The metadata of one root folder: a store for each noun. */
 export interface Metadata {
@@ -20,6 +21,8 @@ export interface Metadata {
   readonly opening: number;
   /** Why garbage collection may not run here, and how to go on; undefined where it may. */
   readonly conflict: string | undefined;
+  /** Told of every reference that a store records. */
+  readonly barrier: WriteBarrier;
   readonly namespaces: NamespaceStore;
   readonly images: ImageStore;
   readonly containers: ContainerStore;

@@ -35,8 +35,8 @@ export interface RepositoryStore {
   putBlobs(at: Repository, digests: readonly Digest[]): Promise<void>;
   /** @returns whether it was there. */
   deleteBlob(at: Repository, digest: Digest): Promise<boolean>;
-  /** Whether anything has a link to it, for garbage collection. */
-  links(digest: Digest): Promise<boolean>;
+  /** Everything that some repository has a link to, for garbage collection; what two have comes twice or once. */
+  links(): AsyncIterable<Digest>;
   /**
    * Removes links that no tag leads to: by manifests and indexes down, and from a subject to what refers to it.
    * @param tagged the digests that a repository's tags point at.

@@ -14,7 +14,6 @@ import { defaultPlatform, formatPlatform } from "../core/platform.ts";
 import { OwnRegistry } from "../core/own_registry.ts";
 import { formatReference, type ImageReference } from "../core/reference.ts";
 import { descriptorOf } from "../core/repository.ts";
-import { SharedLock } from "../core/shared_lock.ts";
 import type { Snapshotter } from "../core/snapshotter.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import { Kernel } from "../linux/kernel.ts";
@@ -29,7 +28,7 @@ import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from
 import { diffFolder, type FileChange } from "./diff.ts";
 import { exportImages } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
-import { Hold, type HoldParts } from "./hold.ts";
+import { Hold } from "./hold.ts";
 import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
 import { layerArchive } from "./layer_archive.ts";
@@ -52,8 +51,6 @@ export interface ImagesParts {
   readonly monitor?: Monitor;
   /** Called before a layer is committed. Default: a power cut may lose some of its files. */
   readonly sync?: SyncFilesystem;
-  /** Shared while something is leased; garbage collection has it alone between a look at leases and what it removes. */
-  readonly lock?: SharedLock;
   readonly limits?: UnpackLimits;
   /** A folder of this one's own, for checkpoints on their way. Default: none are written or restored. */
   readonly checkpoints?: string;
@@ -153,7 +150,6 @@ export class Images {
   readonly #unpacker: Unpacker;
   readonly #kernel: Kernel;
   readonly #platform: Platform;
-  readonly #holds: HoldParts;
   readonly #own: OwnRegistry;
   readonly #checkpoints: Checkpoints | undefined;
   readonly #artifacts: ArtifactFolders | undefined;
@@ -169,7 +165,6 @@ export class Images {
     this.#own = parts.own ?? new OwnRegistry();
     this.#checkpoints = parts.checkpoints === undefined ? undefined : new Checkpoints(parts.content, parts.checkpoints);
     this.#artifacts = parts.artifacts === undefined ? undefined : new ArtifactFolders(parts.content, parts.artifacts);
-    this.#holds = { leases: parts.metadata.leases, lock: parts.lock ?? new SharedLock() };
   }
 
   /**
@@ -198,7 +193,7 @@ export class Images {
     const { signal } = distribution;
     const { monitor } = this.#parts;
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
-    await using hold = await Hold.take(this.#holds, namespace, "pull");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "pull");
 
     const document = fetchHeld(this.#fetcher, hold, reference, distribution);
     const resolving = { content: this.#parts.content, platform, fetch: document };
@@ -275,7 +270,7 @@ export class Images {
   async verify(namespace: string, name: string, options: DistributionOptions = {}): Promise<ImageCheck> {
     const image = await this.get(namespace, name);
     const { content, limits = defaultLimits } = this.#parts;
-    await using hold = await Hold.take(this.#holds, namespace, "verify");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "verify");
     await hold.content(image.target.digest);
     const { blobs, elsewhere } = await checkContent(content, image.target, { limits, signal: options.signal });
     const verdicts = await this.#verdicts(
@@ -348,7 +343,7 @@ export class Images {
     parent: Span | undefined,
   ): Promise<readonly Image[]> {
     const { monitor } = this.#parts;
-    await using hold = await Hold.take(this.#holds, namespace, "import");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "import");
     const imported = await step(
       monitor,
       "read",
@@ -373,7 +368,7 @@ export class Images {
     for (const name of names) images.push(await this.get(namespace, name));
     const observe = { operation: "export", parent, attributes: imageAttributes(namespace, names.join(" ")) } as const;
     await observed(this.#parts.monitor, observe, async () => {
-      await using hold = await Hold.take(this.#holds, namespace, "export");
+      await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "export");
       await exportImages({ content: this.#parts.content, hold, images, platform: this.#platform, path });
     });
   }
@@ -399,11 +394,11 @@ export class Images {
     const observe = { operation: "push", parent, attributes: imageAttributes(namespace, formatReference(to)) } as const;
     return await observed(this.#parts.monitor, observe, async () => {
       const { content, distribution, metadata } = this.#parts;
-      await using hold = await Hold.take(this.#holds, namespace, "push");
+      await using hold = await Hold.take(metadata.leases, namespace, "push");
       if (this.#own.has(to)) {
         // What has a name there is there.
-        await hold.content(image.target.digest);
-        return await this.#put(namespace, to, image.target);
+        const { target } = await this.#held(hold, namespace, name);
+        return await this.#put(namespace, to, target);
       }
       const others = await metadata.images.list(namespace);
       const onProgress = this.#told(namespace, "push", formatReference(to), caller);
@@ -417,14 +412,12 @@ export class Images {
    * @throws not_found; invalid_argument for a name with a digest, which is not for choosing.
    */
   async tag(namespace: string, name: string, target: string): Promise<Image> {
-    const image = await this.get(namespace, name);
     const reference = this.#own.parse(target);
     if (reference.digest !== undefined) {
       throw new Failure("invalid_argument", `cannot tag ${JSON.stringify(target)}: want a tag, not a digest`);
     }
-    // Under a lease, since the old name may go meanwhile and its content be collected.
-    await using hold = await Hold.take(this.#holds, namespace, "tag");
-    await hold.content(image.target.digest);
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "tag");
+    const image = await this.#held(hold, namespace, name);
     const own = image.labels[ownCheckpointLabel];
     const full = formatReference(this.#own.canonical(reference));
     return await this.record(
@@ -454,6 +447,17 @@ export class Images {
         JSON.stringify(namespace)
       }: pull or import it`,
     );
+  }
+
+  /** What has the name, held: it had it still when the lease was there, so that nothing of it is lost. @throws not_found. */
+  async #held(hold: Hold, namespace: string, name: string): Promise<Image> {
+    let before: Digest | undefined;
+    while (true) {
+      const image = await this.get(namespace, name);
+      if (image.target.digest === before) return image;
+      before = image.target.digest;
+      await hold.content(before);
+    }
   }
 
   /** Removes the name. Content and snapshots go when nothing refers to them any more. @throws not_found. */
@@ -515,7 +519,7 @@ export class Images {
     const { image: told, onProgress: caller, signal } = options;
     const onProgress = told === undefined ? caller : this.#told(told.namespace, "unpack", told.name, caller);
     return await observed(this.#parts.monitor, observe, async (parent) => {
-      await using hold = await Hold.take(this.#holds, "default", "unpack");
+      await using hold = await Hold.take(this.#parts.metadata.leases, "default", "unpack");
       await hold.contents(image.layers.map(({ descriptor }) => descriptor.digest));
       return await this.#unpacker.unpack(image, into, { onProgress, signal, parent, hold });
     });
@@ -542,7 +546,7 @@ export class Images {
    */
   async commit(namespace: string, options: CommitImageOptions): Promise<Image> {
     const reference = this.#newTag(options.name);
-    await using hold = await Hold.take(this.#holds, namespace, "commit");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "commit");
     return await this.#put(namespace, reference, await this.#commit(hold, options));
   }
 
@@ -565,7 +569,7 @@ export class Images {
     const found = await this.find(namespace, name) ??
       await this.pull(namespace, name, { parent, signal: options.signal });
     const base = await this.config(found.target);
-    await using hold = await Hold.take(this.#holds, namespace, "build");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "build");
     const { content } = this.#parts;
     const fixed = { compression: "none", createdAt: new Date(0), createdBy: "mayfly build" } as const;
     const target = await commitImage({ ...options, ...fixed, content, hold, base });
@@ -591,7 +595,7 @@ export class Images {
   async checkpoint(namespace: string, { dump, ...options }: CheckpointImageOptions): Promise<Image> {
     const reference = this.#newTag(options.name);
     const checkpoints = this.#needCheckpoints();
-    await using hold = await Hold.take(this.#holds, namespace, "checkpoint");
+    await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "checkpoint");
     using workspace = checkpoints.workspace();
     const { config } = await this.config(options.base);
     let image: Image | undefined;

@@ -21,7 +21,7 @@ export async function ingest(
   try {
     await using ingest = await content.writer(ref, expected);
     for await (const chunk of bytes) await ingest.write(chunk);
-    return await hold.committed(async () => (await ingest.commit()).digest);
+    return (await ingest.commit({}, { hold: (digest) => hold.content(digest) })).digest;
   } catch (error) {
     // What came from disk is read again from its start the next time: nothing of it is kept, least of all on a full disk.
     await content.abort(ref).catch(() => {});

@@ -1,4 +1,4 @@
-import { SharedLock } from "../core/shared_lock.ts";
+import { KeyedLock } from "../core/keyed_lock.ts";
 import { type Collected, collectGarbage, type GarbageCollection } from "./gc.ts";
 
 const everyMs = 3600_000;
@@ -15,7 +15,7 @@ export class Collector implements AsyncDisposable {
   readonly #options: CollectorOptions;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #stop = new AbortController();
-  readonly #turn = new SharedLock();
+  readonly #turns = new KeyedLock();
   #running: Promise<void> | undefined;
   #again = false;
   #saidConflict = false;
@@ -30,12 +30,13 @@ export class Collector implements AsyncDisposable {
    * @param options.dryRun tells what would go, and removes nothing.
    * @throws as `collectGarbage`.
    */
-  async collect({ dryRun = false }: { readonly dryRun?: boolean } = {}): Promise<Collected> {
-    using _turn = await this.#turn.exclusive();
-    // No time of grace: whoever brings something in leases it until it is named.
-    const collected = await collectGarbage({ ...this.#options, graceMs: 0, dryRun, signal: this.#stop.signal });
-    if (!dryRun) this.#options.onCollected(collected);
-    return collected;
+  collect({ dryRun = false }: { readonly dryRun?: boolean } = {}): Promise<Collected> {
+    return this.#turns.hold("", async () => {
+      // No time of grace: whoever brings something in leases it until it is named.
+      const collected = await collectGarbage({ ...this.#options, graceMs: 0, dryRun, signal: this.#stop.signal });
+      if (!dryRun) this.#options.onCollected(collected);
+      return collected;
+    });
   }
 
   /** Asks for a collection; one that runs now is followed by another. */
@@ -65,6 +66,6 @@ export class Collector implements AsyncDisposable {
     clearInterval(this.#timer);
     await this.#running;
     this.#stop.abort();
-    using _turn = await this.#turn.exclusive();
+    await this.#turns.hold("", () => Promise.resolve());
   }
 }

@@ -1,16 +1,21 @@
 import { and, asc, eq, getTableColumns, or, sql } from "drizzle-orm";
 import type { Container, ContainerChanges, ContainerStore, ListedContainer, NewContainer } from "../core/container.ts";
 import { Failure } from "../core/errors.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
+import { paged } from "./paged.ts";
+import { referencesOfContainer } from "./references.ts";
 import { containers } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
 /** Metadata of the containers of this machine. */
 export class LibsqlContainerStore implements ContainerStore {
   readonly #database: Database;
+  readonly #barrier: WriteBarrier;
 
-  constructor(database: Database) {
+  constructor(database: Database, barrier: WriteBarrier) {
     this.#database = database;
+    this.#barrier = barrier;
   }
 
   async get(namespace: string, id: string): Promise<Container | undefined> {
@@ -38,11 +43,16 @@ export class LibsqlContainerStore implements ContainerStore {
   }
 
   list(namespace?: string): Promise<readonly ListedContainer[]> {
-    return this.#database.run(async (queries) =>
-      (await queries.select(listed).from(containers)
-        .where(namespace === undefined ? undefined : eq(containers.namespace, namespace))
-        .orderBy(asc(containers.namespace), asc(containers.id)))
-        .map(toContainer)
+    return paged<ListedContainer>((last, limit) =>
+      this.#database.run(async (queries) =>
+        (await queries.select(listed).from(containers)
+          .where(and(
+            namespace === undefined ? undefined : eq(containers.namespace, namespace),
+            last && sql`(${containers.namespace}, ${containers.id}) > (${last.namespace}, ${last.id})`,
+          ))
+          .orderBy(asc(containers.namespace), asc(containers.id)).limit(limit))
+          .map(toContainer)
+      )
     );
   }
 
@@ -53,7 +63,9 @@ export class LibsqlContainerStore implements ContainerStore {
           .values({ ...container, spec: { ...container.spec }, createdAt: new Date() })
           .returning()
       );
-      return toContainer(row!);
+      const created = toContainer(row!);
+      await this.#barrier.added(referencesOfContainer(created));
+      return created;
     } catch (error) {
       if (violatedConstraint(error) !== "unique") throw error;
       const { namespace, id, name } = container;
@@ -74,7 +86,11 @@ export class LibsqlContainerStore implements ContainerStore {
         .where(named(namespace, id))
         .returning()
     );
-    if (row !== undefined) return toContainer(row);
+    if (row !== undefined) {
+      const updated = toContainer(row);
+      await this.#barrier.added(referencesOfContainer(updated));
+      return updated;
+    }
     throw new Failure("not_found", `cannot update container ${JSON.stringify(id)}: there is none of this id`);
   }
 

@@ -7,6 +7,7 @@ import {
   type KeptRevision,
 } from "../core/function.ts";
 import { allToLatest, latest, type Traffic } from "../core/revision.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
 import { functions, namespaces, revisions } from "./schema.ts";
@@ -20,9 +21,11 @@ const pageLength = 200;
  */
 export class LibsqlFunctionStore implements FunctionStore {
   readonly #database: Database;
+  readonly #barrier: WriteBarrier;
 
-  constructor(database: Database) {
+  constructor(database: Database, barrier: WriteBarrier) {
     this.#database = database;
+    this.#barrier = barrier;
   }
 
   async get(namespace: string, name: string): Promise<DeployedFunction | undefined> {
@@ -49,13 +52,13 @@ export class LibsqlFunctionStore implements FunctionStore {
     }
   }
 
-  put(
+  async put(
     record: Parameters<FunctionStore["put"]>[0],
     { traffic, keep }: Parameters<FunctionStore["put"]>[1] = {},
   ): Promise<DeployedFunction> {
     const { namespace, name, digest, ...settings } = record;
     const now = new Date();
-    return this.#database.run(async (queries) => {
+    const put = await this.#database.run(async (queries) => {
       const [, [row], [revision]] = await queries.batch([
         queries.insert(namespaces).values(namespaceRow(namespace)).onConflictDoNothing(),
         queries.insert(functions)
@@ -81,6 +84,9 @@ export class LibsqlFunctionStore implements FunctionStore {
       ]);
       return toFunction({ function: row!, revision: revision! });
     });
+    const mounted = put.mounts.flatMap((mount) => mount.type === "image" && mount.digest ? [mount.digest] : []);
+    await this.#barrier.added([digest, ...mounted].map((digest) => `content/${digest}`));
+    return put;
   }
 
   async delete(namespace: string, name: string): Promise<boolean> {

@@ -1,14 +1,13 @@
-import type { ContentInfo, ContentStore } from "../core/content.ts";
-import { isDigest } from "../core/digest.ts";
-import { codeOf, type ErrorCode, Failure } from "../core/errors.ts";
-import { referencesOf, rootLabel } from "../core/labels.ts";
+import type { ContentStore } from "../core/content.ts";
+import { codeOf, Failure } from "../core/errors.ts";
+import { rootLabel } from "../core/labels.ts";
 import type { Metadata } from "../core/metadata.ts";
 import { ownRepository } from "../core/own_registry.ts";
 import type { Repository } from "../core/repository.ts";
-import type { SharedLock } from "../core/shared_lock.ts";
 import type { SnapshotInfo, Snapshotter } from "../core/snapshotter.ts";
 import { Slice } from "../linux/slice.ts";
 import { Reachable } from "./reachable.ts";
+import { referencesOfContainer, referencesOfImage } from "./references.ts";
 
 export interface GarbageCollection {
   readonly metadata: Metadata;
@@ -22,8 +21,6 @@ export interface GarbageCollection {
   readonly untaggedGraceMs?: number;
   /** Whether to tell what would be removed, and to remove nothing. */
   readonly dryRun?: boolean;
-  /** Had alone between a look at leases and what is removed by it, a few things at a time. */
-  readonly lock?: SharedLock;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -41,26 +38,29 @@ export interface Collected {
   readonly problems: readonly { readonly what: string; readonly error: unknown }[];
 }
 
-/** After as many removals, or some milliseconds, leases and roots are read again. */
-const recheckAfter = 16;
+/** So many blobs are removed at once: each is a file, and its removal waits for the disk. */
+const blobsAtOnce = 32;
 
 /**
  * Removes what nothing refers to: blobs and committed snapshots that no image, function, container, repository or lease
  * reaches, and old ingests without a lease. Active snapshots and views belong to who made them, and keep what is below them.
  *
- * Whoever takes up something that is there already leases it before looking. Leases and roots are read again for every few
- * removals, and no lease is taken between that look and these removals, nor has anybody to wait longer than for these.
+ * Records are read once. References that come later are told by the write barrier, and followed before the next removal:
+ * nobody has to wait for a collection but who wants what is being removed in that moment.
  *
  * @throws failed_precondition where database and folder do not belong together; data_loss for an image whose documents
  * cannot be read, since nobody knows then what it needs.
  */
 export async function collectGarbage(options: GarbageCollection): Promise<Collected> {
-  const { metadata } = options;
+  const { metadata, content, dryRun = false } = options;
   if (metadata.conflict !== undefined) {
     throw new Failure("failed_precondition", `cannot collect garbage: ${metadata.conflict}`);
   }
-  using collection = new Collection(options);
-  if (options.dryRun !== true) await collection.pruneRepositories();
+  const snapshots = new Map<string, ReadonlyMap<string, SnapshotInfo>>();
+  const reachable = new Reachable(content, snapshots);
+  using _watch = metadata.barrier.watch((resource) => reachable.add(resource));
+  const collection = new Collection({ ...options, dryRun }, reachable, snapshots);
+  if (!dryRun) await collection.pruneRepositories();
   await collection.mark();
   await collection.removeSnapshots();
   await collection.removeBlobs();
@@ -68,7 +68,16 @@ export async function collectGarbage(options: GarbageCollection): Promise<Collec
   return collection.collected;
 }
 
-class Collection implements Disposable {
+/** Something that no reference has led to so far. */
+interface Garbage {
+  /** As leases name it. */
+  readonly resource: string;
+  remove(): Promise<void>;
+  /** Takes it down as removed. */
+  count(): void;
+}
+
+class Collection {
   readonly collected = {
     blobs: 0,
     bytes: 0,
@@ -77,24 +86,22 @@ class Collection implements Disposable {
     leases: 0,
     problems: [] as { what: string; error: unknown }[],
   };
-  readonly #options: GarbageCollection;
+  readonly #options: GarbageCollection & { readonly dryRun: boolean };
   readonly #reachable: Reachable;
+  /** Of each snapshotter by key, children before their parents. */
+  readonly #snapshots: Map<string, ReadonlyMap<string, SnapshotInfo>>;
   readonly #startedMs = Date.now();
   /** The database answers at once, so that nothing else would turn the event loop. */
   readonly #slice: Slice;
-  /** `content/…`, `snapshot/…/…`, `ingest/…`: what leases, containers and labels hold. */
-  #held: ReadonlySet<string> = new Set();
-  /** What the labels of snapshots hold that are needed themselves. */
-  readonly #labelled = new Set<string>();
-  readonly #expired = new Set<string>();
-  #sinceMark = 0;
-  /** Whether nobody can have leased anything since the last look. */
-  #fresh = false;
-  #alone: Disposable | undefined;
 
-  constructor(options: GarbageCollection) {
+  constructor(
+    options: GarbageCollection & { readonly dryRun: boolean },
+    reachable: Reachable,
+    snapshots: Map<string, ReadonlyMap<string, SnapshotInfo>>,
+  ) {
     this.#options = options;
-    this.#reachable = new Reachable(options.content);
+    this.#reachable = reachable;
+    this.#snapshots = snapshots;
     this.#slice = new Slice(options.signal);
   }
 
@@ -103,185 +110,148 @@ class Collection implements Disposable {
     const { metadata, untaggedGraceMs = 24 * 3600_000 } = this.#options;
     const tagged = new Map<string, string[]>();
     for (const { namespace, name, target } of await metadata.images.all()) {
+      await this.#turn();
       const repository = ownRepository(name);
       if (repository === undefined) continue;
       const key = `${namespace}/${repository}`;
-      tagged.set(key, [...tagged.get(key) ?? [], target.digest]);
+      const digests = tagged.get(key);
+      if (digests === undefined) tagged.set(key, [target.digest]);
+      else digests.push(target.digest);
     }
     const of = ({ namespace, repository }: Repository) => tagged.get(`${namespace}/${repository}`) ?? [];
     await metadata.repositories.prune(of, new Date(this.#startedMs - untaggedGraceMs));
   }
 
-  /** Reads leases and roots. Leases first: a finished pull names its image before it gives up its lease. */
+  /** Reads what refers to something, and follows it. */
   async mark(): Promise<void> {
-    this.#options.signal?.throwIfAborted();
-    const { leases, images, functions, containers } = this.#options.metadata;
-    const held = new Set<string>();
+    const { leases, images, functions, containers, repositories } = this.#options.metadata;
     for (const { id, expiresAt, resources } of await leases.list()) {
-      if (expiresAt.getTime() <= this.#startedMs) {
-        if (this.#options.dryRun !== true) await leases.delete(id);
-        this.#expired.add(id);
-      } else for (const resource of resources) held.add(resource);
+      if (expiresAt.getTime() > this.#startedMs) {
+        await this.#add(resources);
+        continue;
+      }
+      if (!this.#options.dryRun) await leases.delete(id);
+      this.collected.leases++;
     }
-    for (const { target, labels } of await images.all()) {
-      if (this.#slice.over) await this.#slice.next();
-      await this.#reachable.add(target.digest);
-      for (const reference of referencesOf(labels)) await this.#hold(held, reference);
+    for (const image of await images.all()) await this.#add(referencesOfImage(image));
+    for (const { digest } of await functions.images()) await this.#add([`content/${digest}`]);
+    for (const container of await containers.list()) await this.#add(referencesOfContainer(container));
+    // Each of these is linked to by itself.
+    for await (const digest of repositories.links()) {
+      await this.#turn();
+      this.#reachable.addLeaf(`content/${digest}`);
     }
-    for (const { digest } of await functions.images()) if (isDigest(digest)) await this.#reachable.add(digest);
-    for (const { imageDigest, snapshotter, snapshotKey, labels } of await containers.list()) {
-      if (this.#slice.over) await this.#slice.next();
-      for (const reference of referencesOf(labels)) await this.#hold(held, reference);
-      if (imageDigest !== undefined && isDigest(imageDigest)) await this.#reachable.add(imageDigest);
-      if (snapshotKey !== undefined) held.add(`snapshot/${snapshotter}/${snapshotKey}`);
+    for (const snapshotter of this.#options.snapshotters.values()) {
+      await this.#attempt(`snapshots of ${snapshotter.id}`, () => this.#markSnapshots(snapshotter));
     }
-    this.#held = held;
-    this.collected.leases = this.#expired.size;
-    this.#sinceMark = 0;
+    await this.#follow();
+  }
+
+  async #markSnapshots(snapshotter: Snapshotter): Promise<void> {
+    const all = new Map<string, SnapshotInfo>();
+    for (const info of await snapshotter.walk()) {
+      all.set(info.key, info);
+      const isRoot = info.kind !== "committed" || Object.hasOwn(info.labels, rootLabel) || this.#isNew(info.createdAt);
+      await this.#add(isRoot ? [`snapshot/${snapshotter.id}/${info.key}`] : []);
+    }
+    this.#snapshots.set(snapshotter.id, all);
   }
 
   async removeSnapshots(): Promise<void> {
-    const found = new Map<Snapshotter, ReadonlyMap<string, SnapshotInfo>>();
-    for (const snapshotter of this.#options.snapshotters.values()) {
-      await this.#attempt(`snapshots of ${snapshotter.id}`, async () => {
-        found.set(snapshotter, new Map((await snapshotter.walk()).map((info) => [info.key, info])));
-      });
-    }
-    const neededOf = (snapshotter: Snapshotter, all: ReadonlyMap<string, SnapshotInfo>) =>
-      withAncestors([...all.values()].filter((info) => this.#needs(snapshotter, info)), all);
-    // One snapshot's labels may hold another, whose labels hold a third.
-    for (let before = -1; before !== this.#labelled.size;) {
-      before = this.#labelled.size;
-      for (const [snapshotter, all] of found) {
-        for (const key of neededOf(snapshotter, all)) {
-          for (const reference of referencesOf(all.get(key)?.labels ?? {})) {
-            await this.#hold(this.#labelled, reference);
-          }
-        }
+    for (const [id, all] of this.#snapshots) {
+      const snapshotter = this.#options.snapshotters.get(id)!;
+      for (const { key } of all.values()) {
+        await this.#remove([{
+          resource: `snapshot/${id}/${key}`,
+          remove: () => snapshotter.remove(key),
+          count: () => this.collected.snapshots.push(`${id}/${key}`),
+        }]);
       }
-    }
-    for (const [snapshotter, all] of found) {
-      const needed = neededOf(snapshotter, all);
-      // Children first: a parent cannot be removed before them.
-      const garbage = [...all.values()].filter(({ key }) => !needed.has(key)).sort((a, b) =>
-        depth(b, all) - depth(a, all)
-      );
-      for (const info of garbage) {
-        await this.#remove(`snapshot ${snapshotter.id}/${info.key}`, async () => {
-          // It may have been labelled since it was listed.
-          if (this.#needs(snapshotter, await snapshotter.stat(info.key))) return;
-          if (this.#options.dryRun !== true) await snapshotter.remove(info.key);
-          this.collected.snapshots.push(`${snapshotter.id}/${info.key}`);
-        });
-      }
-      this.#letOthers();
-      if (this.#options.dryRun === true) continue;
-      await this.#attempt(`folders of ${snapshotter.id}`, async () => void await snapshotter.cleanup());
+      if (this.#options.dryRun) continue;
+      await this.#attempt(`folders of ${id}`, async () => void await snapshotter.cleanup());
     }
   }
 
   async removeBlobs(): Promise<void> {
-    this.#letOthers();
-    const garbage: ContentInfo[] = [];
-    for await (const info of this.#options.content.list()) {
-      if (!this.#reachable.blobs.has(info.digest) && this.#isOld(info.createdAt)) garbage.push(info);
-    }
-    for (const { digest, size } of garbage) {
-      await this.#remove(`blob ${digest}`, async () => {
-        if (this.#reachable.blobs.has(digest) || this.#holds(`content/${digest}`)) return;
-        if (await this.#options.metadata.repositories.links(digest)) return;
-        if (this.#options.dryRun !== true) await this.#options.content.delete(digest);
+    const { content } = this.#options;
+    let garbage: Garbage[] = [];
+    for await (const { digest, size, createdAt } of content.list()) {
+      await this.#turn();
+      const resource = `content/${digest}`;
+      if (this.#reachable.has(resource) || this.#isNew(createdAt)) continue;
+      const count = () => {
         this.collected.blobs++;
         this.collected.bytes += size;
-      });
+      };
+      garbage.push({ resource, remove: () => content.delete(digest), count });
+      if (garbage.length < blobsAtOnce) continue;
+      await this.#remove(garbage);
+      garbage = [];
     }
+    await this.#remove(garbage);
   }
 
   async removeIngests(): Promise<void> {
-    this.#letOthers();
     const { content, ingestGraceMs = 24 * 3600_000 } = this.#options;
     for (const { ref, startedAt } of await content.ingests()) {
-      if (!this.#isOld(startedAt, ingestGraceMs)) continue;
-      await this.#remove(`ingest ${ref}`, async () => {
-        if (this.#holds(`ingest/${ref}`)) return;
-        if (this.#options.dryRun !== true) await content.abort(ref);
-        this.collected.ingests.push(ref);
-      });
+      if (this.#isNew(startedAt, ingestGraceMs)) continue;
+      await this.#remove([{
+        resource: `ingest/${ref}`,
+        remove: () => content.abort(ref),
+        count: () => this.collected.ingests.push(ref),
+      }]);
     }
   }
 
-  #needs({ id }: Snapshotter, { key, kind, createdAt, labels }: SnapshotInfo): boolean {
-    return kind !== "committed" || !this.#isOld(createdAt) || this.#reachable.chains.has(key) ||
-      Object.hasOwn(labels, rootLabel) || this.#holds(`snapshot/${id}/${key}`);
+  #isNew(at: Date, graceMs = this.#options.graceMs ?? 3600_000): boolean {
+    return at.getTime() >= this.#startedMs - graceMs;
   }
 
-  /** A label that names an image's content means all that this names. */
-  async #hold(held: Set<string>, resource: string): Promise<void> {
-    held.add(resource);
-    const digest = resource.replace(/^content\//, "");
-    if (isDigest(digest)) await this.#reachable.add(digest);
+  /** Lets others have a turn of the event loop, where it is time. @throws the signal's reason. */
+  async #turn(): Promise<void> {
+    if (this.#slice.over) await this.#slice.next();
   }
 
-  #holds(resource: string): boolean {
-    return this.#held.has(resource) || this.#labelled.has(resource);
+  async #add(resources: Iterable<string>): Promise<void> {
+    await this.#turn();
+    for (const resource of resources) this.#reachable.add(resource);
   }
 
-  #isOld(at: Date, graceMs = this.#options.graceMs ?? 3600_000): boolean {
-    return at.getTime() < this.#startedMs - graceMs;
+  async #follow(): Promise<void> {
+    while (this.#reachable.unfollowed) {
+      await this.#turn();
+      await this.#reachable.follow();
+    }
   }
 
   /**
-   * Removes one thing, by what leases and roots say now. Where they cannot be read, the collection ends here.
+   * Removes what nothing has led to until now. Where that cannot be told, the collection ends here.
    * One removal that fails does not keep the rest; what is gone already, or in somebody's hands, is no failure.
    */
-  async #remove(what: string, action: () => Promise<void>): Promise<void> {
-    if (this.#slice.over) {
-      this.#letOthers();
-      await this.#slice.next();
-    }
-    if (!this.#fresh || this.#sinceMark >= recheckAfter) {
-      this.#letOthers();
-      this.#alone = await this.#options.lock?.exclusive();
-      await this.mark();
-      this.#fresh = true;
-    }
-    this.#sinceMark++;
-    await this.#attempt(what, action, ["not_found", "unavailable"]);
+  async #remove(garbage: readonly Garbage[]): Promise<void> {
+    await this.#turn();
+    // Again, since more may have come before this goes on; from then on all removals begin in one go.
+    while (this.#reachable.unfollowed) await this.#follow();
+    await Promise.all(garbage.map(async ({ resource, remove, count }) => {
+      if (this.#reachable.has(resource)) return;
+      try {
+        if (!this.#options.dryRun) await this.#options.metadata.barrier.remove(resource, remove);
+        count();
+      } catch (error) {
+        if (codeOf(error) === "not_found") return;
+        const isTaken = codeOf(error) === "unavailable" || this.#reachable.has(resource);
+        if (!isTaken) this.collected.problems.push({ what: resource, error });
+        // It keeps its parents then.
+        if (resource.startsWith("snapshot/")) this.#reachable.add(resource);
+      }
+    }));
   }
 
-  /** Gives the lock back: what is removed after this wants another look. */
-  #letOthers(): void {
-    this.#fresh = false;
-    this.#alone?.[Symbol.dispose]();
-    this.#alone = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.#letOthers();
-  }
-
-  async #attempt(what: string, action: () => Promise<void>, expected: readonly ErrorCode[] = []): Promise<void> {
+  async #attempt(what: string, action: () => Promise<void>): Promise<void> {
     try {
       await action();
     } catch (error) {
-      if (!expected.includes(codeOf(error))) this.collected.problems.push({ what, error });
+      this.collected.problems.push({ what, error });
     }
   }
-}
-
-function withAncestors(infos: readonly SnapshotInfo[], all: ReadonlyMap<string, SnapshotInfo>): ReadonlySet<string> {
-  const keys = new Set<string>();
-  for (const info of infos) {
-    for (let at: SnapshotInfo | undefined = info; at !== undefined && !keys.has(at.key);) {
-      keys.add(at.key);
-      at = at.parent === undefined ? undefined : all.get(at.parent);
-    }
-  }
-  return keys;
-}
-
-function depth(info: SnapshotInfo, all: ReadonlyMap<string, SnapshotInfo>): number {
-  let count = 0;
-  for (let at = info.parent; at !== undefined; at = all.get(at)?.parent) count++;
-  return count;
 }

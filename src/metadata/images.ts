@@ -1,15 +1,20 @@
-import { and, asc, count, eq, gt, gte, lt, notLike, type SQL } from "drizzle-orm";
+import { and, asc, count, eq, gt, gte, lt, notLike, type SQL, sql } from "drizzle-orm";
 import type { Image, ImageListOptions, ImageStore } from "../core/image.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
+import { paged } from "./paged.ts";
+import { referencesOfImage } from "./references.ts";
 import { images, namespaces } from "./schema.ts";
 
 /** Names of images. A namespace comes into being with its first image. */
 export class LibsqlImageStore implements ImageStore {
   readonly #database: Database;
+  readonly #barrier: WriteBarrier;
 
-  constructor(database: Database) {
+  constructor(database: Database, barrier: WriteBarrier) {
     this.#database = database;
+    this.#barrier = barrier;
   }
 
   async get(namespace: string, name: string): Promise<Image | undefined> {
@@ -35,16 +40,20 @@ export class LibsqlImageStore implements ImageStore {
   }
 
   all(): Promise<readonly Image[]> {
-    return this.#database.run((queries) =>
-      queries.select().from(images).orderBy(asc(images.namespace), asc(images.name))
+    return paged<Image>((last, limit) =>
+      this.#database.run((queries) =>
+        queries.select().from(images)
+          .where(last && sql`(${images.namespace}, ${images.name}) > (${last.namespace}, ${last.name})`)
+          .orderBy(asc(images.namespace), asc(images.name)).limit(limit)
+      )
     );
   }
 
   /** Labels that are not given stay as they are. */
-  put(image: Parameters<ImageStore["put"]>[0]): Promise<Image> {
+  async put(image: Parameters<ImageStore["put"]>[0]): Promise<Image> {
     const { namespace, name, target, labels } = image;
     const now = new Date();
-    return this.#database.run(async (queries) => {
+    const put = await this.#database.run(async (queries) => {
       const [, [row]] = await queries.batch([
         queries.insert(namespaces).values(namespaceRow(namespace)).onConflictDoNothing(),
         queries.insert(images)
@@ -57,6 +66,8 @@ export class LibsqlImageStore implements ImageStore {
       ]);
       return row!;
     });
+    await this.#barrier.added(referencesOfImage(put));
+    return put;
   }
 
   async delete(namespace: string, name: string): Promise<boolean> {

@@ -1,7 +1,9 @@
-import { asc, eq } from "drizzle-orm";
+import { asc, eq, gt, sql } from "drizzle-orm";
 import { Failure } from "../core/errors.ts";
 import type { Lease, LeaseStore } from "../core/lease.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
+import { paged } from "./paged.ts";
 import { leaseResources, leases } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
@@ -11,9 +13,11 @@ const mostRows = 10_000;
 /** Leases of this machine; their resources go with them. */
 export class LibsqlLeaseStore implements LeaseStore {
   readonly #database: Database;
+  readonly #barrier: WriteBarrier;
 
-  constructor(database: Database) {
+  constructor(database: Database, barrier: WriteBarrier) {
     this.#database = database;
+    this.#barrier = barrier;
   }
 
   async create(namespace: string, expiresAt: Date, labels: Readonly<Record<string, string>> = {}): Promise<Lease> {
@@ -32,6 +36,7 @@ export class LibsqlLeaseStore implements LeaseStore {
       if (violatedConstraint(error) !== "foreign_key") throw error;
       throw new Failure("not_found", `cannot add to lease ${JSON.stringify(id)}: there is none of this id`);
     }
+    await this.#barrier.added(resources);
   }
 
   async delete(id: string): Promise<void> {
@@ -39,14 +44,20 @@ export class LibsqlLeaseStore implements LeaseStore {
   }
 
   async list(): Promise<readonly Lease[]> {
-    const rows = await this.#database.run((queries) =>
-      queries.select().from(leases)
-        .leftJoin(leaseResources, eq(leaseResources.leaseId, leases.id))
-        .orderBy(asc(leases.id), asc(leaseResources.resource))
+    const { leaseId, resource } = leaseResources;
+    const all = await paged<typeof leases.$inferSelect>((last, limit) =>
+      this.#database.run((queries) =>
+        queries.select().from(leases).where(last && gt(leases.id, last.id)).orderBy(asc(leases.id)).limit(limit)
+      )
     );
-    return [...Map.groupBy(rows, (row) => row.leases.id).values()].map((group) => ({
-      ...group[0]!.leases,
-      resources: group.flatMap(({ lease_resources: held }) => held === null ? [] : [held.resource]),
-    }));
+    const held = await paged<typeof leaseResources.$inferSelect>((last, limit) =>
+      this.#database.run((queries) =>
+        queries.select().from(leaseResources)
+          .where(last && sql`(${leaseId}, ${resource}) > (${last.leaseId}, ${last.resource})`)
+          .orderBy(asc(leaseId), asc(resource)).limit(limit)
+      )
+    );
+    const byLease = Map.groupBy(held, ({ leaseId }) => leaseId);
+    return all.map((lease) => ({ ...lease, resources: (byLease.get(lease.id) ?? []).map(({ resource }) => resource) }));
   }
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Logger, silent } from "../core/logger.ts";
 import type { Metadata } from "../core/metadata.ts";
 import type { SnapshotStore } from "../core/snapshotter.ts";
+import { WriteBarrier } from "../core/write_barrier.ts";
 import { LibsqlCallbackStore } from "./callbacks.ts";
 import { LibsqlCallStore } from "./calls.ts";
 import { LibsqlContainerStore } from "./containers.ts";
@@ -84,6 +85,7 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
   readonly rootId: string;
   readonly opening: number;
   readonly conflict: string | undefined;
+  readonly barrier = new WriteBarrier();
   readonly namespaces: LibsqlNamespaceStore;
   readonly images: LibsqlImageStore;
   readonly containers: LibsqlContainerStore;
@@ -118,22 +120,22 @@ export class LibsqlMetadata implements Metadata, AsyncDisposable {
     this.opening = opening;
     this.conflict = identity.conflict;
     this.namespaces = new LibsqlNamespaceStore({ definitions, local: durable });
-    this.images = new LibsqlImageStore(definitions);
-    this.functions = new LibsqlFunctionStore(definitions);
-    this.containers = new LibsqlContainerStore(durable);
+    this.images = new LibsqlImageStore(definitions, this.barrier);
+    this.functions = new LibsqlFunctionStore(definitions, this.barrier);
+    this.containers = new LibsqlContainerStore(durable, this.barrier);
     this.calls = owned.use(new LibsqlCallStore({ durable, relaxed }));
     this.callbacks = new LibsqlCallbackStore({ relaxed });
     this.schedules = new LibsqlScheduleStore(relaxed);
     this.secrets = secrets;
-    this.leases = new LibsqlLeaseStore(relaxed);
-    this.repositories = new LibsqlRepositoryStore({ durable, relaxed });
+    this.leases = new LibsqlLeaseStore(relaxed, this.barrier);
+    this.repositories = new LibsqlRepositoryStore({ durable, relaxed }, this.barrier);
     this.tokens = new LibsqlTokenStore(durable);
     this.idRanges = new LibsqlIdRangeStore(durable, idRanges);
     this.invocations = owned.use(new LibsqlInvocationStore(relaxed));
   }
 
   snapshots(snapshotter: string): SnapshotStore {
-    return new LibsqlSnapshotStore(snapshotter, { relaxed: this.#relaxed, durable: this.#durable });
+    return new LibsqlSnapshotStore(snapshotter, { relaxed: this.#relaxed, durable: this.#durable }, this.barrier);
   }
 
   close(): Promise<void> {

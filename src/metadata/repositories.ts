@@ -1,6 +1,7 @@
 import { and, asc, eq, gt, inArray, like, lt, type SQL } from "drizzle-orm";
 import type { Digest } from "../core/digest.ts";
 import type { LinkedManifest, Repository, RepositoryStore } from "../core/repository.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
 import { registryBlobs, registryManifests } from "./schema.ts";
 
@@ -19,10 +20,12 @@ type Table = typeof registryManifests | typeof registryBlobs;
 export class LibsqlRepositoryStore implements RepositoryStore {
   readonly #durable: Database;
   readonly #relaxed: Database;
+  readonly #barrier: WriteBarrier;
 
-  constructor(databases: { readonly durable: Database; readonly relaxed: Database }) {
+  constructor(databases: { readonly durable: Database; readonly relaxed: Database }, barrier: WriteBarrier) {
     this.#durable = databases.durable;
     this.#relaxed = databases.relaxed;
+    this.#barrier = barrier;
   }
 
   async manifest(at: Repository, digest: Digest): Promise<LinkedManifest | undefined> {
@@ -50,6 +53,7 @@ export class LibsqlRepositoryStore implements RepositoryStore {
       queries.insert(registryManifests).values(row)
         .onConflictDoUpdate({ target: [namespace, repository, digest], set: row })
     );
+    await this.#barrier.added([`content/${manifest.digest}`]);
   }
 
   deleteManifest(at: Repository, digest: Digest): Promise<boolean> {
@@ -114,15 +118,25 @@ export class LibsqlRepositoryStore implements RepositoryStore {
         queries.insert(registryBlobs).values(rows).onConflictDoUpdate({ target, set: { usedAt } })
       );
     }
+    await this.#barrier.added(digests.map((digest) => `content/${digest}`));
   }
 
   deleteBlob(at: Repository, digest: Digest): Promise<boolean> {
     return this.#delete(this.#relaxed, registryBlobs, at, digest);
   }
 
-  async links(digest: Digest): Promise<boolean> {
-    for (const table of tables) if (await this.#any(table, eq(table.digest, digest))) return true;
-    return false;
+  async *links(): AsyncGenerator<Digest> {
+    for (const table of tables) {
+      for (let last = "";;) {
+        const rows = await this.#relaxed.run((queries) =>
+          queries.selectDistinct({ digest: table.digest }).from(table).where(gt(table.digest, last))
+            .orderBy(asc(table.digest)).limit(slice)
+        );
+        for (const { digest } of rows) yield digest as Digest;
+        if (rows.length < slice) break;
+        last = rows.at(-1)!.digest;
+      }
+    }
   }
 
   async prune(tagged: (at: Repository) => Iterable<string>, usedBefore: Date): Promise<number> {

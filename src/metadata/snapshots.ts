@@ -1,10 +1,13 @@
-import { and, desc, eq, inArray, type SQL, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, lt, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import { Failure } from "../core/errors.ts";
 import { changeLabels, type LabelChanges, type Labels, LabelsSchema } from "../core/labels.ts";
 import { parse } from "../core/parse.ts";
 import type { SnapshotInfo, SnapshotOptions, SnapshotStore } from "../core/snapshotter.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
+import { paged } from "./paged.ts";
+import { referencesOfSnapshot } from "./references.ts";
 import { snapshots } from "./schema.ts";
 import { violatedConstraint } from "./sql_failure.ts";
 
@@ -24,16 +27,22 @@ export class LibsqlSnapshotStore implements SnapshotStore {
   readonly #snapshotter: string;
   readonly #relaxed: Database;
   readonly #durable: Database;
+  readonly #barrier: WriteBarrier;
 
   /**
    * @param databases two connections to one file. Active snapshots and views are on the way of invocations, so a power cut
    * may take back the rows of the last moments; the end of a committed one must be on disk before its folder is gone, and
    * its labels may be what keeps it.
    */
-  constructor(snapshotter: string, databases: { readonly relaxed: Database; readonly durable: Database }) {
+  constructor(
+    snapshotter: string,
+    databases: { readonly relaxed: Database; readonly durable: Database },
+    barrier: WriteBarrier,
+  ) {
     this.#snapshotter = snapshotter;
     this.#relaxed = databases.relaxed;
     this.#durable = databases.durable;
+    this.#barrier = barrier;
   }
 
   async get(key: string): Promise<SnapshotInfo | undefined> {
@@ -41,7 +50,7 @@ export class LibsqlSnapshotStore implements SnapshotStore {
   }
 
   list(): Promise<readonly SnapshotInfo[]> {
-    return this.#select();
+    return paged<SnapshotInfo>((last, limit) => this.#select(last && lt(snapshots.id, last.id), limit));
   }
 
   async parents(key: string): Promise<readonly SnapshotInfo[]> {
@@ -72,7 +81,7 @@ export class LibsqlSnapshotStore implements SnapshotStore {
           .values({ snapshotter: this.#snapshotter, key, kind, parentId, labels, createdAt: now, updatedAt: now })
           .returning({ id: snapshots.id })
       );
-      return { key, kind, parent, id: row!.id, labels, createdAt: now, updatedAt: now };
+      return await this.#told({ key, kind, parent, id: row!.id, labels, createdAt: now, updatedAt: now });
     } catch (error) {
       const violated = violatedConstraint(error);
       if (violated === "unique") throw taken(action, key);
@@ -98,7 +107,7 @@ export class LibsqlSnapshotStore implements SnapshotStore {
           .returning({ id: snapshots.id })
       );
       if (row === undefined) throw gone(action);
-      return { ...found, key: name, kind: "committed", labels, createdAt: now, updatedAt: now };
+      return await this.#told({ ...found, key: name, kind: "committed", labels, createdAt: now, updatedAt: now });
     } catch (error) {
       throw violatedConstraint(error) === "unique" ? taken(action, name) : error;
     }
@@ -118,7 +127,7 @@ export class LibsqlSnapshotStore implements SnapshotStore {
         .returning({ labels: snapshots.labels })
     );
     if (row === undefined) throw gone(action);
-    return { ...found, labels: row.labels, updatedAt };
+    return await this.#told({ ...found, labels: row.labels, updatedAt });
   }
 
   async remove(key: string): Promise<SnapshotInfo> {
@@ -139,13 +148,18 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     }
   }
 
-  /** The newest first. */
-  #select(condition?: SQL): Promise<SnapshotInfo[]> {
+  async #told(info: SnapshotInfo): Promise<SnapshotInfo> {
+    await this.#barrier.added(referencesOfSnapshot(this.#snapshotter, info));
+    return info;
+  }
+
+  /** The newest first. @param limit default -1, all. */
+  #select(condition: SQL | undefined, limit = -1): Promise<SnapshotInfo[]> {
     return this.#relaxed.run(async (queries) =>
       (await queries.select(columns).from(snapshots)
         .leftJoin(parents, eq(parents.id, snapshots.parentId))
         .where(and(eq(snapshots.snapshotter, this.#snapshotter), condition))
-        .orderBy(desc(snapshots.id)))
+        .orderBy(desc(snapshots.id)).limit(limit))
         .map((row) => ({ ...row, parent: row.parent ?? undefined }))
     );
   }

@@ -5,7 +5,7 @@ import type { Events } from "../core/event.ts";
 import type { Image, ImageStore } from "../core/image.ts";
 import { ownImageName, ownRepository, ownTagPrefix } from "../core/own_registry.ts";
 import { descriptorOf, type LinkedManifest, type Repository, type RepositoryStore } from "../core/repository.ts";
-import type { SharedLock } from "../core/shared_lock.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Images } from "../images/images.ts";
 import { importPrefix } from "../images/ingest.ts";
 import { documentBytes } from "../images/read_manifest.ts";
@@ -23,7 +23,7 @@ export interface RepositoriesParts {
   readonly names: ImageStore;
   readonly repositories: RepositoryStore;
   readonly events: Events;
-  readonly lock: SharedLock;
+  readonly barrier: WriteBarrier;
   readonly limits: RegistryLimits;
 }
 
@@ -80,7 +80,7 @@ export class Repositories implements Disposable {
    * @returns whether it is linked now.
    */
   async mount(at: Repository, digest: Digest, from: string | undefined): Promise<boolean> {
-    using _share = await this.#parts.lock.shared();
+    using _pin = await this.#parts.barrier.pin(`content/${digest}`);
     if (from === undefined) {
       if (!await this.#parts.repositories.hasBlob(at.namespace, digest)) return false;
     } else {
@@ -113,7 +113,7 @@ export class Repositories implements Disposable {
     const manifest = describeManifest(bytes, digest, mediaType);
     for (const tag of tags) await this.#requireRoom(at, tag);
     {
-      using _share = await this.#parts.lock.shared();
+      using _pin = await this.#parts.barrier.pin(`content/${digest}`);
       await this.#requireContent(at, manifest);
       await using ingest = await this.#parts.content.writer(`${importPrefix}${crypto.randomUUID()}`);
       await ingest.write(bytes);
@@ -236,7 +236,6 @@ export class Repositories implements Disposable {
       const linked = await this.#parts.repositories.manifests(at, images.map(({ target }) => target.digest));
       for (const { target } of images) {
         if (linked.has(target.digest)) continue;
-        using _share = await this.#parts.lock.shared();
         adopted = await this.#link(at, target.digest, target.mediaType) || adopted;
       }
     }
@@ -245,11 +244,14 @@ export class Repositories implements Disposable {
 
   /** Links a manifest and, first, what is below it and in the store. */
   async #link(at: Repository, digest: Digest, mediaType: string): Promise<boolean> {
+    using _pin = await this.#parts.barrier.pin(`content/${digest}`);
     if (await this.#info(digest) === undefined) return false;
     const manifest = describeManifest(await this.#parts.content.bytes(digest, documentBytes), digest, mediaType);
     for (const child of manifest.children) await this.#link(at, child.digest, child.mediaType);
+    const blobs = [...manifest.blobs.keys()];
+    using _pins = await this.#parts.barrier.pin(...blobs.map((blob) => `content/${blob}`));
     const there: Digest[] = [];
-    for (const blob of manifest.blobs.keys()) if (await this.#info(blob) !== undefined) there.push(blob);
+    for (const blob of blobs) if (await this.#info(blob) !== undefined) there.push(blob);
     await this.#parts.repositories.putBlobs(at, there);
     await this.#parts.repositories.putManifest(at, linkOf(manifest));
     return true;

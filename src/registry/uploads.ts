@@ -3,7 +3,7 @@ import type { Digest } from "../core/digest.ts";
 import { codeOf, Failure } from "../core/errors.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
 import type { Repository, RepositoryStore } from "../core/repository.ts";
-import type { SharedLock } from "../core/shared_lock.ts";
+import type { WriteBarrier } from "../core/write_barrier.ts";
 import { bodyParts } from "./body.ts";
 import { refusal } from "./errors.ts";
 import type { RegistryLimits } from "./limits.ts";
@@ -13,7 +13,7 @@ const refPrefix = "upload/";
 export interface UploadsParts {
   readonly content: ContentStore;
   readonly repositories: RepositoryStore;
-  readonly lock: SharedLock;
+  readonly barrier: WriteBarrier;
   readonly limits: RegistryLimits;
   readonly onError: (error: unknown, what: string) => void;
 }
@@ -139,8 +139,7 @@ export class Uploads implements AsyncDisposable {
     return this.#turn(id, async (upload) => {
       const ingest = await this.#ingest(upload);
       try {
-        // The blob and its link come at once, for who collects garbage.
-        using _share = await this.#parts.lock.shared();
+        using _pin = await this.#parts.barrier.pin(`content/${digest}`);
         const info = await ingest.commit({ digest });
         await this.#parts.repositories.putBlobs(upload.at, [digest]);
         this.#uploads.delete(id);

@@ -10,7 +10,6 @@ import { join } from "node:path";
 import process from "node:process";
 import { mediaTypes } from "../../src/core/descriptor.ts";
 import { chainIds, digestOf } from "../../src/core/digest.ts";
-import { SharedLock } from "../../src/core/shared_lock.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import { Hold } from "../../src/images/hold.ts";
 import { collectGarbage } from "../../src/metadata/gc.ts";
@@ -63,7 +62,6 @@ try {
     if (image % 2 === 0) await metadata.images.put({ namespace: "default", name: `bench.test/i${image}:1`, target });
   }
 
-  const lock = new SharedLock();
   const pauses: number[] = [];
   /** Of each pause, how long this thread had a processor: the rest is what others had. */
   const worked: number[] = [];
@@ -82,7 +80,7 @@ try {
   const lease = async () => {
     while (!over) {
       const began = performance.now();
-      await using hold = await Hold.take({ leases: metadata.leases, lock }, "default", "bench");
+      await using hold = await Hold.take(metadata.leases, "default", "bench");
       await hold.content(await digestOf("nothing"));
       waits.push(performance.now() - began);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -90,7 +88,7 @@ try {
   };
   const beside = [beat(), lease()];
   const began = performance.now();
-  const collected = await collectGarbage({ ...room, lock, graceMs: -1000 });
+  const collected = await collectGarbage({ ...room, graceMs: -1000 });
   const took = performance.now() - began;
   over = true;
   await Promise.all(beside);

@@ -4,129 +4,105 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as v from "valibot";
-import { copies } from "../../snapshotters/native/copies.ts";
-import { LocalContent } from "../../src/content/store.ts";
 import type { ContentInfo, ContentStore } from "../../src/core/content.ts";
 import { mediaTypes } from "../../src/core/descriptor.ts";
-import { chainIds, type Digest, digestOf } from "../../src/core/digest.ts";
+import { digestOf } from "../../src/core/digest.ts";
 import { FunctionInputSchema } from "../../src/core/function.ts";
 import { allToLatest } from "../../src/core/revision.ts";
-import { SharedLock } from "../../src/core/shared_lock.ts";
-import { RecordedSnapshotter } from "../../src/core/recorded_snapshotter.ts";
-import { currentHost } from "../../src/host/mod.ts";
 import { Hold } from "../../src/images/hold.ts";
-import { Kernel } from "../../src/linux/kernel.ts";
-import { SnapshotFolders } from "../../src/linux/snapshot_folders.ts";
-import { WholeTrees } from "../../src/linux/whole_trees.ts";
-import { collectGarbage, type GarbageCollection } from "../../src/metadata/gc.ts";
-import { temporaryMetadata } from "./open.ts";
+import { makeImage, openCollectable, store } from "./collectable.ts";
 
-const host = await currentHost();
+const descriptor = { mediaType: mediaTypes.manifest, size: 1 };
 
-/** A root folder with everything that garbage collection works on. */
-async function open() {
-  await using stack = new AsyncDisposableStack();
-  const { metadata, root } = stack.use(await temporaryMetadata());
-  const content = await LocalContent.open(join(root, "content"));
-  const kernel = new Kernel(host);
-  const folders = await SnapshotFolders.open(kernel, join(root, "snapshots", "native"));
-  const snapshotter = new RecordedSnapshotter({
-    id: "native",
-    scratch: false,
-    store: metadata.snapshots("native"),
-    files: new WholeTrees(folders, copies(kernel)),
-  });
-  const owned = stack.move();
+/** A content store of which some methods are others. */
+function watched(content: ContentStore, others: Partial<ContentStore>): ContentStore {
   return {
-    metadata,
-    content,
-    snapshotter,
-    root,
-    collect: (options: Partial<GarbageCollection> = {}) =>
-      collectGarbage({
-        metadata,
-        content,
-        snapshotters: new Map([["native", snapshotter]]),
-        graceMs: -1000,
-        ...options,
-      }),
-    blobs: async () => (await Array.fromAsync(content.list())).map(({ digest }) => digest).sort(),
-    keys: async () => (await snapshotter.walk()).map(({ key }) => key).sort(),
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
-}
-type Opened = Awaited<ReturnType<typeof open>>;
-
-async function store(content: LocalContent, text: string): Promise<Digest> {
-  await using ingest = await content.writer(`test-${text}`);
-  await ingest.write(new TextEncoder().encode(text));
-  return (await ingest.commit()).digest;
-}
-
-/** Puts an image of some layers into the stores: an index that also names a manifest which is not there. */
-async function makeImage({ content, snapshotter }: Opened, ...layers: string[]) {
-  const diffIds = await Promise.all(layers.map((layer) => digestOf(`unpacked ${layer}`)));
-  const put = async (mediaType: string, text: string) => ({
-    mediaType,
-    digest: await store(content, text),
-    size: text.length,
-  });
-  const config = await put(
-    mediaTypes.config,
-    JSON.stringify({ os: "linux", architecture: "amd64", rootfs: { type: "layers", diff_ids: diffIds } }),
-  );
-  const blobs = await Promise.all(layers.map((layer) => put(mediaTypes.layer, layer)));
-  const manifest = await put(mediaTypes.manifest, JSON.stringify({ schemaVersion: 2, config, layers: blobs }));
-  const elsewhere = { ...manifest, digest: await digestOf("another platform") };
-  const target = await put(
-    mediaTypes.index,
-    JSON.stringify({ schemaVersion: 2, manifests: [manifest, elsewhere] }),
-  );
-  const chain = await chainIds(diffIds);
-  for (const [index, key] of chain.entries()) {
-    if ((await snapshotter.walk()).some((info) => info.key === key)) continue;
-    await snapshotter.prepare(`unpack-${key}`, chain[index - 1]);
-    await snapshotter.commit(key, `unpack-${key}`);
-  }
-  return {
-    target,
-    manifest: manifest.digest,
-    blobs: [target, manifest, config, ...blobs].map(({ digest }) => digest),
-    chain,
+    info: (digest) => content.info(digest),
+    read: (digest, range) => content.read(digest, range),
+    bytes: (digest, limit) => content.bytes(digest, limit),
+    writer: (ref, expected) => content.writer(ref, expected),
+    list: () => content.list(),
+    ingests: () => content.ingests(),
+    abort: (ref) => content.abort(ref),
+    delete: (digest) => content.delete(digest),
+    ...others,
   };
 }
 
 describe("collectGarbage()", () => {
   it("goes on beside an operation, and takes nothing of it", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
-    const lock = new SharedLock();
     const [kept, rubbish] = [await store(content, "kept"), await store(content, "rubbish")];
-    await using hold = await Hold.take({ leases: metadata.leases, lock }, "default", "pull");
+    await using hold = await Hold.take(metadata.leases, "default", "pull");
     await hold.content(kept);
-    assert.equal((await collect({ lock })).blobs, 1);
+    assert.equal((await collect()).blobs, 1);
     assert.deepEqual(await blobs(), [kept]);
     assert.ok(!(await blobs()).includes(rubbish));
   });
 
-  it("removes nothing that is leased while it waits for its turn", async () => {
-    await using opened = await open();
+  it("takes nothing that is written once more, and whose writer does not know its digest before", async () => {
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
-    const lock = new SharedLock();
     const digest = await store(content, "wanted");
-    await using hold = await Hold.take({ leases: metadata.leases, lock }, "default", "import");
-    const collecting = Promise.withResolvers<unknown>();
-    await hold.committed(() => {
-      // As an import that has put a blob there, and does not know it by name yet.
-      collecting.resolve(collect({ lock }));
-      return Promise.resolve(digest);
+    await using hold = await Hold.take(metadata.leases, "default", "import");
+    await using ingest = await content.writer("import");
+    await ingest.write(new TextEncoder().encode("wanted"));
+    await ingest.commit({}, {
+      hold: async (digest) => {
+        await hold.content(digest);
+        assert.equal((await collect()).blobs, 0);
+      },
     });
-    await collecting.promise;
     assert.deepEqual(await blobs(), [digest]);
+    assert.equal((await collect()).blobs, 0);
+  });
+
+  it("lets nobody wait but who wants what is being removed, and that one until it is gone", async () => {
+    await using opened = await openCollectable();
+    const { metadata, content, collect } = opened;
+    const [wanted, other] = [await store(content, "wanted"), await store(content, "other")];
+    await metadata.images.put({ namespace: "default", name: "other", target: { ...descriptor, digest: other } });
+    const [began, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow = watched(content, {
+      async delete(digest) {
+        began.resolve();
+        await goOn.promise;
+        await content.delete(digest);
+      },
+    });
+    const collecting = collect({ content: slow });
+    await began.promise;
+    await using hold = await Hold.take(metadata.leases, "default", "pull");
+    await hold.content(other);
+    let held = false;
+    const holding = hold.content(wanted).then(() => held = true);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.equal(held, false);
+    goOn.resolve();
+    await holding;
+    await assert.rejects(content.info(wanted), { code: "not_found" });
+    assert.equal((await collecting).blobs, 1);
+  });
+
+  it("keeps an image that another one's manifest calls a layer", async () => {
+    await using opened = await openCollectable();
+    const { metadata, content, collect, blobs } = opened;
+    const image = await makeImage(opened, "kept");
+    const layers = [{ ...descriptor, digest: image.manifest }];
+    const config = { ...descriptor, digest: await digestOf("nothing") };
+    const liar = (schema: object) => store(content, JSON.stringify({ schemaVersion: 2, config, layers, ...schema }));
+    const liars = [await liar({}), await liar({ annotations: {} })];
+    // One is read before it, and one behind it.
+    for (const [index, digest] of [liars[0]!, image.target.digest, liars[1]!].entries()) {
+      await metadata.images.put({ namespace: "default", name: `${index}`, target: { ...image.target, digest } });
+    }
+    await collect();
+    assert.deepEqual(await blobs(), [...liars, ...image.blobs].sort());
   });
 
   it("leaves what repositories link to, until no tag leads there and nobody has used it for a while", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
     const at = { namespace: "default", repository: "app" };
     const image = await makeImage(opened, "tagged");
@@ -149,7 +125,7 @@ describe("collectGarbage()", () => {
   });
 
   it("removes what belongs to no image, and leaves what two images share", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, collect, blobs, keys } = opened;
     const kept = await makeImage(opened, "base", "kept");
     const removed = await makeImage(opened, "base", "removed", "top");
@@ -168,7 +144,7 @@ describe("collectGarbage()", () => {
   });
 
   it("keeps what functions, containers and leases hold, and what is new", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, snapshotter, collect, blobs, keys } = opened;
     const byFunction = await makeImage(opened, "a");
     const byContainer = await makeImage(opened, "b");
@@ -199,7 +175,7 @@ describe("collectGarbage()", () => {
 
     await collect();
     // The index names the manifest, but it is the manifest that the function was deployed from.
-    const held = [...byFunction.blobs.slice(1), byLease.blobs[0]!];
+    const held = [...byFunction.blobs.slice(1), ...byLease.blobs];
     assert.deepEqual(await blobs(), [...held, ...byRevision.blobs.slice(1)].sort());
     const chains = [byFunction, byContainer, byLease, byView].map(({ chain }) => chain[0]!);
     assert.deepEqual(await keys(), [...chains, byRevision.chain[0]!, "view"].sort());
@@ -210,7 +186,7 @@ describe("collectGarbage()", () => {
   });
 
   it("keeps snapshots that are labelled as roots, with their parents, until they are not", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { snapshotter, collect, keys } = opened;
     const labelled = await makeImage(opened, "base", "labelled");
     const other = await makeImage(opened, "base", "other");
@@ -224,7 +200,7 @@ describe("collectGarbage()", () => {
   });
 
   it("keeps what the labels of images and of kept snapshots name, and what that names", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, snapshotter, collect, blobs, keys } = opened;
     const named = await makeImage(opened, "named");
     const byImage = await makeImage(opened, "by-image");
@@ -253,7 +229,7 @@ describe("collectGarbage()", () => {
   });
 
   it("tells what would go without removing it", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs, keys } = opened;
     const garbage = await makeImage(opened, "garbage");
     const lease = await metadata.leases.create("default", new Date(Date.now() - 1));
@@ -268,7 +244,7 @@ describe("collectGarbage()", () => {
   });
 
   it("lets go what an expired lease held, and old ingests", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
     const blob = await store(content, "held");
     const lease = await metadata.leases.create("default", new Date(Date.now() - 1));
@@ -286,7 +262,7 @@ describe("collectGarbage()", () => {
   });
 
   it("removes folders that no snapshot owns", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const folder = join(opened.root, "snapshots", "native", "4711");
     await mkdir(folder);
     await opened.collect();
@@ -294,7 +270,7 @@ describe("collectGarbage()", () => {
   });
 
   it("removes nothing while a document's bytes are not what they were", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
     const { target } = await makeImage(opened, "damaged");
     await store(content, "garbage");
@@ -308,7 +284,7 @@ describe("collectGarbage()", () => {
   });
 
   it("is not kept from its work by an image that is none", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
     const text = JSON.stringify({ schemaVersion: 2, manifests: [{ digest: "none" }] });
     const broken = { mediaType: mediaTypes.index, digest: await store(content, text), size: text.length };
@@ -319,18 +295,12 @@ describe("collectGarbage()", () => {
   });
 
   it("sees what comes to be needed while it runs", async () => {
-    await using opened = await open();
+    await using opened = await openCollectable();
     const { metadata, content, collect, blobs } = opened;
     for (let n = 0; n < 40; n++) await store(content, `garbage ${n}`);
     const image = await makeImage(opened, "late");
     let removed = 0;
-    const watched: ContentStore = {
-      info: (digest) => content.info(digest),
-      read: (digest, range) => content.read(digest, range),
-      bytes: (digest, limit) => content.bytes(digest, limit),
-      writer: (ref, expected) => content.writer(ref, expected),
-      ingests: () => content.ingests(),
-      abort: (ref) => content.abort(ref),
+    const late = watched(content, {
       // All garbage comes before the image, which gets its name after the first few removals.
       async *list() {
         const infos = await Array.fromAsync(content.list());
@@ -342,8 +312,8 @@ describe("collectGarbage()", () => {
         await content.delete(digest);
         if (++removed === 3) await metadata.images.put({ namespace: "default", name: "late", target: image.target });
       },
-    };
-    await collect({ content: watched });
+    });
+    await collect({ content: late });
     assert.equal(removed, 40);
     assert.deepEqual(await blobs(), image.blobs.toSorted());
   });

@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import { getTableName, is, sql } from "drizzle-orm";
 import { getTableConfig, SQLiteTable } from "drizzle-orm/sqlite-core";
 import { allToLatest } from "../../src/core/revision.ts";
+import { WriteBarrier } from "../../src/core/write_barrier.ts";
 import { Database } from "../../src/metadata/database.ts";
 import { LibsqlFunctionStore } from "../../src/metadata/functions.ts";
 import { migrate, schemaVersion } from "../../src/metadata/migrate.ts";
@@ -141,7 +142,7 @@ describe("migrate()", () => {
     const settings = JSON.stringify({ image: "busybox" });
     await rows(`INSERT INTO functions VALUES ('default', 'f', 'sha256:1', 7, '${settings}', 1, 2) RETURNING name`);
     await migrate(database);
-    const functions = new LibsqlFunctionStore(database);
+    const functions = new LibsqlFunctionStore(database, new WriteBarrier());
     const [record] = await Array.fromAsync(functions.all());
     assert.deepEqual([record?.revision, record?.digest, record?.image], [7, "sha256:1", "busybox"]);
     assert.deepEqual(record?.traffic, allToLatest);

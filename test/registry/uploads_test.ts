@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { LocalContent } from "../../src/content/store.ts";
 import { codeOf } from "../../src/core/errors.ts";
-import { SharedLock } from "../../src/core/shared_lock.ts";
 import { errorResponse } from "../../src/registry/errors.ts";
 import { defaultLimits, type RegistryLimits } from "../../src/registry/limits.ts";
 import { Uploads } from "../../src/registry/uploads.ts";
@@ -32,7 +31,7 @@ async function open(limits: Partial<RegistryLimits> = {}, disk: { limitBytes?: n
     Uploads.open({
       content,
       repositories: metadata.repositories,
-      lock: new SharedLock(),
+      barrier: metadata.barrier,
       limits: { ...defaultLimits, ...limits },
       onError: (error) => assert.ifError(error),
     });
