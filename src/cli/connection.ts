@@ -6,6 +6,7 @@ import { version } from "../version.ts";
 import { type WebSocketConnection, webSocketPair } from "../core/web_socket.ts";
 import { succeeded } from "./answer.ts";
 import type { DaemonHandle, OpenDaemon } from "./command.ts";
+import { reachOrOpen } from "./reach_or_open.ts";
 
 type Fetch = (request: Request) => Promise<Response>;
 
@@ -34,27 +35,28 @@ export function socketPath(config: Config): string {
   return `${config.run}/mayfly.sock`;
 }
 
+/** How long a command waits for a daemon's start, or another command's work. */
+const patienceMs = 10_000;
+
 /**
  * Reaches the daemon, or opens one where none runs, so that every command works on a machine without one.
  * @throws permission_denied where the socket is somebody else's; what opening a daemon throws.
  */
 export async function connect({ host, config, openDaemon, warn }: ConnectOptions): Promise<Connection> {
-  const path = socketPath(config);
-  const overSocket: Fetch = (request) => host.fetchUnix(path, request);
+  return await reachOrOpen({
+    reach: () => reach(host, socketPath(config), warn),
+    open: () => openHere(host, config, openDaemon),
+    patienceMs,
+    warn,
+  });
+}
+
+/** Asks the daemon whether it is there. @returns its version; undefined where nobody answers, the empty text where it has none. */
+export async function daemonAt(host: Host, path: string): Promise<string | undefined> {
   try {
-    const answer = await overSocket(new Request("http://mayfly/healthz"));
+    const answer = await host.fetchUnix(path, new Request("http://mayfly/healthz"));
     await answer.body?.cancel();
-    const theirs = answer.headers.get("x-mayfly-version");
-    if (theirs !== null && theirs !== version) {
-      warn(`the daemon is version ${theirs}, this command ${version}: restart the daemon to use one version`);
-    }
-    return {
-      api: createClient(overSocket),
-      fetch: overSocket,
-      own: false,
-      open: async (target) => opened(await host.connectWebSocket({ url: `http://mayfly${target}`, path })),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
-    };
+    return answer.headers.get("x-mayfly-version") ?? "";
   } catch (cause) {
     if (codeOf(cause) === "permission_denied") {
       throw new Failure(
@@ -64,7 +66,27 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
       );
     }
     // Nobody answers there: the daemon's lock on its root decides whether one may be opened here.
+    return undefined;
   }
+}
+
+async function reach(host: Host, path: string, warn: ConnectOptions["warn"]): Promise<Connection | undefined> {
+  const theirs = await daemonAt(host, path);
+  if (theirs === undefined) return undefined;
+  if (theirs !== "" && theirs !== version) {
+    warn(`the daemon is version ${theirs}, this command ${version}: restart the daemon to use one version`);
+  }
+  const overSocket: Fetch = (request) => host.fetchUnix(path, request);
+  return {
+    api: createClient(overSocket),
+    fetch: overSocket,
+    own: false,
+    open: async (target) => opened(await host.connectWebSocket({ url: `http://mayfly${target}`, path })),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+async function openHere(host: Host, config: Config, openDaemon: OpenDaemon): Promise<Connection> {
   try {
     const daemon = await openDaemon(host, config);
     const fetch: Fetch = (request) => daemon.fetch(request);
@@ -72,13 +94,13 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
       api: createClient(fetch),
       fetch,
       own: true,
-      open: async (target) => opened(await openHere(daemon, new Request(`http://mayfly${target}`))),
+      open: async (target) => opened(await webSocketHere(daemon, new Request(`http://mayfly${target}`))),
       [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
     };
   } catch (cause) {
     throw new Failure(
       codeOf(cause),
-      `no daemon answers at "${path}", and none can be opened here: ${messageOf(cause)} ` +
+      `no daemon answers at "${socketPath(config)}", and none can be opened here: ${messageOf(cause)} ` +
         `(a daemon elsewhere? set ${environmentOf("run")} or --run to its folder)`,
       { cause },
     );
@@ -86,7 +108,7 @@ export async function connect({ host, config, openDaemon, warn }: ConnectOptions
 }
 
 /** A WebSocket within this process. */
-async function openHere(daemon: DaemonHandle, request: Request): Promise<WebSocketConnection | Response> {
+async function webSocketHere(daemon: DaemonHandle, request: Request): Promise<WebSocketConnection | Response> {
   const [ours, theirs] = webSocketPair();
   let accepted: Promise<void> | undefined;
   const answer = await daemon.fetch(request, (accept) => {

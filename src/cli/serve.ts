@@ -1,4 +1,9 @@
-import type { Command } from "./command.ts";
+import type { Command, DaemonHandle } from "./command.ts";
+import { daemonAt, socketPath } from "./connection.ts";
+import { reachOrOpen } from "./reach_or_open.ts";
+
+/** How long it waits for a command that works in its own process: a pull, for example. */
+const patienceMs = 60_000;
 
 export const serve: Command = {
   name: "serve",
@@ -6,7 +11,14 @@ export const serve: Command = {
   usage: "serve [options]",
   examples: ["mayfly serve --listen 127.0.0.1:8080", "MAYFLY_LOG_LEVEL=debug mayfly serve"],
   async run({ host, config, openDaemon, output }) {
-    await using daemon = await openDaemon(host, config);
+    const path = socketPath(config);
+    await using daemon = await reachOrOpen<DaemonHandle>({
+      // Where a daemon answers, there is nothing to wait for: the lock says whose it is.
+      reach: async () => await daemonAt(host, path) === undefined ? undefined : await openDaemon(host, config),
+      open: () => openDaemon(host, config),
+      patienceMs,
+      warn: output.note,
+    });
     const stopped = Promise.withResolvers<number>();
     let asked = 0;
     const stop = () => {
