@@ -95,7 +95,7 @@ export async function commandLine(args: readonly string[]): Promise<number> {
   try {
     return await main(args);
   } catch (error) {
-    console.error(`mayfly: ${messageOf(error)}`);
+    console.warn(`mayfly: ${messageOf(error)}`);
     if (codeOf(error) === "internal" && (await currentHost()).env["MAYFLY_LOG_LEVEL"] === "debug") console.error(error);
     return exitStatus(error);
   }

@@ -78,7 +78,7 @@ export class Rights {
       const has = own === unlimited ? "unlimited" : String(own);
       throw denied(
         "process.rlimits",
-        `cannot raise ${type} to ${hard}: the daemon's own hard limit is ${has}, and it has no CAP_SYS_RESOURCE`,
+        `cannot raise ${type} to ${hard}: the hard limit of Mayfly's own process is ${has}: ask for no more, or give it CAP_SYS_RESOURCE`,
       );
     }
   }

@@ -96,6 +96,7 @@ function firstWord(args: readonly string[], flags: Readonly<Record<string, Flag>
 export function help(command: Command): string {
   const lines = [`${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`, "", `  mayfly ${command.usage}`];
   if (command.examples !== undefined) lines.push("", ...command.examples.map((example) => `  $ ${example}`));
+  if (command.notes !== undefined) lines.push("", ...command.notes);
   const own = command.name === "serve" ? { ...command.flags, ...configFlags } : command.flags ?? {};
   lines.push("", "Options:", ...describe({ ...own, ...commonFlags }));
   if (command.name !== "serve") {

@@ -11,7 +11,8 @@ export const checkpoint: Command = {
     "mayfly run -d -i --name warm my/app && mayfly checkpoint warm my/app:warm",
     "mayfly run -d --restore my/app:warm          # goes on where that one was",
     "mayfly deploy app --image my/app:warm --restore",
-    "",
+  ],
+  notes: [
     "It takes CRIU, and a container without a terminal, users of its own or hooks of its creation: `mayfly doctor` tells.",
   ],
   words: { min: 2, max: 2 },

@@ -13,6 +13,8 @@ export interface Command {
   readonly usage: string;
   /** Lines of an example or two, for `--help`. */
   readonly examples?: readonly string[];
+  /** What else there is to know, for `--help`: a line of text each. */
+  readonly notes?: readonly string[];
   readonly flags?: Readonly<Record<string, Flag>>;
   /** How many words it takes; default none. Words behind the last one are refused. */
   readonly words?: { readonly min: number; readonly max: number };

@@ -14,7 +14,7 @@ import { standardInput } from "./stdin.ts";
 export const cp: Command = {
   name: "cp",
   summary: "copy files and folders out of a container or into one, whether it runs or not",
-  usage: "cp [options] <container>:<path> <path>|-   or   cp [options] <path>|- <container>:<path>",
+  usage: "cp [options] <container>:<path> <path>|-\n  mayfly cp [options] <path>|- <container>:<path>",
   examples: [
     "mayfly cp web:/etc/nginx ./nginx",
     "mayfly cp site.conf web:/etc/nginx/conf.d/",

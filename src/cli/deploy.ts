@@ -32,7 +32,7 @@ export const deploy: Command = {
   name: "deploy",
   summary: "make a function of an image, or of source files; again, to replace it",
   usage:
-    "deploy [options] <name> --image <reference> [--] [argument…]\n   or  deploy [options] ./file|./folder [--] [argument…]",
+    "deploy [options] <name> --image <reference> [--] [argument…]\n  mayfly deploy [options] ./file|./folder [--] [argument…]",
   examples: [
     "mayfly deploy upper --image busybox -- tr a-z A-Z",
     "mayfly deploy app --image localhost/team/app:1 --follow",

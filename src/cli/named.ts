@@ -39,7 +39,9 @@ export async function kindOf(
   if (container || fn) return container ? "container" : "function";
   throw new Failure(
     "not_found",
-    `no container and no function is named ${JSON.stringify(name)}: mayfly ps -a, mayfly functions`,
+    `no container and no function is named ${
+      JSON.stringify(name)
+    }: mayfly ps -a, mayfly functions; a function's containers come and go with it alone`,
   );
 }
 

@@ -49,7 +49,8 @@ export const run: Command = {
     "mayfly run -d --name web nginx               # lives in the daemon: mayfly ps, logs, stop, start, rm",
     "mayfly run -d -p 8080:80 nginx                # http://127.0.0.1:8080 leads to it",
     "mayfly run --rm -v ./site:/www:ro busybox ls -l /www",
-    "",
+  ],
+  notes: [
     "Without -d, -t, -p, --name or --label the container is removed with all it wrote when it ends, as with --rm, and has",
     "the limits of a function. With one of them it is kept, with no limits but those that are named.",
   ],

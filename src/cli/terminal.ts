@@ -8,7 +8,8 @@ export function terminal(json: boolean): Output {
     live: process.stderr.isTTY === true && !json,
     columns: process.stderr.columns ?? 80,
     line: (text) => console.log(text),
-    note: (text) => console.error(text),
+    // Not console.error(): Bun writes that in red where it is a terminal, though most of it is no error.
+    note: (text) => console.warn(text),
     draw: (text) => {
       process.stderr.write(text);
     },

@@ -28,6 +28,13 @@ export const traffic: Command = {
   },
   async run({ connect, words: [name = ""], flags, output }) {
     const split = texts(flags, "to").map(share);
+    const sum = split.reduce((all, { percent }) => all + percent, 0);
+    if (split.length > 0 && sum !== 100) {
+      throw new Failure(
+        "invalid_argument",
+        `--to gives ${sum}% together, wanted 100: say who gets the others, too (mayfly traffic ${name} says who does now)`,
+      );
+    }
     const tags = {
       ...pairs("tag", texts(flags, "tag")),
       ...Object.fromEntries(texts(flags, "untag").map((tag) => [tag, null])),

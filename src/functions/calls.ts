@@ -176,7 +176,7 @@ export class Calls implements AsyncDisposable {
     const failed = await store.failed(namespace, id);
     if (failed === undefined) {
       const { status } = await this.get(id, namespace);
-      throw new Failure("failed_precondition", `cannot replay call ${id}: it is ${status}`);
+      throw new Failure("failed_precondition", `cannot replay call ${id}: it is ${status}, wanted one that failed`);
     }
     const call = { ...failed, createdAt: new Date(Math.max(Date.now(), failed.createdAt.getTime() + 1)) };
     await queue.publish([this.#message(call)]);

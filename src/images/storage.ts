@@ -115,8 +115,12 @@ export class Storage {
     if (folders(root).includes("containers")) {
       await add("containers", "containers", (await metadata.containers.list()).length);
     }
-    const known = ["content", "snapshots", "containers"];
-    for (const { name } of readdirSync(root, { withFileTypes: true })) {
+    // What CRIU writes, or restores from, is in a folder each, which goes when that is done.
+    if (folders(root).includes("checkpoints")) {
+      await add("ingests", "checkpoints", folders(join(root, "checkpoints")).length);
+    }
+    const known = ["content", "snapshots", "containers", "checkpoints"];
+    for (const name of readdirSync(root).toSorted()) {
       if (known.includes(name)) continue;
       const own = name === "lock" || name === "id" || name === "secret.key" || database.test(name);
       await add(own ? "metadata" : "unknown", name, 1);

@@ -11,7 +11,7 @@ export class Log implements Logger {
   readonly #write: (line: string) => void;
 
   /** @param write takes one line; default standard error. */
-  constructor(level: Level = "info", write: (line: string) => void = (line) => console.error(line)) {
+  constructor(level: Level = "info", write: (line: string) => void = (line) => console.warn(line)) {
     this.#least = levels.indexOf(level);
     this.#write = write;
   }

@@ -27,7 +27,12 @@ export class KeptContainers {
     const [only] = found;
     const quoted = JSON.stringify(reference.slice(0, 140));
     if (only === undefined) {
-      throw new Failure("not_found", `no container ${quoted} is in namespace ${JSON.stringify(namespace)}`);
+      throw new Failure(
+        "not_found",
+        `no container ${quoted} is in namespace ${
+          JSON.stringify(namespace)
+        }, but for those of functions, which only their requests reach`,
+      );
     }
     if (found.length === 1) return only;
     throw new Failure("invalid_argument", `several containers' ids begin with ${quoted}: give more of it`, {

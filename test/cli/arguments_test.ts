@@ -56,6 +56,7 @@ describe("help()", () => {
       assert.ok(overview().includes(each.summary));
     }
     assert.match(help(command("serve")), /--max-concurrency <number>/);
+    assert.match(help(command("run")), /^Without -d, -t/m, "what is no example has no prompt before it");
   });
 });
 

@@ -50,12 +50,14 @@ describe("the state folder", () => {
   it("every byte of it is explained", async () => {
     mkdirSync(join(room.root, "somebody"));
     writeFileSync(join(room.root, "somebody/file"), new Uint8Array(10_000));
+    mkdirSync(join(room.root, "checkpoints/one"), { recursive: true });
     const { parts, totalBytes, root } = await storage.usage();
     assert.equal(root, room.root);
     const of = (path: string) => parts.find((part) => part.path === path);
     assert.deepEqual([of("content/blobs")?.count, of("snapshots/overlay")?.count], [7, 3]);
     assert.ok((of("somebody")?.bytes ?? 0) >= 10_000 && of("somebody")?.kind === "unknown");
     assert.equal(of("mayfly.db")?.kind, "metadata");
+    assert.deepEqual([of("checkpoints")?.kind, of("checkpoints")?.count], ["ingests", 1]);
     const sum = parts.reduce((sum, { bytes }) => sum + bytes, 0);
     // What is left are the folders between the parts.
     assert.ok(totalBytes - sum >= 0 && totalBytes - sum < 1 << 20, `${totalBytes} of ${sum}`);
