@@ -181,6 +181,7 @@ export const TrafficAnswer = jsonOf<Traffic>()(v.object({
   shares: v.optional(v.record(v.string(), v.record(v.string(), count))),
   published: v.optional(v.record(v.string(), v.string())),
   notes: v.optional(v.record(v.string(), v.string())),
+  provisioned: v.optional(v.record(v.string(), count)),
 }));
 const revision = {
   ...FunctionInputSchema.entries,

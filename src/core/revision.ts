@@ -62,6 +62,14 @@ const besides = {
   published: v.optional(v.pipe(v.record(TargetSchema, NoteSchema), v.maxEntries(maxPublished))),
   /** What somebody says of tags. */
   notes: v.optional(v.pipe(v.record(TagSchema, NoteSchema), v.maxEntries(maxParts))),
+  /**
+   * How many requests at once there are containers for, ready before the requests come, by tag or published revision, whether
+   * it has traffic or not; 0 for none.
+   */
+  provisioned: v.optional(v.pipe(
+    v.record(TargetSchema, v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1000))),
+    v.maxEntries(maxParts),
+  )),
 };
 
 function sum(percents: readonly number[]): number {
@@ -139,9 +147,15 @@ export function changed(traffic: Traffic, change: Partial<TrafficChange>, name: 
   ) => [tag, wholeKeys(share, whole)]);
   const ofTags = (entries: [string, unknown][]) => Object.fromEntries(entries.filter(([tag]) => named.has(tag)));
   const published = change.published ?? traffic.published;
-  const besides: Pick<Traffic, "shares" | "published" | "notes"> = {
+  const publishedNames = new Set(Object.keys(wholeKeys(published ?? {}, whole)));
+  const tagOrWhole = (text: string) => named.has(text) ? text : whole(text);
+  const besides: Pick<Traffic, "shares" | "published" | "notes" | "provisioned"> = {
     shares: ofTags(shares as [string, unknown][]) as Traffic["shares"],
     published: published && wholeKeys(published, whole),
+    provisioned: Object.fromEntries(
+      Object.entries({ ...traffic.provisioned, ...wholeKeys(change.provisioned ?? {}, tagOrWhole) })
+        .filter(([target, count]) => count > 0 && (named.has(target) || publishedNames.has(target))),
+    ),
     notes: ofTags(Object.entries({ ...traffic.notes, ...change.notes })) as Traffic["notes"],
   };
   const said = Object.entries(besides).filter(([, value]) => Object.keys(value ?? {}).length > 0);

@@ -7,7 +7,9 @@ import { Instances, lineLength } from "./instances.ts";
 import { mostPrepared, Prepared } from "./prepared.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Recipe } from "./recipe.ts";
+import { checkPrepared } from "./recipes.ts";
 import type { Refill } from "./refill.ts";
+import type { Route } from "./route.ts";
 
 export interface DeploymentParts {
   readonly tasks: Tasks;
@@ -35,11 +37,27 @@ export function heldBy(settings: FunctionSettings): number {
   return isServed(settings) ? Math.min(settings.minInstances, settings.maxInstances) : settings.prepared;
 }
 
+/** How many requests one of its containers takes at once. */
+function each(settings: FunctionSettings): number {
+  return settings.protocol === "http" ? settings.concurrency : 1;
+}
+
+/** How many invocations of a function run at once, at the most. */
+export function atOnce(settings: FunctionSettings): number {
+  return isServed(settings) ? each(settings) * settings.maxInstances : settings.concurrency;
+}
+
 /** How many invocations of a function may be there at once, those included that wait in line. */
 export function admitted(settings: FunctionSettings): number {
-  if (!isServed(settings)) return settings.concurrency;
-  const each = settings.protocol === "http" ? settings.concurrency : 1;
-  return each * settings.maxInstances + lineLength;
+  return atOnce(settings) + (isServed(settings) ? lineLength : 0);
+}
+
+/** How many containers of a revision are to wait for requests: by its own settings where it has traffic, and as provisioned. */
+export function heldByRoute(route: Route | undefined, revision: number, settings: FunctionSettings): number {
+  if (route === undefined) return 0;
+  const provisioned = Math.ceil((route.provisioned.get(revision) ?? 0) / each(settings));
+  const own = route.split.has(revision) ? heldBy(settings) : 0;
+  return isServed(settings) ? Math.min(Math.max(own, provisioned), settings.maxInstances) : Math.max(own, provisioned);
 }
 
 /** A revision that this process runs: what its containers are made of, and those that wait. */
@@ -65,13 +83,13 @@ export class Deployment {
   }
 
   /**
-   * As `warm`, for a revision that is to answer more than it does.
+   * As `warm`, for a revision that is to answer more than it does, or is to have more ready.
    * @throws failed_precondition, with why its containers are not ready, for who deploys it.
    */
-  async prove(action: "deploy" | "move traffic to"): Promise<void> {
+  async prove(action: "deploy" | "move traffic to" | "provision", count: number): Promise<void> {
     const { instances, record } = this;
     try {
-      await this.#fill();
+      await this.#fill(count);
     } catch (error) {
       // What no caller of the function is told, its owner is.
       const why = reasonOf(error) === "start_failed" && error instanceof Failure ? error.cause ?? error : error;
@@ -87,11 +105,11 @@ export class Deployment {
     }
   }
 
-  /** Makes ready what is to be so before a request comes, as far as that can be done. */
-  async warm(): Promise<void> {
+  /** Makes ready what is to be so before a request comes, as far as that can be done. @param count how many containers. */
+  async warm(count: number): Promise<void> {
     const { record, onError } = this.#parts;
     try {
-      await this.#fill();
+      await this.#fill(count);
     } catch (error) {
       // Requests make their own then, and say why where they cannot either; of instances, their pool tells and goes on to try.
       if (this.instances === undefined) onError(error, `cannot prepare containers of function ${record.name}`);
@@ -99,11 +117,13 @@ export class Deployment {
   }
 
   /** Makes all containers that are to wait. @throws why one cannot be made: those that are there wait all the same. */
-  async #fill(): Promise<void> {
+  async #fill(count: number): Promise<void> {
     const { tasks, refill, record, recipe, onError } = this.#parts;
-    if (this.instances !== undefined) return await this.instances.warm();
-    if (mostPrepared(record) === 0) return;
-    const prepared = this.#pool?.prepared ?? new Prepared({ tasks, record, recipe, onError });
+    if (this.instances !== undefined) return await this.instances.warm(count);
+    this.#pool?.prepared.keep(count);
+    if (Math.max(count, mostPrepared(record)) === 0) return;
+    if (count > 0) checkPrepared({ ...record, prepared: count }, recipe.runtime);
+    const prepared = this.#pool?.prepared ?? new Prepared({ tasks, record, recipe, onError, count });
     try {
       while (prepared.required > 0) await prepared.add();
     } finally {
@@ -111,9 +131,20 @@ export class Deployment {
     }
   }
 
+  /** Has fewer wait, or as many; more are made by and by. */
+  keep(count: number): void {
+    this.instances?.keep(count);
+    this.#pool?.prepared.keep(count);
+  }
+
+  /** How many requests there are containers for now. */
+  get readyFor(): number {
+    return this.instances === undefined ? this.prepared?.count ?? 0 : this.instances.readyCount * each(this.record);
+  }
+
   /** Lets go of what waits: no traffic comes to it. */
   async cool(): Promise<void> {
-    this.instances?.cool();
+    this.instances?.keep(0);
     const pool = this.#pool;
     this.#pool = undefined;
     pool?.forget();

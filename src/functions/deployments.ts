@@ -2,7 +2,7 @@ import { codeOf, Failure, messageOf } from "../core/errors.ts";
 import type { DeployedFunction, FunctionRecord, FunctionStore } from "../core/function.ts";
 import { revisionName } from "../core/revision.ts";
 import type { Tasks } from "../tasks/tasks.ts";
-import { Deployment, heldBy, type Protocols } from "./deployment.ts";
+import { Deployment, heldByRoute, type Protocols } from "./deployment.ts";
 import { startFailed } from "./failures.ts";
 import type { Instances } from "./instances.ts";
 import { requireRevision } from "./known.ts";
@@ -34,10 +34,10 @@ interface Live {
 }
 
 /** Whether nothing of it waits for requests. */
-function isIdle({ revisions }: Live): boolean {
+function isIdle({ route, revisions }: Live): boolean {
   for (const { record, prepared, instances } of revisions.values()) {
     if (
-      heldBy(record) > 0 || (prepared !== undefined && prepared.count > 0) ||
+      heldByRoute(route, record.revision, record) > 0 || (prepared !== undefined && prepared.count > 0) ||
       (instances !== undefined && instances.count > 0)
     ) return false;
   }
@@ -128,7 +128,7 @@ export class Deployments {
     const record = await requireRevision(this.#parts.store, of, revision);
     try {
       const deployment = await this.#make(record);
-      if (live.route.split.has(revision)) await deployment.warm();
+      if (live.route.kept.has(revision)) await deployment.warm(heldByRoute(live.route, revision, record));
       live.revisions.set(revision, deployment);
     } catch (error) {
       // It could be made when it was deployed: something of the machine has changed, which is not for a caller to know.
@@ -147,23 +147,27 @@ export class Deployments {
     const deployments: Deployment[] = [];
     try {
       for (const revision of route.named) await requireRevision(store, of, revision);
-      for (const revision of route.split.keys()) {
+      for (const revision of route.kept) {
         const there = this.find(key, revision);
         deployments.push(there ?? await this.#remake(await requireRevision(store, of, revision)));
       }
-      this.checkPrepared(key, deployments.reduce((sum, { record }) => sum + heldBy(record), 0));
+      const held = (of: Route | undefined, { record }: Deployment) => heldByRoute(of, record.revision, record);
+      this.checkPrepared(key, deployments.reduce((sum, deployment) => sum + held(route, deployment), 0));
       for (const deployment of deployments) {
         const { revision } = deployment.record;
-        const before = answers?.split.get(revision) ?? 0;
+        const count = held(route, deployment);
         // One that gets less need not be whole: that may be why.
-        if ((route.split.get(revision) ?? 0) > before) await deployment.prove("move traffic to");
-        else await deployment.warm();
+        const moreTraffic = (route.split.get(revision) ?? 0) > (answers?.split.get(revision) ?? 0);
+        if (moreTraffic) await deployment.prove("move traffic to", count);
+        else if (count > held(answers, deployment)) await deployment.prove("provision", count);
+        else await deployment.warm(count);
       }
     } catch (error) {
       for (const deployment of deployments) {
-        const { revision } = deployment.record;
-        if (this.find(key, revision) !== deployment) await deployment.retire();
-        else if (answers?.split.has(revision) !== true) await deployment.cool();
+        const { record } = deployment;
+        if (this.find(key, record.revision) !== deployment) await deployment.retire();
+        else if (answers?.kept.has(record.revision) !== true) await deployment.cool();
+        else deployment.keep(heldByRoute(answers, record.revision, record));
       }
       throw error;
     }
@@ -181,8 +185,8 @@ export class Deployments {
     this.#live.set(key, live);
     const idle: Promise<void>[] = [];
     for (const [revision, deployment] of live.revisions) {
-      if (route.split.has(revision)) continue;
-      if (route.reaches(revision)) idle.push(deployment.cool());
+      if (route.kept.has(revision)) deployment.keep(heldByRoute(route, revision, deployment.record));
+      else if (route.reaches(revision)) idle.push(deployment.cool());
       else {
         live.revisions.delete(revision);
         idle.push(deployment.retire());
@@ -223,7 +227,7 @@ export class Deployments {
     let others = 0;
     for (const [other, { route, revisions }] of this.#live) {
       if (other === key) continue;
-      for (const [revision, { record }] of revisions) if (route.split.has(revision)) others += heldBy(record);
+      for (const [revision, { record }] of revisions) others += heldByRoute(route, revision, record);
     }
     if (prepared === 0 || others + prepared <= maxPrepared) return;
     throw new Failure(

@@ -11,7 +11,7 @@ import type { Task } from "../core/task.ts";
 import type { ContainerRun } from "../tasks/container_run.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { Admission } from "./admission.ts";
-import { admitted, type Deployment, heldBy, type Protocols } from "./deployment.ts";
+import { admitted, type Deployment, heldByRoute, type Protocols } from "./deployment.ts";
 import { Deployments } from "./deployments.ts";
 import { bodyTooLarge } from "./failures.ts";
 import { Ingress } from "./ingress.ts";
@@ -279,6 +279,11 @@ export class Functions {
     return this.#counts.get(keyOf(namespace, name)) ?? 0;
   }
 
+  /** How many requests there are containers of a revision for, before they come. */
+  readyFor(namespace: string, name: string, revision: number): number {
+    return this.#deployments.find(keyOf(namespace, name), revision)?.readyFor ?? 0;
+  }
+
   /** The places that all functions share, and how many of them are kept for some. */
   get places(): { readonly all: number; readonly kept: number } {
     return { all: this.#parts.maxConcurrency, kept: this.#admission.keptSum };
@@ -341,9 +346,10 @@ export class Functions {
     for await (const record of functions.all()) {
       const { namespace, name } = record;
       try {
-        for (const revision of new Route(record).split.keys()) {
+        const route = new Route(record);
+        for (const revision of route.kept) {
           const its = revision === record.revision ? record : await functions.revision(namespace, name, revision);
-          if (its === undefined || heldBy(its) === 0) continue;
+          if (its === undefined || heldByRoute(route, revision, its) === 0) continue;
           this.#admission.requireOpen();
           await this.#load(namespace, name, revision);
         }

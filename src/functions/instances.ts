@@ -53,8 +53,8 @@ export class Instances {
   readonly #concurrency: number;
   readonly #drained = Promise.withResolvers<void>();
   readonly #killed = new AbortController();
-  /** Whether as many as its function says are kept ready. */
-  #keeping = false;
+  /** How many are kept ready. */
+  #keep = 0;
   #retired: Promise<void> | undefined;
   #leases = 0;
   #readies = 0;
@@ -76,9 +76,14 @@ export class Instances {
     return this.#waiting.length;
   }
 
+  /** How many can take requests. */
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
   /** Makes those that are to be kept ready. @throws why the first one that fails does; the others are tried again. */
-  async warm(): Promise<void> {
-    this.#keeping = true;
+  async warm(count: number): Promise<void> {
+    this.keep(count);
     // Who asks for them now is told how it goes, whatever has failed before.
     clearTimeout(this.#pause);
     this.#pause = undefined;
@@ -86,17 +91,18 @@ export class Instances {
     await Promise.all(Array.from(this.#starting.values(), ({ started }) => started));
   }
 
-  /** Keeps none ready: those that have nothing to do end as if nothing had been asked of them for long. */
-  cool(): void {
-    this.#keeping = false;
+  /** Keeps so many ready: others that have nothing to do end as if nothing had been asked of them for long. */
+  keep(count: number): void {
+    const less = count < this.#keep;
+    this.#keep = count;
+    if (!less) return this.#keepReady();
     for (const instance of [...this.#ready]) {
       if (instance.used === 0 && this.#idle.get(instance)?.waiting !== true) this.#settle(instance);
     }
   }
 
   get #least(): number {
-    const { minInstances, maxInstances } = this.#parts.record;
-    return this.#keeping ? Math.min(minInstances, maxInstances) : 0;
+    return Math.min(this.#keep, this.#parts.record.maxInstances);
   }
 
   /**

@@ -16,6 +16,8 @@ export interface PreparedParts {
   readonly tasks: Tasks;
   readonly record: FunctionRecord;
   readonly recipe: Recipe;
+  /** How many always wait. */
+  readonly count: number;
   readonly onError: (error: unknown, what: string) => void;
 }
 
@@ -35,6 +37,8 @@ export class Prepared implements AsyncDisposable {
   readonly #parts: PreparedParts;
   readonly #ready: Instance[] = [];
   #closed = false;
+  /** How many always wait. */
+  #least: number;
   #wanted: number;
   /** How many were asked for since all were there. */
   #burst = 0;
@@ -44,7 +48,15 @@ export class Prepared implements AsyncDisposable {
 
   constructor(parts: PreparedParts) {
     this.#parts = parts;
-    this.#wanted = parts.record.prepared;
+    this.#least = parts.count;
+    this.#wanted = parts.count;
+  }
+
+  /** Says how many always wait: too many are let go of at once, those that lack are made by and by. */
+  keep(count: number): void {
+    if (count === this.#least) return;
+    this.#least = count;
+    this.#letGo();
   }
 
   /** How many wait. */
@@ -54,7 +66,7 @@ export class Prepared implements AsyncDisposable {
 
   /** How many are to be made until all are there that always wait. */
   get required(): number {
-    return this.#closed ? 0 : this.#parts.record.prepared - this.#ready.length;
+    return this.#closed ? 0 : this.#least - this.#ready.length;
   }
 
   /** How many are to be made until all are there. */
@@ -66,7 +78,7 @@ export class Prepared implements AsyncDisposable {
   #expect(): void {
     const { record } = this.#parts;
     const most = mostPrepared(record);
-    if (most <= record.prepared) return;
+    if (most <= this.#least) return;
     this.#burst++;
     this.#wanted = Math.max(this.#wanted, Math.min(this.#burst, most));
     clearTimeout(this.#idle);
@@ -78,7 +90,7 @@ export class Prepared implements AsyncDisposable {
   /** No request has come for long. */
   #letGo(): void {
     this.#burst = 0;
-    this.#wanted = this.#parts.record.prepared;
+    this.#wanted = this.#least;
     for (const instance of this.#ready.splice(this.#wanted)) this.#remove(instance);
   }
 

@@ -257,8 +257,8 @@ function checkServed(settings: FunctionSettings): void {
   }
 }
 
-/** @throws invalid_argument; unimplemented. */
-function checkPrepared({ restore, prepared, preparedMax = prepared }: FunctionSettings, runtime: Runtime): void {
+/** Whether a function's containers may wait for requests. @throws invalid_argument; unimplemented. */
+export function checkPrepared({ restore, prepared, preparedMax = prepared }: FunctionSettings, runtime: Runtime): void {
   const details = { field: "prepared" };
   if (preparedMax < prepared) {
     throw new Failure("invalid_argument", `cannot prepare ${prepared} containers: preparedMax is ${preparedMax}`, {

@@ -23,7 +23,7 @@ import {
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import type { Admission } from "./admission.ts";
-import { type Deployment, heldBy } from "./deployment.ts";
+import { type Deployment, heldBy, heldByRoute } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
 import type { Recipe } from "./recipe.ts";
@@ -167,7 +167,9 @@ export class Rollouts {
     }
     const route = new Route(record);
     const deployment = tried ?? this.#parts.deployments.deployment(record, recipe);
-    if (route.split.has(record.revision)) await deployment.warm();
+    if (route.kept.has(record.revision)) {
+      await deployment.warm(heldByRoute(route, record.revision, record));
+    }
     await this.#parts.deployments.move(key, route, [deployment]);
     const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
     events.publish(topic, namespace, { name, digest, revision: record.revision });
@@ -197,7 +199,7 @@ export class Rollouts {
     const record = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
     const deployment = this.#parts.deployments.deployment(record, recipe);
     try {
-      await deployment.prove("deploy");
+      await deployment.prove("deploy", heldBy(settings));
       return deployment;
     } catch (error) {
       await deployment.retire();
@@ -213,9 +215,10 @@ export class Rollouts {
   }): void {
     const next = (before?.revision ?? 0) + 1;
     let prepared = 0;
-    for (const revision of new Route({ name, revision: next, traffic }).split.keys()) {
+    const route = new Route({ name, revision: next, traffic });
+    for (const revision of route.kept) {
       const record = revision === next ? settings : this.#parts.deployments.find(key, revision)?.record;
-      prepared += record === undefined ? 0 : heldBy(record);
+      prepared += record === undefined ? 0 : heldByRoute(route, revision, record);
     }
     this.#parts.deployments.checkPrepared(key, prepared);
   }
@@ -226,7 +229,7 @@ export class Rollouts {
    */
   setTraffic(namespace: string, name: string, traffic: Traffic): Promise<DeployedFunction> {
     // What was published once may be asked for by its number by whoever has written that down.
-    const kept = ({ published }: Traffic) => ({ split: [], tags: {}, published });
+    const kept = ({ published, provisioned }: Traffic) => ({ split: [], tags: {}, published, provisioned });
     return this.#locked(namespace, name, (before) => changed(kept(before.traffic), traffic, name));
   }
 

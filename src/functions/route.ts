@@ -40,6 +40,8 @@ export class Route {
   readonly tags: ReadonlyMap<string, number>;
   /** Those that may be asked for by name: they have a tag or a share of one, or are published. */
   readonly named: ReadonlySet<number>;
+  /** How many requests at once there are containers for before they come, by revision. */
+  readonly provisioned: ReadonlyMap<number, number>;
   readonly #name: string;
   readonly #turns: Turns;
   /** Of the tags that several revisions answer. */
@@ -64,6 +66,14 @@ export class Route {
       for (const revision of percents.keys()) named.add(revision);
       shared.set(tag, new Turns(percents, this.tags.get(tag) ?? this.newest));
     }
+    const provisioned = new Map<number, number>();
+    for (const [target, count] of Object.entries(record.traffic.provisioned ?? {})) {
+      // The newest is another one with each deployment, which makes ready what its own settings say.
+      if (tags[target] === latest) continue;
+      const number = this.#number(tags[target] ?? target);
+      provisioned.set(number, (provisioned.get(number) ?? 0) + count);
+    }
+    this.provisioned = provisioned;
     this.#shared = shared;
     this.named = named;
   }
@@ -72,6 +82,11 @@ export class Route {
   get main(): number {
     const [[main] = [this.newest]] = [...this.split].sort(([a, x], [b, y]) => y - x || b - a);
     return main;
+  }
+
+  /** Those that may have containers ready: with traffic, or provisioned. */
+  get kept(): ReadonlySet<number> {
+    return new Set([...this.split.keys(), ...this.provisioned.keys()]);
   }
 
   /** Whether it has traffic, or may be asked for. */

@@ -147,6 +147,13 @@ function changeOf(record: DeployedFunction, alias: Alias, c: Context<ApiEnv>): T
     if (published.has(number) || number === tagged) return revisionName(record.name, number);
     throw unknownTarget({ ...record, qualifier: text }, c);
   };
+  if (version === latestVersion && record.traffic.provisioned?.[name] !== undefined) {
+    throw new Failure(
+      "invalid_argument",
+      `cannot point the alias at ${latestVersion}: it has provisioned concurrency, which wants a version`,
+      { details: { field: "FunctionVersion" } },
+    );
+  }
   const others = Object.entries(weights).filter(([, weight]) => weight > 0);
   const wrong = (what: string) =>
     new Failure("invalid_argument", `cannot route the alias: ${what}`, { details: { field: "RoutingConfig" } });

@@ -12,6 +12,7 @@ import { invokeRoute } from "./invoke.ts";
 import { invokeStreamRoute } from "./invoke_stream.ts";
 import { Managed } from "./managed.ts";
 import { listRoute, managementRoutes } from "./management.ts";
+import { provisionedRoutes } from "./provisioned_concurrency.ts";
 import { tagRoutes } from "./tags.ts";
 import { functionUrlPath, urlConfigRoutes } from "./url_config.ts";
 import { versionRoutes } from "./versions.ts";
@@ -56,6 +57,7 @@ export function lambdaRoutes(parts: ApiParts, admin: MiddlewareHandler): Hono<Ap
   app.put(`${concurrency}/:name/concurrency`, admin, putConcurrency(managed));
   app.delete(`${concurrency}/:name/concurrency`, admin, deleteConcurrency(managed));
   app.get(`${provisioned}/:name/concurrency`, admin, getConcurrency(managed));
+  app.route(provisioned, provisionedRoutes(parts, managed, admin));
   app.route(events, eventInvokeRoutes(parts, managed, admin));
   app.route(urls, urlConfigRoutes(managed, admin));
   for (const below of ["", "/*"]) app.all(`${functionUrlPath}:target${below}`, functionUrlRoute(parts));
