@@ -7,6 +7,7 @@ import type { Cgroups } from "../../src/linux/cgroup/mod.ts";
 import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
 import { errno } from "../../src/linux/errno.ts";
+import { ForkServer } from "../../src/linux/fork_server.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel, Spawned } from "../../src/linux/kernel.ts";
 import { type Descriptors, Stages } from "../../src/linux/stages.ts";
@@ -142,7 +143,9 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     const cgroup = cgroups.open(cgroupPath);
     const stdio = this.#stdio(terminal);
     const hierarchies = [...cgroup.folders.keys()];
-    const plan = new ExecPlans({ kernel, blueprints, spec, hierarchies, manner: mannerOf(options) })
+    const preserved = this.#preserved(options);
+    const manner = mannerOf(options);
+    const plan = new ExecPlans({ kernel, blueprints, spec, hierarchies, manner, preserved: preserved.size })
       .get(process, stdio.kinds);
     const container = kernel.attempt("pidfd_open", pid, 0);
     if (container < 0) {
@@ -150,12 +153,13 @@ export class NativeDetached implements DetachedRuntime, Disposable {
     }
     let kept: number | undefined;
     try {
-      const spawned = await launchExec(this.#stages, {
+      await using forks = new ForkServer(this.#stages);
+      const spawned = await launchExec(forks, {
         id,
         process,
         plan,
         values: processValues(process, cgroup),
-        descriptors: new Map([...stdio.descriptors, ...this.#preserved(options)]),
+        descriptors: new Map([...stdio.descriptors, ...preserved]),
         init: container,
         onTerminal: (master) => kept = this.#hand(master, options),
       });

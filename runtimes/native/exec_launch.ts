@@ -1,9 +1,9 @@
 import type { SpecProcess } from "../../src/core/spec.ts";
+import type { ForkServer } from "../../src/linux/fork_server.ts";
 import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Program } from "../../src/linux/program.ts";
 import type { Values } from "../../src/linux/stage.ts";
-import type { Descriptors, Stages } from "../../src/linux/stages.ts";
-import { initDescriptor } from "./exec_plan.ts";
+import type { Descriptors } from "../../src/linux/stages.ts";
 import { execFailure } from "./failure.ts";
 
 export interface ExecLaunchOptions {
@@ -11,6 +11,7 @@ export interface ExecLaunchOptions {
   readonly process: SpecProcess;
   readonly plan: Program;
   readonly values: Values;
+  /** What the plan puts in place: its standard streams, and behind them what it preserves. */
   readonly descriptors: Descriptors;
   /** The pidfd of the container's init. */
   readonly init: number;
@@ -19,15 +20,19 @@ export interface ExecLaunchOptions {
 }
 
 /** Makes one more process of a container. @returns it, for the caller to wait for. @throws the failing step's error. */
-export async function launchExec(stages: Stages, options: ExecLaunchOptions): Promise<Spawned> {
+export async function launchExec(forks: ForkServer, options: ExecLaunchOptions): Promise<Spawned> {
   const { id, process: spec, plan, values, descriptors, init, onTerminal } = options;
   try {
-    const stage = stages.spawn(new Map([...descriptors, [initDescriptor, init]]));
+    const passed = [...descriptors.values()].filter((fd) => fd !== null);
+    const stage = forks.fork(init, passed);
     await using undo = new AsyncDisposableStack();
     undo.defer(() => stage.abandon());
-    await stage.executeAnnounced(plan, values, (master) => {
-      if (master !== undefined) onTerminal(master);
-    });
+    if (spec.terminal !== true) await stage.execute(plan, values);
+    else {
+      await stage.executeAnnounced(plan, values, (master) => {
+        if (master !== undefined) onTerminal(master);
+      });
+    }
     return stage.release();
   } catch (error) {
     throw execFailure(id, spec, plan, error);

@@ -22,6 +22,8 @@ export interface ExecPlansParts {
   readonly spec: Spec;
   readonly hierarchies: readonly Hierarchy[];
   readonly manner?: Manner;
+  /** How many descriptors each keeps behind its standard streams. Default 0. */
+  readonly preserved?: number;
 }
 
 /** How many are kept of one container: a health check, and what somebody types. */
@@ -52,7 +54,7 @@ export class ExecPlans {
   }
 
   #plan(process: SpecProcess, stdio: StdioKinds): Program {
-    const { kernel, blueprints, spec, hierarchies, manner } = this.#parts;
+    const { kernel, blueprints, spec, hierarchies, manner, preserved = 0 } = this.#parts;
     const namespaces = this.#namespaces;
     refuseUnsupported({ ociVersion: spec.ociVersion, process, linux: {} });
     const settings = { identity: identityOf(process), rlimits: rlimitsOf(process) };
@@ -64,6 +66,7 @@ export class ExecPlans {
       maps: userMapsOf(spec, namespaces, settings.identity),
       cgroups: cgroupViews(hierarchies),
       stdio,
+      preserved,
       rights: blueprints.rights,
       seccomp: blueprints.filter(spec.linux.seccomp),
       personality: spec.linux.personality,

@@ -3,6 +3,7 @@ import { Failure } from "../../src/core/errors.ts";
 import type { ExecOptions, Process } from "../../src/core/task.ts";
 import type { NewTaskEvent } from "../../src/core/task_events.ts";
 import type { Cgroup } from "../../src/linux/cgroup/mod.ts";
+import type { ForkServer } from "../../src/linux/fork_server.ts";
 import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Stages } from "../../src/linux/stages.ts";
 import { launchExec } from "./exec_launch.ts";
@@ -15,6 +16,7 @@ import { Streams } from "../../src/linux/streams.ts";
 /** What the processes of one container have in common. */
 export interface ProcessesParts {
   readonly stages: Stages;
+  readonly forks: ForkServer;
   readonly plans: ExecPlans;
   readonly cgroup: Cgroup;
   /** The container's id. */
@@ -68,7 +70,7 @@ export class Processes {
   }
 
   async #start({ id, process: spec, stdio }: ExecOptions, init: number): Promise<NativeProcess> {
-    const { stages, plans, cgroup, publish } = this.#parts;
+    const { stages, forks, plans, cgroup, publish } = this.#parts;
     const { kernel } = stages;
     const terminal = spec.terminal === true;
     const plan = plans.get(spec, stdioKinds(kernel, terminal ? noStreams : stdio));
@@ -76,7 +78,7 @@ export class Processes {
     const streams = new Streams(kernel, stdio ?? {}, terminal);
     undo.defer(() => streams.close());
     publish({ type: "exec-added", id: this.#parts.id, process: id });
-    const spawned = await launchExec(stages, {
+    const spawned = await launchExec(forks, {
       id,
       process: spec,
       plan,

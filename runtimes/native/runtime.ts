@@ -11,6 +11,7 @@ import type { Children } from "../../src/linux/children.ts";
 import { setUndumpable } from "../../src/linux/dumpable.ts";
 import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
+import { ForkServer } from "../../src/linux/fork_server.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { NetworkNamespaces } from "../../src/linux/network_namespaces.ts";
 import { removeTree } from "../../src/linux/remove_tree.ts";
@@ -65,6 +66,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   readonly #users: UserNamespaces;
   readonly #networks: NetworkNamespaces;
   readonly #ooms: OomWatch;
+  readonly #forks: ForkServer;
   readonly #criu: Criu;
   readonly #tasks = new Map<string, NativeTask>();
   readonly #creating = new Map<string, Promise<Task>>();
@@ -84,6 +86,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     this.#stages = new Stages(kernel, parts.children);
     this.#networks = new NetworkNamespaces(this.#stages);
     this.#ooms = new OomWatch(this.#stages);
+    this.#forks = new ForkServer(this.#stages);
     this.#pool = new CgroupPool({ kernel, cgroups, parent: cgroupParent });
     const rights = new Rights(kernel);
     // The ids of other users are not an ordinary user's to map.
@@ -219,6 +222,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     const processes = new Processes({
       id,
       stages: this.#stages,
+      forks: this.#forks,
       plans: new ExecPlans({ kernel, blueprints, spec, hierarchies: [...cgroup.folders.keys()] }),
       cgroup,
       publish,
@@ -317,6 +321,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     await this.#pool[Symbol.asyncDispose]();
     await this.#networks[Symbol.asyncDispose]();
     await this.#ooms[Symbol.asyncDispose]();
+    await this.#forks[Symbol.asyncDispose]();
     this.#users[Symbol.dispose]();
     children.close();
     this.#blueprints[Symbol.dispose]();

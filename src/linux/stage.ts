@@ -33,6 +33,22 @@ interface Sent {
   readonly reply: number;
 }
 
+/** A program that a process is at. */
+export interface Ahead {
+  /** How many bytes its answer has. */
+  readonly reply: number;
+  /** Waits for its end. To be called before anything else is asked of the process. @throws as `Stage.run`. */
+  end(): Promise<Results>;
+}
+
+/** A process that another one makes, by cloning itself in the middle of a program. */
+export interface Birth {
+  /** Resolves with the process's id. */
+  readonly pid: Promise<number>;
+  /** How many bytes it answers that program with. */
+  readonly reply: number;
+}
+
 /**
  * The byte that a program sends in the middle, with a descriptor or without. An answer cannot begin with it: its first byte
  * is the lowest of an operation's address.
@@ -59,7 +75,9 @@ const controlBytes = 128;
 export class Stage {
   readonly #stages: Stages;
   readonly #control: number;
-  #process: Spawned;
+  #process: Spawned | undefined;
+  /** Settles when the process is there, or is known not to come. */
+  #born: Promise<void> | undefined;
   #open = true;
   #owned = true;
   /** Resolves when the process that was left to itself is gone. */
@@ -67,22 +85,29 @@ export class Stage {
   /** Settles when those are reaped that it went on from. */
   #before: Promise<unknown> = Promise.resolve();
 
-  /** @param control a socket to the process. */
-  constructor(stages: Stages, control: number, process: Spawned) {
+  /** @param control a socket to the process, which may be still to come: it takes programs already. */
+  constructor(stages: Stages, control: number, process: Spawned | Birth) {
     this.#stages = stages;
     this.#control = control;
-    this.#process = process;
+    if ("pidfd" in process) this.#process = process;
+    else {
+      this.#born = this.#begin(process);
+      // It is told to whoever asks something of the process.
+      this.#born.catch(() => {});
+    }
   }
 
-  /** The process. */
+  /** The process. One that is still to come is not known before an answer of it. */
   get process(): Spawned {
+    if (this.#process === undefined) throw this.#gone();
     return this.#process;
   }
 
   /** Gives the process away: its pidfd and its end are the caller's to see to. It is to be the last one, see `run`. */
   release(): Spawned {
+    const { process } = this;
     this.#owned = false;
-    return this.#process;
+    return process;
   }
 
   /**
@@ -95,7 +120,7 @@ export class Stage {
     const { encoded, reply } = this.#send(program, values);
     const answer = await this.#receive(reply, options.timeoutMs ?? defaultTimeoutMs);
     if (answer === undefined) throw this.#gone();
-    if (answer.pid !== this.#process.pid) this.#follow(answer.pid);
+    if (answer.pid !== this.process.pid) this.#follow(answer.pid);
     return this.#results(program, encoded, answer.bytes);
   }
 
@@ -130,17 +155,28 @@ export class Stage {
     throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
   }
 
-  /**
-   * Has a program run while this process goes on.
-   * @returns what waits for its end, to be called before anything else is asked of the process. It throws as `run`.
-   */
-  ahead(program: Program, values: Values = {}): () => Promise<void> {
+  /** Has a program run while this process goes on. */
+  ahead(program: Program, values: Values = {}): Ahead {
     const { encoded, reply } = this.#send(program, values);
-    return async () => {
-      const answer = await this.#receive(reply, defaultTimeoutMs);
-      if (answer === undefined) throw this.#gone();
-      this.#results(program, encoded, answer.bytes);
+    return {
+      reply,
+      end: async () => {
+        const answer = await this.#receive(reply, defaultTimeoutMs);
+        if (answer === undefined) throw this.#gone();
+        return this.#results(program, encoded, answer.bytes);
+      },
     };
+  }
+
+  /** Passes descriptors to the process, for the program that it is at to receive with a message of one byte. */
+  pass(descriptors: readonly number[]): void {
+    const rights = new Uint8Array(Int32Array.from(descriptors).buffer);
+    const control = new Uint8Array(16 + (rights.length + 7 & ~7));
+    // struct cmsghdr. @see https://man7.org/linux/man-pages/man3/cmsg.3.html
+    control.set(new Uint8Array(Int32Array.of(16 + rights.length, 0, f.SOL_SOCKET, f.SCM_RIGHTS).buffer));
+    control.set(rights, 16);
+    const message = [0, 0, [".", 1], 1, control, control.length, 0];
+    this.#stages.kernel.call("sendmsg", this.#control, message, f.MSG_NOSIGNAL);
   }
 
   /** Runs a program that nobody waits for: the process is at it until somebody ends it. */
@@ -168,7 +204,7 @@ export class Stage {
   async #announced(program: Program, { encoded, reply }: Sent): Promise<Answer> {
     const first = await this.#receive(1, defaultTimeoutMs);
     if (first === undefined) throw this.#gone();
-    if (first.pid !== this.#process.pid) this.#follow(first.pid);
+    if (first.pid !== this.process.pid) this.#follow(first.pid);
     if (first.bytes[0] === announcement.charCodeAt(0)) return first;
     const rest = await this.#receive(reply - 1, defaultTimeoutMs);
     if (rest === undefined) throw this.#gone();
@@ -183,7 +219,7 @@ export class Stage {
   leave(program: Program, values: Values = {}): Promise<void> {
     this.#send(program, values);
     this.#close();
-    return this.#left = this.#reap(this.#process.pidfd).catch(() => {}).then(() => void (this.#owned = false));
+    return this.#left = this.#reap(this.process.pidfd).catch(() => {}).then(() => void (this.#owned = false));
   }
 
   /**
@@ -192,7 +228,8 @@ export class Stage {
    */
   async abandon(): Promise<void> {
     this.#close();
-    if (this.#owned) {
+    await this.#born?.catch(() => {});
+    if (this.#owned && this.#process !== undefined) {
       const { pidfd } = this.#process;
       this.#stages.kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
       if (this.#left === undefined) {
@@ -216,7 +253,11 @@ export class Stage {
       for (let sent = 0; sent < length;) {
         const from = typeof bytes === "number" ? bytes + sent : bytes;
         const result = kernel.attempt("sendto", this.#control, from, length - sent, f.MSG_NOSIGNAL, 0, 0);
-        if (result === -errno.EPIPE || result === -errno.ECONNRESET) throw this.#gone();
+        if (result === -errno.EPIPE || result === -errno.ECONNRESET) {
+          // Why there is none is told by who was to make it.
+          if (this.#process === undefined) return { encoded, reply };
+          throw this.#gone();
+        }
         if (result <= 0) throw syscallFailure("cannot send a program to a process", "sendto", result);
         sent += result;
       }
@@ -239,14 +280,31 @@ export class Stage {
     }
   }
 
-  /** @returns undefined at the end: the process is gone, or has executed something. */
+  /** Takes a process for this one's when it has been made. @throws why it has not. */
+  async #begin({ pid: made, reply }: Birth): Promise<void> {
+    const pid = await made;
+    this.#process = { pid, pidfd: this.#stages.kernel.call("pidfd_open", pid, 0) };
+    if (await this.#hear(reply, defaultTimeoutMs) === undefined) throw this.#gone();
+  }
+
+  /** @returns as `#hear`. @throws why there is no process. */
   async #receive(length: number, timeoutMs: number): Promise<Answer | undefined> {
+    if (this.#born !== undefined) {
+      await this.#born;
+      this.#born = undefined;
+    }
+    return await this.#hear(length, timeoutMs);
+  }
+
+  /** @returns undefined at the end: the process is gone, or has executed something. */
+  async #hear(length: number, timeoutMs: number): Promise<Answer | undefined> {
     const bytes = new Uint8Array(length);
     const { message, control, data } = this.#stages.buffers;
     const deadline = Date.now() + timeoutMs;
     let pid = 0;
     let descriptor: number | undefined;
     for (let received = 0, turn = 0; received < length;) {
+      if (!this.#open) return undefined;
       const part = Math.min(length - received, data.bytes.length);
       const words = new BigUint64Array(message.bytes.buffer, message.bytes.byteOffset, messageBytes / 8 + 2);
       const iov = message.address + messageBytes;
@@ -256,7 +314,7 @@ export class Stage {
       const result = this.#stages.kernel.attempt("recvmsg", this.#control, message.address, how);
       if (result === -errno.EAGAIN) {
         if (Date.now() > deadline) {
-          throw new Failure("deadline_exceeded", `cannot go on with process ${this.#process.pid}: it does not answer`);
+          throw new Failure("deadline_exceeded", `cannot go on with process ${this.process.pid}: it does not answer`);
         }
         await pause(turn++);
         continue;
@@ -283,7 +341,7 @@ export class Stage {
   #follow(pid: number): void {
     const { kernel } = this.#stages;
     const pidfd = kernel.call("pidfd_open", pid, 0);
-    const before = this.#process.pidfd;
+    const before = this.process.pidfd;
     this.#process = { pid, pidfd };
     this.#before = Promise.allSettled([this.#before, this.#reap(before)]);
   }
@@ -302,7 +360,8 @@ export class Stage {
   }
 
   #gone(): Failure {
-    return new Failure("aborted", `cannot go on with process ${this.#process.pid}: it was killed`);
+    const name = this.#process === undefined ? "a process that was to be made" : `process ${this.#process.pid}`;
+    return new Failure("aborted", `cannot go on with ${name}: it was killed`);
   }
 }
 

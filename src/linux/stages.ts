@@ -112,8 +112,7 @@ export class Stages implements Disposable {
   #spawn(make: (own: StubDescriptors) => Spawned): Stage {
     const { kernel } = this;
     const stub = this.#stub ??= makeStub(kernel);
-    const ends = kernel.run(this.#connecting ??= kernel.compile(connecting()));
-    const [own, other] = [ends.int32("ends"), ends.int32("ends", 4)];
+    const { own, other } = this.connect();
     let child: Spawned;
     try {
       child = make({ control: other, stub });
@@ -124,6 +123,12 @@ export class Stages implements Disposable {
       kernel.attempt("close", other);
     }
     return new Stage(this, own, child);
+  }
+
+  /** Makes a socket to a process that runs the stub. Both ends are the caller's to close. @throws resource_exhausted. */
+  connect(): { readonly own: number; readonly other: number } {
+    const ends = this.kernel.run(this.#connecting ??= this.kernel.compile(connecting()));
+    return { own: ends.int32("ends"), other: ends.int32("ends", 4) };
   }
 
   /** Memory to lay a program out in, for the stub's address. One user at a time, within one turn. */
@@ -214,14 +219,28 @@ function connecting(): Program {
  * Takes descriptors to their places, for a process that is to run the stub, and closes all others. The stub's own are holes.
  * @param descriptors number there → what it is in this process, or `null` for /dev/null.
  */
-export function* takeDescriptors(
-  descriptors: ReadonlyMap<number, Argument | null>,
-): Generator<Operation> {
-  const wanted: (readonly [target: number, source: Argument | null, flags: number])[] = [
-    ...Array.from(descriptors, ([target, source]) => [target, source, 0] as const),
+export function takeDescriptors(descriptors: ReadonlyMap<number, Argument | null>): Generator<Operation> {
+  return placeDescriptors([
+    ...placed(descriptors),
     [init.control, { hole: "control" }, 0],
     [stubFile, { hole: "stub" }, f.O_CLOEXEC],
-  ];
+  ]);
+}
+
+/** The same in a process that runs the stub already, whose own stay where they are. */
+export function keepDescriptors(descriptors: ReadonlyMap<number, Argument | null>): Generator<Operation> {
+  return placeDescriptors([...placed(descriptors)], [init.control, stubFile]);
+}
+
+/** A descriptor's place, what goes there, and its flags. */
+type Placed = readonly [target: number, source: Argument | null, flags: number];
+
+function placed(descriptors: ReadonlyMap<number, Argument | null>): Placed[] {
+  return Array.from(descriptors, ([target, source]) => [target, source, 0] as const);
+}
+
+/** @param kept which are open beside them. */
+function* placeDescriptors(wanted: readonly Placed[], kept: readonly number[] = []): Generator<Operation> {
   // Any of them may lie where another is to go: all go aside first.
   for (const [target, source] of wanted) {
     const store = `aside:${target}`;
@@ -240,7 +259,7 @@ export function* takeDescriptors(
     yield { syscall: "dup3", args: [{ ref: `aside:${target}` }, target, flags], why };
   }
   let next = 0;
-  for (const [target] of wanted.toSorted(([one], [other]) => one - other)) {
+  for (const target of [...wanted.map(([target]) => target), ...kept].toSorted((one, other) => one - other)) {
     if (target > next) yield closeRange(next, target - 1);
     next = target + 1;
   }

@@ -63,9 +63,9 @@ describe("Stage", () => {
 
   it("ahead() lets a program run meanwhile, and tells then what it failed with", () =>
     use(async (stage) => {
-      await stage.ahead(getpid)();
+      await stage.ahead(getpid).end();
       const done = stage.ahead([{ syscall: "chdir", args: ["/nonesuch"], why: "enter the folder" }]);
-      await assert.rejects(done(), (error) => /enter the folder: no such file/.test(String(error)));
+      await assert.rejects(done.end(), (error) => /enter the folder: no such file/.test(String(error)));
       assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
     }));
 

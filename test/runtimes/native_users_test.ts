@@ -229,6 +229,11 @@ describe("NativeRuntime, users and clocks", { skip: isRoot ? false : "it takes r
       const text = await output(uptime, { linux: { ...own, namespaces: withUsers([...extra]), timeOffsets } });
       assert.ok(Number(text.split(" ")[0]) > 1_000_000, text);
       assert.match(text, /monotonic\s+86400\s+5\nboottime\s+1000000\s+0$/);
+      const task = await create("read x", { linux: { ...own, namespaces: withUsers([...extra]), timeOffsets } });
+      await task.start();
+      const other = await task.exec({ id: "other", process: specFor(["sh", "-c", uptime]).process });
+      assert.match(await new Response(other.stdout).text(), /^1\d{6}\.[^]*monotonic\s+86400\s+5\n/);
+      await task.delete();
     }
     await assert.rejects(create("true", { linux: { timeOffsets } }), { code: "invalid_argument" });
   });
