@@ -17,6 +17,7 @@ import {
   manifestTypes,
   maxManifestBytes,
 } from "./manifest_answer.ts";
+import { nextPage } from "./next_page.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
 import type { Slots } from "./slots.ts";
@@ -53,6 +54,9 @@ interface Ask extends Pick<Exchange, "method" | "body" | "repeatable"> {
 
 /** How registries that keep no list of referrers answer who asks for it: as they should, and as some do. */
 const unlisted: readonly number[] = [404, 400, 405, 406];
+
+/** How many pages of a list are asked for; each has 1,000 entries at most. */
+const maxPages = 32;
 
 /** One repository at one of the hosts that serve it. */
 export class Repository {
@@ -101,15 +105,27 @@ export class Repository {
   async referrers(digest: Digest): Promise<readonly Descriptor[]> {
     const action = `cannot list what refers to ${digest} of ${this.#name}`;
     const { algorithm, hex } = splitDigest(digest);
-    const headers = { accept: mediaTypes.index };
     // A registry without the list has it under a tag, if anybody made one. Its name is cut as the specification says.
-    for (const to of [`referrers/${digest}`, `manifests/${algorithm}-${hex.slice(0, 64)}`]) {
-      const answer = await this.#ask({ action, method: "GET", to, headers });
-      if (answer.ok) return await named(action, () => describeReferrers(action, answer));
-      if (!unlisted.includes(answer.status)) throw await this.#refusal(action, answer);
-      await answer.discard();
+    return await this.#pages(action, `referrers/${digest}`) ??
+      await this.#pages(action, `manifests/${algorithm}-${hex.slice(0, 64)}`) ?? [];
+  }
+
+  /** All pages of an index. @returns undefined where there is none. */
+  async #pages(action: string, first: string): Promise<readonly Descriptor[] | undefined> {
+    const found: Descriptor[] = [];
+    let to: string | URL | undefined = first;
+    for (let pages = 0; to !== undefined; pages++) {
+      if (pages === maxPages) throw new Failure("resource_exhausted", `${action}: it has more than ${maxPages} pages`);
+      const answer: Answer = await this.#ask({ action, method: "GET", to, headers: { accept: mediaTypes.index } });
+      if (!answer.ok) {
+        if (to !== first || !unlisted.includes(answer.status)) throw await this.#refusal(action, answer);
+        await answer.discard();
+        return undefined;
+      }
+      found.push(...await named(action, () => describeReferrers(action, answer)));
+      to = await named(action, async () => nextPage(answer));
     }
-    return [];
+    return found;
   }
 
   async fetch(descriptor: Descriptor, start: number): Promise<Fetched> {
