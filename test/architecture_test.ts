@@ -64,6 +64,9 @@ const exceptions: Readonly<Record<string, readonly string[]>> = {
   "src/cli/connection.ts": ["api/"],
   // The one way to speak TLS with settings of one's own that every host has.
   "src/distribution/tls.ts": ["node:https"],
+  // The one way to connect to an address in place of a name that every host has.
+  "src/distribution/as_fetch.ts": ["node:http"],
+  "src/distribution/checked_fetch.ts": ["node:http"],
   "src/distribution/hosts.ts": ["smol-toml"],
   // Whether a registry is in a private network itself.
   "src/distribution/endpoint.ts": ["node:dns"],

@@ -5,7 +5,8 @@ import type { Answer } from "./answer.ts";
 import { encodeBase64 } from "./base64.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credentials } from "./credentials.ts";
-import { isPrivate, leadsInside, leadsIntoNetwork } from "./endpoint.ts";
+import { isPrivate, leadsInside } from "./endpoint.ts";
+import { checkNetwork } from "./redirect.ts";
 import { registryFailure } from "./registry_error.ts";
 import type { Tls } from "./tls.ts";
 import type { Transport } from "./transport.ts";
@@ -145,12 +146,15 @@ export class Authorizer {
     if (!isPrivate(url) || !/^https?:$/.test(url.protocol)) {
       throw new Failure("failed_precondition", `${action}: the token server ${url.host} is not reached over https`);
     }
-    if (leadsInside(access.registry, url) || await leadsIntoNetwork(access.registry, url)) {
-      throw new Failure(
+    const deeper = () =>
+      new Failure(
         "permission_denied",
         `${action}: ${access.registry.host} names a token server on this machine or its link, or in a private network`,
       );
-    }
+    if (leadsInside(access.registry, url)) throw deeper();
+    await checkNetwork(access.registry, url).catch((cause: unknown) => {
+      throw codeOf(cause) === "permission_denied" ? deeper() : cause;
+    });
     url.username = url.password = "";
     const service = challenge.parameters.get("service");
     const scope = challenge.parameters.get("scope") ?? `repository:${access.reference.repository}:${access.actions}`;

@@ -34,42 +34,31 @@ const privateAddress =
  * Tells whether an address is of a private network; one of IPv4 may be written as one of IPv6.
  * @see https://www.rfc-editor.org/rfc/rfc1918 and rfc4193, rfc6052, rfc6598
  */
-export function isPrivateAddress(host: string): boolean {
-  const address = host.replace(/^\[|\]$/g, "");
+function isPrivateAddress(address: string): boolean {
   const mapped = /^(?:::ffff:|64:ff9b::)([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address);
   if (mapped === null) return privateAddress.test(address) || /^f[cd][0-9a-f]{2}:/.test(address);
   const [high, low] = [parseInt(mapped[1] ?? "", 16), parseInt(mapped[2] ?? "", 16)];
   return privateAddress.test([high >> 8, high & 255, low >> 8, low & 255].join("."));
 }
 
+/** How far inside an address is: 2 for this machine and its link, 1 for a private network, 0 for all others. */
+export function depthOf(address: string): 0 | 1 | 2 {
+  // The URL parser writes all forms of an address in one.
+  const url = new URL(`http://${address.includes(":") ? `[${address.replace(/%.*/, "")}]` : address}`);
+  if (isInternal(url)) return 2;
+  return isPrivateAddress(url.hostname.replace(/^\[|\]$/g, "")) ? 1 : 0;
+}
+
 /** Finds the addresses of a name. */
 export type Resolve = (hostname: string) => Promise<readonly string[]>;
 
-const resolveName: Resolve = async (hostname) => (await lookup(hostname, { all: true })).map(({ address }) => address);
+export const resolveName: Resolve = async (hostname) =>
+  (await lookup(hostname, { all: true })).map(({ address }) => address);
 
-/**
- * Tells whether a stranger points into a private network that it is no part of: this machine may reach what the stranger does
- * not. A registry that is in a private network itself may point there. Names are resolved; what one resolves to a moment later,
- * when it is connected to, is not known here.
- * @param from who points there.
- */
-export async function leadsIntoNetwork(from: URL, to: URL, resolve: Resolve = resolveName): Promise<boolean> {
-  if (to.hostname === from.hostname || isLoopback(from)) return false;
-  const addresses = async ({ hostname }: URL) =>
-    isAddress(hostname) ? [hostname] : await resolve(hostname).catch(() => []);
-  if (!(await addresses(to)).some(isPrivateAddress)) return false;
-  const own = await addresses(from);
-  return own.length === 0 ||
-    !own.every((address) => isPrivateAddress(address) || isLoopback(new URL(`http://${bracketed(address)}`)));
-}
-
-/** The URL parser has written every form of an IPv4 address as four numbers, and IPv6 in brackets. */
-function isAddress(hostname: string): boolean {
-  return hostname.startsWith("[") || /^[0-9.]+$/.test(hostname);
-}
-
-function bracketed(address: string): string {
-  return address.includes(":") && !address.startsWith("[") ? `[${address}]` : address;
+/** The address that a URL's host is; undefined for a name. */
+export function addressIn({ hostname }: URL): string | undefined {
+  // The URL parser has written every form of an IPv4 address as four numbers, and IPv6 in brackets.
+  return /^(?:\[.*\]|[0-9.]+)$/.test(hostname) ? hostname.replace(/^\[|\]$/g, "") : undefined;
 }
 
 /** Tells whether nobody between here and there can read or change what is sent. */

@@ -18,6 +18,7 @@ import {
   maxManifestBytes,
 } from "./manifest_answer.ts";
 import { nextPage } from "./next_page.ts";
+import { checkNetwork } from "./redirect.ts";
 import { registryFailure } from "./registry_error.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
 import type { Slots } from "./slots.ts";
@@ -212,8 +213,9 @@ export class Repository {
     const url = typeof to === "string" ? new URL(`${reference.repository}/${to}`, api) : to;
     const home = url.origin === api.origin;
     if (home && this.#mirrors) url.searchParams.set("ns", reference.registry);
+    const addresses = home ? undefined : await named(action, () => checkNetwork(api, url));
     // Who takes an upload for a registry is not entitled to what is for the registry.
-    const exchange = { ...ask, url, signal, tls, ...(headers && { headers }), own: home ? own : {} };
+    const exchange = { ...ask, url, addresses, signal, tls, ...(headers && { headers }), own: home ? own : {} };
     return await named(action, async () => {
       const authorization = home ? authorizer.remembered(this.#access) : undefined;
       const answer = await transport.send({ ...exchange, authorization });

@@ -1,5 +1,5 @@
 import { Agent, request } from "node:https";
-import { Readable } from "node:stream";
+import { asFetch, type PlainRequest } from "./as_fetch.ts";
 
 /** Whom a registry's host trusts and what it wants to be shown. */
 export interface TlsOptions {
@@ -10,9 +10,6 @@ export interface TlsOptions {
   /** Whether any certificate will do. */
   readonly skipVerify?: boolean;
 }
-
-/** Statuses whose answers have no body. @see https://fetch.spec.whatwg.org/#null-body-status */
-const withoutBody: readonly number[] = [204, 205, 304];
 
 /**
  * HTTPS with settings of its own, which `fetch` has on no two hosts alike.
@@ -33,32 +30,8 @@ export class Tls {
   }
 
   /** As `fetch` of a request whose body is at hand. */
-  fetch(url: URL, init: TlsRequest): Promise<Response> {
-    const { method, headers, body, signal } = init;
-    return new Promise((resolve, reject) => {
-      const length = body === null ? {} : { "content-length": String(Buffer.byteLength(body)) };
-      const asked = request(url, {
-        agent: this.#agent(url),
-        method,
-        headers: { ...Object.fromEntries(headers), ...length },
-        signal,
-      }, (answer) => {
-        const { statusCode: status = 0, rawHeaders } = answer;
-        const fields = new Headers();
-        for (let i = 0; i + 1 < rawHeaders.length; i += 2) fields.append(rawHeaders[i] ?? "", rawHeaders[i + 1] ?? "");
-        const empty = method === "HEAD" || withoutBody.includes(status);
-        if (empty) answer.resume();
-        const bytes = empty ? null : Readable.toWeb(answer) as unknown as ReadableStream<Uint8Array<ArrayBuffer>>;
-        try {
-          resolve(new Response(bytes, { status, headers: fields }));
-        } catch (error) {
-          answer.destroy();
-          reject(error);
-        }
-      });
-      asked.on("error", reject);
-      asked.end(body ?? undefined);
-    });
+  fetch(url: URL, init: PlainRequest): Promise<Response> {
+    return asFetch(request, url, { agent: this.#agent(url) }, init);
   }
 
   #agent(url: URL): Agent {
@@ -72,11 +45,4 @@ export class Tls {
       ...(skipVerify === true ? { rejectUnauthorized: false } : {}),
     });
   }
-}
-
-export interface TlsRequest {
-  readonly method: string;
-  readonly headers: Headers;
-  readonly body: string | Uint8Array<ArrayBuffer> | null;
-  readonly signal: AbortSignal;
 }

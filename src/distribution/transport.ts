@@ -4,7 +4,9 @@ import { pause } from "./cancel.ts";
 import { connectionFailure } from "./connection_failure.ts";
 import { checkNetwork, redirected, refusedRedirect } from "./redirect.ts";
 import { retryDelay, type RetryPolicy } from "./retry.ts";
-import type { Tls, TlsRequest } from "./tls.ts";
+import type { PlainRequest } from "./as_fetch.ts";
+import { checkedFetch } from "./checked_fetch.ts";
+import type { Tls } from "./tls.ts";
 
 const maxRedirects = 5;
 const userAgent = "mayfly";
@@ -22,6 +24,8 @@ export interface TransportOptions {
 export interface Exchange {
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly url: URL;
+  /** What `checkNetwork` found of `url`, where somebody else named that. */
+  readonly addresses?: readonly string[] | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   /** In place of what the host trusts. */
   readonly tls?: Tls | undefined;
@@ -72,7 +76,7 @@ export class Transport {
   }
 
   async #follow(exchange: Exchange): Promise<Answer> {
-    let { url } = exchange;
+    let { url, addresses } = exchange;
     const patience = new Patience(exchange.signal);
     try {
       for (let redirects = 0; redirects <= maxRedirects; redirects++) {
@@ -85,10 +89,11 @@ export class Transport {
           if (exchange.authorization !== undefined) headers.set("authorization", exchange.authorization);
         }
         const { method, body = null, tls } = exchange;
-        const ask = (url: URL, init: TlsRequest) =>
-          tls !== undefined && url.protocol === "https:"
-            ? tls.fetch(url, init)
-            : fetch(url, { ...init, redirect: "manual" });
+        const ask = (url: URL, init: PlainRequest) => {
+          if (tls !== undefined && url.protocol === "https:") return tls.fetch(url, init);
+          if (addresses !== undefined && url.protocol === "http:") return checkedFetch(url, addresses, init);
+          return fetch(url, { ...init, redirect: "manual" });
+        };
         const { headerTimeoutMs, stallTimeoutMs } = this.options;
         const response = await patience.within(
           headerTimeoutMs + (body?.length ?? 0) * 1000 / slowestBytes,
@@ -105,7 +110,7 @@ export class Transport {
         }
         const next = redirected(url, location);
         // By who was asked first: whoever is led outside is not let in again.
-        await checkNetwork(exchange.url, next);
+        addresses = await checkNetwork(exchange.url, next);
         url = next;
       }
       throw new Failure(

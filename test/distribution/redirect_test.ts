@@ -58,6 +58,9 @@ describe("a redirect into a private network", () => {
     "here.example": ["::1"],
     "both.example": ["203.0.113.5", "10.0.0.9"],
     "inside.example": ["10.0.0.5"],
+    "loop.example": ["203.0.113.7", "127.0.0.1"],
+    "secrets.example": ["169.254.169.254"],
+    "link.example": ["fe80::1%eth0"],
   };
   const check = (from: string, to: string) =>
     checkNetwork(new URL(from), new URL(to), async (name) => names[name] ?? Promise.reject(new Error("no such name")));
@@ -71,6 +74,23 @@ describe("a redirect into a private network", () => {
       if (host !== "both.example") await assert.rejects(check("https://both.example/", `https://${host}/x`), why);
     });
   }
+
+  for (const host of ["loop.example", "secrets.example", "link.example"]) {
+    it(`is refused where a name is of this machine or its link: ${host}`, async () => {
+      const why = { code: "permission_denied", message: /it leads into this machine or its link/ };
+      for (const from of ["https://r.io/", "http://registry.corp/", "https://unknown.example/"]) {
+        await assert.rejects(check(from, `http://${host}/x`), why);
+      }
+      await check("http://here.example/", `http://${host}/x`);
+    });
+  }
+
+  it("is known by the addresses that were looked at, of names alone", async () => {
+    assert.deepEqual(await check("http://registry.corp/", "http://both.example/x"), names["both.example"]);
+    assert.deepEqual(await check("https://r.io/", "http://gone.example/x"), []);
+    assert.equal(await check("https://r.io/", "http://203.0.113.9/x"), undefined);
+    assert.equal(await check("https://r.io/", "https://r.io/x"), undefined);
+  });
 
   it("is followed from within one, and to all others", async () => {
     for (
