@@ -62,7 +62,11 @@ export const ContainerMountSchema = v.variant("type", [
 export type ContainerMount = v.InferOutput<typeof ContainerMountSchema>;
 
 /** An image whose files are in a container. */
-export type ImageMount = Extract<ContainerMount, { readonly type: "image" }>;
+type ImageMount = Extract<ContainerMount, { readonly type: "image" }>;
+
+export function isImageMount(mount: ContainerMount): mount is ImageMount {
+  return mount.type === "image";
+}
 
 export const ContainerMountsSchema = v.pipe(
   v.array(ContainerMountSchema),

@@ -198,7 +198,8 @@ export class Functions {
     options: { readonly stdin: boolean; readonly signal: AbortSignal; readonly attach: (task: Task) => void },
   ): Promise<ContainerRun> {
     this.#admission.requireOpen();
-    const settings = parse(FunctionInputSchema, input, "cannot run a container");
+    const parsed = parse(FunctionInputSchema, input, "cannot run a container");
+    const settings = { ...parsed, mounts: await this.#recipes.pin(namespace, parsed.mounts) };
     if (settings.secrets.length > 0) {
       throw new Failure("invalid_argument", "cannot run a container with secrets: they are for functions, deploy one", {
         details: { field: "secrets" },
@@ -209,6 +210,7 @@ export class Functions {
     const ingredients = await this.#recipes.gather(namespace, digest, settings);
     return await this.#parts.tasks.run({
       ...ingredients,
+      volumes: await this.#recipes.volumes(namespace, ingredients.snapshotter, settings),
       namespace,
       image: settings.image,
       settings,

@@ -1,4 +1,4 @@
-import type { ContainerMount } from "../core/container_mount.ts";
+import { type ContainerMount, isImageMount } from "../core/container_mount.ts";
 import { Failure } from "../core/errors.ts";
 import { checkSources } from "../tasks/spec_mounts.ts";
 import type { FunctionSettings } from "../core/function.ts";
@@ -13,7 +13,7 @@ import type { IdRange, IdRangeStore } from "../core/id_range.ts";
 import type { Image } from "../core/image.ts";
 import type { Spec, SpecMount, SpecUser } from "../core/spec.ts";
 import type { Images } from "../images/images.ts";
-import type { Ingredients, IngredientSettings, IngredientSource } from "../tasks/ingredients.ts";
+import type { Ingredients, IngredientSettings, IngredientSource, Volumes } from "../tasks/ingredients.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { settingsWithin, specWithin } from "../tasks/means.ts";
 import { type SecretFolder, secretTargets } from "../tasks/secret_folders.ts";
@@ -24,7 +24,7 @@ import { temporaryFolder } from "./lambda/temporary.ts";
 import { mostPrepared } from "./prepared.ts";
 import { Recipe } from "./recipe.ts";
 import type { Secrets } from "./secrets.ts";
-import { isImageMount, openVolumes } from "./volumes.ts";
+import { openVolumes } from "./volumes.ts";
 import { watchdogCommand } from "./watchdog.ts";
 import { Views } from "./views.ts";
 
@@ -91,6 +91,16 @@ export class Recipes implements IngredientSource {
     }));
   }
 
+  volumes(
+    namespace: string,
+    snapshotter: Snapshotter,
+    settings: Pick<IngredientSettings, "mounts" | "userns" | "restore">,
+    traced: Traced = {},
+  ): Promise<Volumes> {
+    const { images, volumes: folders } = this.#parts;
+    return openVolumes({ images, views: this.#views, folders, snapshotter, namespace, settings }, traced);
+  }
+
   /** The manifest that it names, where the image is here. */
   async resolveHere(namespace: string, reference: string, restore = false): Promise<string | undefined> {
     const image = await this.#parts.images.find(namespace, reference);
@@ -125,28 +135,22 @@ export class Recipes implements IngredientSource {
       });
     }
     const { tasks } = this.#parts;
+    await using opened = new AsyncDisposableStack();
+    const volumes = opened.use(await this.volumes(namespace, parts.snapshotter, settings, traced));
     const generated = generateSpec({
       image: config,
       id: "template",
       accounts,
       ids,
+      volumes: volumes.paths,
       settings: {
         ...settingsWithin(settings, tasks.means),
-        mounts: settings.mounts.filter((mount) => !isImageMount(mount)),
         command: watchdogCommand(config, settings) ?? settings.command,
         readonlyRootfs: settings.readonlyRootfs || settings.scratchBytes === 0,
       },
     });
     const spec = specWithin(network.apply(generated, settings), tasks.means);
-    const { images, volumes: folders } = this.#parts;
-    await using opened = new AsyncDisposableStack();
-    const volumes = opened.use(
-      await openVolumes(
-        { images, views: this.#views, folders, snapshotter: parts.snapshotter, namespace, settings },
-        traced,
-      ),
-    );
-    await tasks.checkCommand(parts.snapshotter, parts.chain, withMounts(spec, volumes.mounts));
+    await tasks.checkCommand(parts.snapshotter, parts.chain, spec);
     const checkpoint = settings.restore ? await this.checkpoint(digest) : undefined;
     let secrets: SecretFolder | undefined;
     try {
@@ -154,7 +158,7 @@ export class Recipes implements IngredientSource {
         secrets = await this.#parts.secrets.show(namespace, settings.secrets, hostUser(spec.process.user, ids));
       }
       const own = settings.protocol === "fn" ? fnMounts : temporaryFolder(settings);
-      const shown = withMounts(spec, [...own, ...volumes.mounts, ...secrets?.mounts ?? []]);
+      const shown = withMounts(spec, [...own, ...secrets?.mounts ?? []]);
       const template = specTemplate(shown, settings.hostname);
       const made = { ...parts, settings, template, views: this.#views, checkpoint, secrets, volumes };
       const recipe = await Recipe.make(made);

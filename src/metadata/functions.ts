@@ -10,6 +10,7 @@ import { allToLatest, latest, type Traffic } from "../core/revision.ts";
 import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
+import { referencesOfMounts } from "./references.ts";
 import { functions, namespaces, revisions } from "./schema.ts";
 
 /** How many are read at once, where all are. */
@@ -84,8 +85,7 @@ export class LibsqlFunctionStore implements FunctionStore {
       ]);
       return toFunction({ function: row!, revision: revision! });
     });
-    const mounted = put.mounts.flatMap((mount) => mount.type === "image" && mount.digest ? [mount.digest] : []);
-    await this.#barrier.added([digest, ...mounted].map((digest) => `content/${digest}`));
+    await this.#barrier.added([`content/${digest}`, ...referencesOfMounts(put.mounts)]);
     return put;
   }
 

@@ -1,3 +1,4 @@
+import { type ContainerMount, isImageMount } from "../core/container_mount.ts";
 import { type Labels, referencesOf, rootLabel } from "../core/labels.ts";
 
 /*
@@ -13,15 +14,21 @@ export function* referencesOfImage({ target, labels }: {
   yield* referencesOf(labels);
 }
 
-export function* referencesOfContainer({ imageDigest, snapshotter, snapshotKey, labels }: {
+export function* referencesOfContainer({ imageDigest, settings, snapshotter, snapshotKey, labels }: {
   readonly imageDigest?: string | undefined;
+  readonly settings?: { readonly mounts: readonly ContainerMount[] } | undefined;
   readonly snapshotter: string;
   readonly snapshotKey?: string | undefined;
   readonly labels: Labels;
 }): Generator<string> {
   if (imageDigest !== undefined) yield `content/${imageDigest}`;
+  yield* referencesOfMounts(settings?.mounts ?? []);
   if (snapshotKey !== undefined) yield `snapshot/${snapshotter}/${snapshotKey}`;
   yield* referencesOf(labels);
+}
+
+export function* referencesOfMounts(mounts: readonly ContainerMount[]): Generator<string> {
+  for (const { digest } of mounts.filter(isImageMount)) if (digest !== undefined) yield `content/${digest}`;
 }
 
 /** What a snapshot keeps as long as it is kept: with `rootLabel` itself, too. */

@@ -1,4 +1,5 @@
 import { statfs } from "node:fs/promises";
+import { isImageMount } from "../core/container_mount.ts";
 import type { Image } from "../core/image.ts";
 import type { Metadata } from "../core/metadata.ts";
 import { formatReference, parseReference } from "../core/reference.ts";
@@ -85,9 +86,12 @@ async function uses(metadata: Metadata): Promise<(image: Image) => boolean> {
   for (const { namespace, image, digest } of await metadata.functions.images()) {
     used.add(digest).add(named(namespace, formatReference(parseReference(image))));
   }
-  for (const { namespace, image, imageDigest } of await metadata.containers.list()) {
+  for (const { namespace, image, imageDigest, settings } of await metadata.containers.list()) {
     if (imageDigest !== undefined) used.add(imageDigest);
     if (image !== undefined) used.add(named(namespace, formatReference(parseReference(image))));
+    for (const { source, digest = "" } of (settings?.mounts ?? []).filter(isImageMount)) {
+      used.add(digest).add(named(namespace, formatReference(parseReference(source))));
+    }
   }
   return ({ namespace, name, target }) => used.has(target.digest) || used.has(named(namespace, name));
 }

@@ -11,6 +11,7 @@ import type { Exit, Task } from "../core/task.ts";
 import type { Accounts } from "./accounts.ts";
 import { prepareRootfs, type RootfsOptions } from "./container_rootfs.ts";
 import { Deadline } from "./deadline.ts";
+import type { Volumes } from "./ingredients.ts";
 import { killSoon } from "./kill_soon.ts";
 import { type Means, settingsWithin, specWithin } from "./means.ts";
 import { generateSpec, type SpecSettings } from "./spec.ts";
@@ -40,6 +41,8 @@ export interface RunOptions {
   /** The image's account files. */
   readonly accounts?: Accounts;
   readonly ids?: IdRange | undefined;
+  /** The images that are mounted, from here on its own: given back behind its end. */
+  readonly volumes?: Volumes;
   readonly stdio?: CreateTask["stdio"];
   readonly checkpoint?: CreateTask["checkpoint"] | undefined;
   /** Kills the container. */
@@ -88,11 +91,13 @@ export async function startContainer(
 ): Promise<ContainerRun> {
   const { id = newContainerId(), namespace, image, runtime, snapshotter, settings, stdio, checkpoint, signal } =
     options;
+  await using undo = new AsyncDisposableStack();
+  undo.use(options.volumes);
   signal?.throwIfAborted();
-  const own = { ...options, settings: settingsWithin(settings, means), id, image: options.config };
+  const volumes = options.volumes?.paths;
+  const own = { ...options, settings: settingsWithin(settings, means), id, image: options.config, volumes };
   const spec = specWithin(options.network.apply(generateSpec(own), networkSettingsOf(options)), means);
   await check(spec);
-  await using undo = new AsyncDisposableStack();
 
   const snapshotKey = `${containerSnapshotPrefix}${namespace}/${id}`;
   await containers.create({

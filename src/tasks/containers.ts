@@ -105,7 +105,8 @@ export class Containers implements AsyncDisposable {
   async create(namespace: string, input: unknown): Promise<ContainerInfo> {
     this.#requireOpen();
     const { source, tasks, store, events } = this.#parts;
-    const settings = parse(ContainerInputSchema, input, "cannot create container");
+    const parsed = parse(ContainerInputSchema, input, "cannot create container");
+    const settings = { ...parsed, mounts: await source.pin(namespace, parsed.mounts) };
     const imageDigest = await source.resolve(namespace, settings.image, { restore: settings.restore });
     // That it is one is told here, and not at its start.
     if (settings.restore) (await source.checkpoint(imageDigest))[Symbol.dispose]();
@@ -114,7 +115,10 @@ export class Containers implements AsyncDisposable {
     const stopSignal = settings.stopSignal ?? (config.config?.StopSignal || defaultStopSignal);
     parseSignal(stopSignal);
     const id = newContainerId();
-    const generated = generateSpec({ image: config, settings, id, accounts, ids, terminal: settings.tty });
+    // Those of its starts are opened then; that it has them is told here.
+    await using volumes = await source.volumes(namespace, snapshotter, settings);
+    const given = { image: config, settings, volumes: volumes.paths, id, accounts, ids, terminal: settings.tty };
+    const generated = generateSpec(given);
     const spec = specWithin(network.apply(generated, settings), tasks.means);
     await tasks.checkCommand(snapshotter, chain, spec);
     await tasks.checkPorts(spec, settings.ports);

@@ -1,3 +1,4 @@
+import type { ContainerMount } from "../core/container_mount.ts";
 import type { ImageConfig } from "../core/descriptor.ts";
 import type { FunctionSettings } from "../core/function.ts";
 import type { IdRange } from "../core/id_range.ts";
@@ -25,6 +26,12 @@ export type IngredientSettings = Pick<
   "image" | "runtime" | "snapshotter" | "mounts" | "userns" | "restore" | keyof NetworkSettings
 >;
 
+/** Images and artifacts whose files containers see, held as long as they may. */
+export interface Volumes extends AsyncDisposable {
+  /** Where each is on this machine, by the target of its mount. */
+  readonly paths: ReadonlyMap<string, string>;
+}
+
 /** Where images come from. */
 export interface IngredientSource {
   /**
@@ -32,6 +39,14 @@ export interface IngredientSource {
    * @param options.restore its index instead, which keeps its checkpoint. @throws permission_denied for one that is not trusted.
    */
   resolve(namespace: string, reference: string, options?: { readonly restore?: boolean }): Promise<string>;
+  /** The same mounts, with the manifests that their images name now; those that are not here are pulled. */
+  pin(namespace: string, mounts: readonly ContainerMount[]): Promise<ContainerMount[]>;
+  /** Opens the images that are mounted, which are pinned. @throws unimplemented where they cannot be; what unpacking throws. */
+  volumes(
+    namespace: string,
+    snapshotter: Snapshotter,
+    settings: Pick<IngredientSettings, "mounts" | "userns" | "restore">,
+  ): Promise<Volumes>;
   /** The files of the checkpoint that was resolved so. @throws not_found; failed_precondition for an image that is none. */
   checkpoint(digest: string): Promise<{ readonly folder: string } & Disposable>;
   /** Brings together what containers of an image are made of, and unpacks it where that is not done. */

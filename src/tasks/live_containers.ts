@@ -11,6 +11,7 @@ import type { KeptContainers } from "./kept_containers.ts";
 import { killSoon } from "./kill_soon.ts";
 import { LiveContainer } from "./live_container.ts";
 import { NextExits } from "./next_exits.ts";
+import { withVolumes } from "./spec_mounts.ts";
 import { stopLive } from "./stop_live.ts";
 import type { Tasks } from "./tasks.ts";
 
@@ -111,7 +112,10 @@ export class LiveContainers {
     const { namespace, id, settings } = container;
     const runtime = this.#parts.kept.runtime(container);
     const spec = parse(SpecSchema, container.spec, `cannot start container ${JSON.stringify(id)}: its spec`);
-    const mounts = await this.#parts.kept.snapshotter(container).mounts(container.snapshotKey);
+    const snapshotter = this.#parts.kept.snapshotter(container);
+    const mounts = await snapshotter.mounts(container.snapshotKey);
+    await using opened = new AsyncDisposableStack();
+    const volumes = opened.use(await this.#parts.source.volumes(namespace, snapshotter, settings));
     // What it wrote since is not what the checkpoint has open.
     const restores = settings.restore && container.state === undefined;
     using checkpoint = restores ? await this.#parts.source.checkpoint(container.imageDigest ?? "") : undefined;
@@ -121,7 +125,7 @@ export class LiveContainers {
       image: container.image,
       labels: container.labels,
       runtime,
-      spec,
+      spec: withVolumes(spec, volumes.paths),
       rootfs: { mounts },
       ports: settings.ports,
       ...(checkpoint && { checkpoint: checkpoint.folder }),
@@ -141,7 +145,7 @@ export class LiveContainers {
       const started = await this.#parts.kept.record(container, { state: { startedAt } });
       await task.start();
       this.#live.set(keyOf(namespace, id), live);
-      this.own(this.#end(started, live, startedAt));
+      this.own(this.#end(started, live, startedAt, opened.move()));
       if (this.#closed) killSoon(task);
       return started;
     } catch (error) {
@@ -162,7 +166,7 @@ export class LiveContainers {
   }
 
   /** Sees a container's task to its end. Never rejects. */
-  async #end(container: Kept, live: LiveContainer, startedAt: Date): Promise<void> {
+  async #end(container: Kept, live: LiveContainer, startedAt: Date, volumes: AsyncDisposable): Promise<void> {
     const { namespace, id } = container;
     const key = keyOf(namespace, id);
     let state: ContainerRunState;
@@ -176,6 +180,7 @@ export class LiveContainers {
       this.#parts.onError(error, `cannot ${what} container ${id} behind its end`);
     await live.captured().catch(failed("close the log of"));
     await live.task.delete().catch(failed("delete the task of"));
+    await Promise.resolve(volumes[Symbol.asyncDispose]()).catch(failed("let go of the images of"));
     await this.#parts.kept.record(container, { state }).catch(failed("record the exit of"));
     this.#live.delete(key);
     this.#settle(container, live, state);

@@ -43,6 +43,8 @@ export type SpecSettings = Partial<
 export interface SpecOptions {
   readonly image: ImageConfig;
   readonly settings?: SpecSettings;
+  /** Where images that are mounted are on this machine, by the targets of their mounts. */
+  readonly volumes?: ReadonlyMap<string, string> | undefined;
   /** The task's id: its end becomes the host name, where the settings have none. */
   readonly id: string;
   /** The image's account files (`readAccounts`); without them, only root and numbers can be users. */
@@ -96,7 +98,9 @@ export function generateSpec(options: SpecOptions): Spec {
     },
     root: { path: "rootfs", readonly: settings.readonlyRootfs ?? false },
     hostname,
-    mounts: settings.mounts === undefined ? defaultMounts : [...defaultMounts, ...specMounts(settings.mounts)],
+    mounts: settings.mounts === undefined
+      ? defaultMounts
+      : [...defaultMounts, ...specMounts(settings.mounts, options.volumes)],
     linux: {
       ...usersOf(options.ids),
       resources: resourcesOf(settings),

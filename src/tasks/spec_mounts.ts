@@ -1,10 +1,19 @@
 import { statSync } from "node:fs";
 import type { ContainerMount } from "../core/container_mount.ts";
 import { Failure } from "../core/errors.ts";
-import type { SpecMount } from "../core/spec.ts";
+import type { Spec, SpecMount } from "../core/spec.ts";
 
-/** What a caller has mounted, as the runtime specification says it: outer ones first, so that none hides another. */
-export function specMounts(mounts: readonly ContainerMount[]): readonly SpecMount[] {
+/** Nobody gets rights or devices by what is mounted of an image. */
+const imageOptions = ["bind", "ro", "nosuid", "nodev", "private"];
+
+/**
+ * What a caller has mounted, as the runtime specification says it: outer ones first, so that none hides another.
+ * @param volumes where images are on this machine, by the targets of their mounts.
+ */
+export function specMounts(
+  mounts: readonly ContainerMount[],
+  volumes: ReadonlyMap<string, string> = new Map(),
+): readonly SpecMount[] {
   const depth = ({ target }: ContainerMount) => target.split("/").filter((part) => part !== "" && part !== ".").length;
   return mounts.toSorted((a, b) => depth(a) - depth(b)).map((mount): SpecMount => {
     if (mount.type === "tmpfs") {
@@ -13,15 +22,22 @@ export function specMounts(mounts: readonly ContainerMount[]): readonly SpecMoun
       return { destination: mount.target, type: "tmpfs", source: "tmpfs", options };
     }
     if (mount.type === "image") {
-      throw new Failure(
-        "unimplemented",
-        `cannot mount image ${JSON.stringify(mount.source)}: images are mounted into functions alone, deploy one`,
-        { details: { field: "mounts" } },
-      );
+      const source = volumes.get(mount.target);
+      if (source === undefined) {
+        throw new Failure("internal", `cannot mount image ${JSON.stringify(mount.source)}: nobody has opened it`);
+      }
+      return { destination: mount.target, type: "bind", source, options: imageOptions };
     }
     const options = ["rbind", ...(mount.readonly ? ["ro", "rro"] : ["rw"]), mount.propagation];
     return { destination: mount.target, type: "bind", source: mount.source, options };
   });
+}
+
+/** The same configuration with images where they are now. @param volumes as for `specMounts`. */
+export function withVolumes(spec: Spec, volumes: ReadonlyMap<string, string>): Spec {
+  if (volumes.size === 0) return spec;
+  const mounts = spec.mounts?.map((mount) => ({ ...mount, source: volumes.get(mount.destination) ?? mount.source }));
+  return { ...spec, ...(mounts && { mounts }) };
 }
 
 /** @throws invalid_argument for a source that is not there. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -157,6 +157,20 @@ describe("images that are mounted into functions", () => {
     }
   });
 
+  it("are in containers that only run, too, with what else is mounted in them", async () => {
+    const tree = "type=image,source=tree:1,target=/data";
+    const bind = join(folder, "bind");
+    mkdirSync(bind);
+    writeFileSync(join(bind, "own"), "bound");
+    const mounts = ["-v", `${bind}:/data/etc`, "--mount", tree, "--mount", "type=image,source=files:1,target=/files"];
+    const script = "cat /data/model /data/etc/own /files/part/1; touch /data/x || echo no";
+    assert.equal(await out("run", ...mounts, "box:1", "sh", "-c", script), "weightsboundoneno\n");
+    const { code, stderr } = await run("run", "--mount", tree, "box:1", "/data/root");
+    assert.notEqual(code, 0);
+    assert.match(stderr, /mounted over the image/);
+    await until(() => readdirSync(join(folder, "root/artifacts")).length <= 1);
+  });
+
   it("of an artifact are its blobs, by their titles, for all users to read", async () => {
     const script =
       "find . -type f | sort; cat model.bin part/1 part/deep/*; stat -c %a model.bin part; echo no > model.bin || true";
@@ -212,8 +226,31 @@ describe("images that are mounted into functions", () => {
     assert.notEqual(artifact.code, 0);
     assert.match(artifact.stderr, /it is an artifact/);
     await refused(/a path that is not/, "--mount", "type=image,source=data:1,target=/proc/x");
-    const { code, stderr } = await run("run", "--mount", volume, "box:1", "true");
-    assert.notEqual(code, 0);
-    assert.match(stderr, /into functions alone/);
+  });
+
+  it("are what the name meant when a container was made, as long as it is there", async () => {
+    await out("tag", "tree:1", "lives:1");
+    await out("tag", "files:2", "lives:2");
+    const mounts = ["lives:1,target=/data", "lives:2,target=/m"].flatMap((
+      of,
+    ) => ["--mount", `type=image,source=${of}`]);
+    const script = "cat /data/model /m/model.bin; echo; sleep 1000";
+    await out("run", "-d", "--name", "lives", ...mounts, "box:1", "sh", "-c", script);
+    for (const name of ["lives:1", "lives:2", "tree:1", "files:2"]) await out("rmi", name);
+    await out("tag", "one:1", "lives:1");
+    const lines = async (count: number) =>
+      await until(async () => (await out("logs", "lives")) === "weightsnewer\n".repeat(count));
+    await lines(1);
+    await out("stop", "--time", "0", "lives");
+    await out("gc");
+    await out("start", "lives");
+    await lines(2);
+    await daemon.end("SIGKILL");
+    await start();
+    await out("gc");
+    await out("start", "lives");
+    await lines(3);
+    await out("rm", "-f", "lives");
+    assert.deepEqual(leftovers(folder).filter((line) => line.startsWith("mount")), []);
   });
 });
