@@ -13,6 +13,7 @@ export const traffic: Command = {
     "mayfly traffic upper --to upper-00001=90 --to latest=10    # a tenth to the newest",
     "mayfly traffic upper --to latest=100                       # what is deployed answers again",
     "mayfly traffic upper --tag blue=upper-00002                # POST /fn/upper@blue",
+    "mayfly traffic upper --provision blue=4                    # containers of it are ready for four requests",
   ],
   words: { min: 1, max: 1 },
   flags: {
@@ -24,6 +25,12 @@ export const traffic: Command = {
       help: "a revision's share, in place of all that are; 100 together",
     },
     tag: { type: "string", multiple: true, value: "tag=revision", help: "a name to reach a revision by" },
+    provision: {
+      type: "string",
+      multiple: true,
+      value: "tag=number",
+      help: "requests at once that there are containers of a tag's revision for before they come; 0 for none",
+    },
     untag: { type: "string", multiple: true, value: "tag", help: "take a tag away" },
   },
   async run({ connect, words: [name = ""], flags, output }) {
@@ -39,21 +46,24 @@ export const traffic: Command = {
       ...pairs("tag", texts(flags, "tag")),
       ...Object.fromEntries(texts(flags, "untag").map((tag) => [tag, null])),
     };
+    const provisioned = Object.fromEntries(texts(flags, "provision").map(provision));
     const param = { name };
     const query = scope(flags);
     await using connection = await connect();
     const api = connection.api.v1.functions[":name"].traffic;
-    const json = { ...(split.length > 0 && { split }), tags };
-    const now = split.length > 0 || Object.keys(tags).length > 0
+    const json = { ...(split.length > 0 && { split }), tags, provisioned };
+    const now = split.length > 0 || Object.keys({ ...tags, ...provisioned }).length > 0
       ? (await result(api.$patch({ param, query, json }))).traffic
       : await result(api.$get({ param, query }));
     if (output.json) output.line(JSON.stringify(now, undefined, 2));
     else {
       const rows = [
-        ...now.split.map(({ revision, percent }) => [revision, `${percent}%`, ""]),
-        ...Object.entries(now.tags).map(([tag, revision]) => [revision, "", `/fn/${name}@${tag}`]),
+        ...now.split.map(({ revision, percent }) => [revision, `${percent}%`, "", ""]),
+        ...Object.entries(now.tags).map(([tag, revision]) => {
+          return [revision, "", `/fn/${name}@${tag}`, String(now.provisioned?.[tag] ?? "")];
+        }),
       ];
-      table(output, ["revision", "traffic", "tag"], rows, rows);
+      table(output, ["revision", "traffic", "tag", "provisioned"], rows, rows);
     }
     return 0;
   },
@@ -64,6 +74,13 @@ function share(text: string): { readonly revision: string; readonly percent: num
   const [, revision, percent] = /^([^=]+)=(\d{1,3})%?$/.exec(text) ?? [];
   if (revision !== undefined) return { revision, percent: Number(percent) };
   throw new Failure("invalid_argument", `--to is ${JSON.stringify(text)}, wanted a revision and a percent: latest=10`);
+}
+
+/** `live=4` */
+function provision(text: string): readonly [string, number] {
+  const [, target, count] = /^([^=]+)=(\d{1,4})$/.exec(text) ?? [];
+  if (target !== undefined) return [target, Number(count)];
+  throw new Failure("invalid_argument", `--provision is ${JSON.stringify(text)}, wanted a tag and a number: live=4`);
 }
 
 export const rollback: Command = {

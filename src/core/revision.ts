@@ -149,12 +149,18 @@ export function changed(traffic: Traffic, change: Partial<TrafficChange>, name: 
   const published = change.published ?? traffic.published;
   const publishedNames = new Set(Object.keys(wholeKeys(published ?? {}, whole)));
   const tagOrWhole = (text: string) => named.has(text) ? text : whole(text);
+  const isKept = (target: string) => named.has(target) || publishedNames.has(target);
+  const provisioned = wholeKeys(change.provisioned ?? {}, tagOrWhole);
+  const unknown = Object.keys(provisioned).find((target) => !isKept(target));
+  if (unknown !== undefined) {
+    throw wrong(`${JSON.stringify(unknown)} is to be provisioned, and is no tag nor published`);
+  }
   const besides: Pick<Traffic, "shares" | "published" | "notes" | "provisioned"> = {
     shares: ofTags(shares as [string, unknown][]) as Traffic["shares"],
     published: published && wholeKeys(published, whole),
     provisioned: Object.fromEntries(
-      Object.entries({ ...traffic.provisioned, ...wholeKeys(change.provisioned ?? {}, tagOrWhole) })
-        .filter(([target, count]) => count > 0 && (named.has(target) || publishedNames.has(target))),
+      Object.entries({ ...traffic.provisioned, ...provisioned })
+        .filter(([target, count]) => count > 0 && isKept(target)),
     ),
     notes: ofTags(Object.entries({ ...traffic.notes, ...change.notes })) as Traffic["notes"],
   };

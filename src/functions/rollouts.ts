@@ -3,6 +3,7 @@ import type { Events } from "../core/event.ts";
 import {
   type DeployedFunction,
   FunctionInputSchema,
+  type FunctionRecord,
   type FunctionSettings,
   lastingAnnotations,
   NameSchema,
@@ -23,7 +24,7 @@ import {
 } from "../core/revision.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import type { Admission } from "./admission.ts";
-import { type Deployment, heldBy, heldByRoute } from "./deployment.ts";
+import { type Deployment, heldByRoute } from "./deployment.ts";
 import type { Deployments } from "./deployments.ts";
 import { keyOf, requireFunction } from "./known.ts";
 import type { Recipe } from "./recipe.ts";
@@ -132,45 +133,52 @@ export class Rollouts {
     const before = await this.#parts.metadata.functions.get(namespace, name);
     const settings = withLasting(made.settings, before);
     const traffic = made.traffic === false ? withheld(name, before) : undefined;
-    this.#checkPrepared(key, name, { settings, before, traffic });
+    // As they will be recorded: the function's lock is held.
     const revision = (before?.revision ?? 0) + 1;
-    const { main } = new Route({ name, revision, traffic: traffic ?? before?.traffic ?? allToLatest });
-    const places = main === revision ? settings.reservedConcurrency : this.#parts.admission.kept(key);
+    const then = withTag(traffic ?? before?.traffic ?? allToLatest, made.tag, { name, revision });
+    const route = new Route({ name, revision, traffic: then });
+    this.#checkPrepared(key, route, settings);
+    const places = route.main === revision ? settings.reservedConcurrency : this.#parts.admission.kept(key);
     return await this.#keeping(
       key,
       places,
-      () => this.#make(namespace, name, { ...made, settings, before, withheld: traffic }),
+      () => this.#make(namespace, name, { ...made, settings, revision, route, withheld: traffic }),
     );
   }
 
-  async #make(namespace: string, name: string, { settings, digest, span, tag, before, withheld: traffic }: Made & {
-    readonly before: DeployedFunction | undefined;
-    /** The traffic in place of what is there, where the revision is to get none. */
-    readonly withheld: Traffic | undefined;
-  }): Promise<DeployedFunction> {
+  async #make(
+    namespace: string,
+    name: string,
+    { settings, digest, span, tag, revision, route, withheld: traffic }: Made & {
+      readonly revision: number;
+      /** Who answers then. */
+      readonly route: Route;
+      /** The traffic in place of what is there, where the revision is to get none. */
+      readonly withheld: Traffic | undefined;
+    },
+  ): Promise<DeployedFunction> {
     const key = keyOf(namespace, name);
     const { keepRevisions: keep, metadata: { functions }, secrets, monitor, events } = this.#parts;
     const recipe = await this.#parts.recipes.make(namespace, digest, settings, { parent: span });
-    const tried = await this.#tried(namespace, name, { settings, digest, before, traffic, recipe });
+    const now = new Date();
+    const next = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
+    const tried = await this.#tried(next, recipe, heldByRoute(route, revision, settings));
     let record: DeployedFunction;
     try {
       record = await step(monitor, "record", { parent: span }, async () => {
         const record = { ...settings, namespace, name, digest };
         const put = await secrets.keep(namespace, settings.secrets, () => functions.put(record, { traffic, keep }));
         if (tag === undefined) return put;
-        const tagged = changed(put.traffic, { tags: { [tag]: revisionName(name, put.revision) } }, name);
-        return await functions.setTraffic(namespace, name, tagged, { keep }) ?? put;
+        return await functions.setTraffic(namespace, name, withTag(put.traffic, tag, put), { keep }) ?? put;
       });
     } catch (error) {
       await (tried?.retire() ?? recipe.leave());
       throw error;
     }
-    const route = new Route(record);
+    const answers = new Route(record);
     const deployment = tried ?? this.#parts.deployments.deployment(record, recipe);
-    if (route.kept.has(record.revision)) {
-      await deployment.warm(heldByRoute(route, record.revision, record));
-    }
-    await this.#parts.deployments.move(key, route, [deployment]);
+    if (answers.kept.has(record.revision)) await deployment.warm(heldByRoute(answers, record.revision, record));
+    await this.#parts.deployments.move(key, answers, [deployment]);
     const topic = record.revision === 1 ? "/functions/create" : "/functions/update";
     events.publish(topic, namespace, { name, digest, revision: record.revision });
     return record;
@@ -178,28 +186,15 @@ export class Rollouts {
 
   /**
    * Makes the containers that are to be kept ready, before anything is recorded: where they cannot be, all stays as it is.
-   * @returns undefined for a revision that keeps none, or has no traffic.
+   * @param count how many.
+   * @returns undefined for a revision that keeps none.
    * @throws failed_precondition; the recipe is let go of then.
    */
-  async #tried(
-    namespace: string,
-    name: string,
-    { settings, digest, before, traffic = before?.traffic ?? allToLatest, recipe }: {
-      readonly settings: FunctionSettings;
-      readonly digest: string;
-      readonly before: DeployedFunction | undefined;
-      readonly traffic: Traffic | undefined;
-      readonly recipe: Recipe;
-    },
-  ): Promise<Deployment | undefined> {
-    // As it will be recorded: the function's lock is held.
-    const revision = (before?.revision ?? 0) + 1;
-    if (heldBy(settings) === 0 || !new Route({ name, revision, traffic }).split.has(revision)) return undefined;
-    const now = new Date();
-    const record = { ...settings, namespace, name, digest, revision, createdAt: now, updatedAt: now };
+  async #tried(record: FunctionRecord, recipe: Recipe, count: number): Promise<Deployment | undefined> {
+    if (count === 0) return undefined;
     const deployment = this.#parts.deployments.deployment(record, recipe);
     try {
-      await deployment.prove("deploy", heldBy(settings));
+      await deployment.prove("deploy", count);
       return deployment;
     } catch (error) {
       await deployment.retire();
@@ -208,16 +203,10 @@ export class Rollouts {
   }
 
   /** @throws resource_exhausted where more containers would wait than may, once the next revision has its traffic. */
-  #checkPrepared(key: string, name: string, { settings, before, traffic = before?.traffic ?? allToLatest }: {
-    readonly settings: FunctionSettings;
-    readonly before: DeployedFunction | undefined;
-    readonly traffic: Traffic | undefined;
-  }): void {
-    const next = (before?.revision ?? 0) + 1;
+  #checkPrepared(key: string, route: Route, settings: FunctionSettings): void {
     let prepared = 0;
-    const route = new Route({ name, revision: next, traffic });
     for (const revision of route.kept) {
-      const record = revision === next ? settings : this.#parts.deployments.find(key, revision)?.record;
+      const record = revision === route.newest ? settings : this.#parts.deployments.find(key, revision)?.record;
       prepared += record === undefined ? 0 : heldByRoute(route, revision, record);
     }
     this.#parts.deployments.checkPrepared(key, prepared);
@@ -321,6 +310,15 @@ export class Rollouts {
     events.publish("/functions/update", namespace, { name, digest: after.digest, revision: after.revision, traffic });
     return after;
   }
+}
+
+/** Traffic with a tag for a revision. */
+function withTag(
+  traffic: Traffic,
+  tag: string | undefined,
+  { name, revision }: Pick<FunctionRecord, "name" | "revision">,
+): Traffic {
+  return tag === undefined ? traffic : changed(traffic, { tags: { [tag]: revisionName(name, revision) } }, name);
 }
 
 /** Settings with what is the function's for as long as it is there, where they do not say it themselves. */

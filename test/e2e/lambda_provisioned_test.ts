@@ -26,7 +26,7 @@ describe("provisioned concurrency", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-provisioned-"));
   let daemon: MayflyProcess;
   let client: LambdaClient;
-  const { out } = commandsOn(folder);
+  const { out, run } = commandsOn(folder);
   const deploy = (name: string, script: string, ...flags: readonly string[]) =>
     out("deploy", name, "--image", "box:1", ...flags, "--", "sh", "-c", script);
   const start = async () => {
@@ -123,7 +123,10 @@ describe("provisioned concurrency", () => {
         ["arn:aws:lambda:eu-central-1:000000000000:function:fresh:live", 2],
       ],
     );
-    await put(FunctionName, "live", 1);
+    const told = await out("traffic", FunctionName, "--provision", "live=1");
+    assert.match(told, /^fresh-00002 +\/fn\/fresh@live +1$/m);
+    assert.match((await run("traffic", FunctionName, "--provision", "gone=1")).stderr, /"gone" is no revision/);
+    assert.match((await run("traffic", FunctionName, "--provision", "3=1")).stderr, /is no tag nor published/);
     await until(async () => (await tasks(FunctionName)).length === 2);
     await client.send(new DeleteProvisionedConcurrencyConfigCommand({ FunctionName, Qualifier: "1" }));
     assert.deepEqual(
@@ -152,6 +155,20 @@ describe("provisioned concurrency", () => {
     const { FunctionVersion } = await client.send(new GetAliasCommand({ FunctionName, Name: "live" }));
     assert.equal(FunctionVersion, good);
     assert.match((await refused(put(FunctionName, broken, 1)))[2], /served-00002: .*no luck/);
+    // Nor does the tag by another way.
+    const script = ["--", "sh", "-c", "echo no luck >&2; exit 4"];
+    const anew = await run(
+      "deploy",
+      "served",
+      "--image",
+      "box:1",
+      ...served,
+      "--no-traffic",
+      "--tag",
+      "live",
+      ...script,
+    );
+    assert.match(anew.stderr, /cannot deploy function .*served.*: .*no luck/);
     assert.equal((await get(FunctionName, "live")).Status, "READY");
     await out("rm", FunctionName);
   });

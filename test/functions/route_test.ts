@@ -102,6 +102,16 @@ describe("changed()", () => {
     assert.deepEqual(changed(traffic, {}, "app"), traffic);
   });
 
+  it("provisions tags and what is published, as long as they are there, and counts none for the newest", () => {
+    const before = { ...traffic, published: { "app-00003": "" } };
+    const made = changed(before, { tags: {}, provisioned: { blue: 2, "3": 1, next: 4 } }, "app");
+    assert.deepEqual(made.provisioned, { blue: 2, "app-00003": 1, next: 4 });
+    assert.deepEqual([...new Route({ name: "app", revision: 5, traffic: made }).provisioned], [[3, 3]]);
+    assert.deepEqual(changed(made, { tags: { blue: null }, published: {} }, "app").provisioned, { next: 4 });
+    assert.equal(changed(made, { tags: {}, provisioned: { blue: 0, "3": 0, next: 0 } }, "app").provisioned, undefined);
+    assert.throws(() => changed(before, { provisioned: { "4": 1 } }, "app"), { code: "invalid_argument" });
+  });
+
   it("refuses what is no revision of the function, and one twice", () => {
     const split = (...revisions: string[]) =>
       revisions.map((revision) => ({ revision, percent: 100 / revisions.length }));
