@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { abilities } from "../../src/core/task.ts";
 import { testRuntime } from "../contract/runtime/mod.ts";
 import { cgroupsOf, hasCgroups } from "../runtimes/native_runtime.ts";
 import { ociRuntimeOf } from "../runtimes/oci_runtime.ts";
@@ -19,6 +20,9 @@ const command = [...await sameHost(main), "oci"].map((word) => `'${word}'`).join
 writeFileSync(program, `#!/bin/sh\nNODE_COMPILE_CACHE='${own}/compiled' exec ${command} "$@"\n`);
 chmodSync(program, 0o755);
 
+/** Its command line has no word for checkpoints. */
+const able = new Set(abilities.filter((ability) => ability !== "checkpoint"));
+
 testRuntime("mayfly oci", async (folder) => {
   const runtime = await ociRuntimeOf(program, join(folder, "oci"), cgroupParent);
   return {
@@ -33,4 +37,4 @@ testRuntime("mayfly oci", async (folder) => {
       assert.equal(hasCgroups(cgroupParent), false);
     },
   };
-});
+}, { abilities: able });
