@@ -2,6 +2,7 @@ import { codeOf, Failure } from "./errors.ts";
 import type { LabelChanges } from "./labels.ts";
 import type { Mount } from "./mount.ts";
 import type {
+  CommitOptions,
   SnapshotFilter,
   SnapshotFolder,
   SnapshotInfo,
@@ -53,6 +54,8 @@ export class RecordedSnapshotter implements Snapshotter, Disposable {
   readonly #files: SnapshotFiles;
   /** The numbers of a committed snapshot and its parents, nearest first, by key. What is committed does not change. */
   readonly #chains = new Map<string, readonly number[]>();
+  /** Active snapshots that were made by this one, whole. */
+  readonly #prepared = new Map<string, SnapshotInfo>();
 
   constructor({ id, scratch, store, files }: {
     readonly id: string;
@@ -94,10 +97,12 @@ export class RecordedSnapshotter implements Snapshotter, Disposable {
   }
 
   async prepare(key: string, parent?: string, options: SnapshotOptions = {}): Promise<readonly Mount[]> {
-    const { id } = await this.#store.create(key, "active", { ...options, parent });
+    const info = await this.#store.create(key, "active", { ...options, parent });
+    const { id } = info;
     try {
       const parents = await this.#readyChain(parent);
       await this.#files.create(id, parents);
+      this.#prepared.set(key, info);
       return this.#files.mounts({ kind: "active", id }, parents);
     } catch (error) {
       await this.remove(key);
@@ -116,27 +121,31 @@ export class RecordedSnapshotter implements Snapshotter, Disposable {
   }
 
   async folder(key: string): Promise<SnapshotFolder> {
-    const { id, kind, parent } = await this.stat(key);
+    const prepared = this.#prepared.get(key);
+    const { id, kind, parent } = prepared ?? await this.stat(key);
     const action = `cannot write into snapshot ${quote(key)}`;
     if (kind !== "active") throw new Failure("failed_precondition", `${action}: it is ${kind}, want an active one`);
-    await this.#demand(id, action);
+    if (prepared === undefined) await this.#demand(id, action);
     return this.#files.folder(id, await this.#readyChain(parent));
   }
 
-  async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
-    const { id, kind } = await this.stat(key);
+  async commit(name: string, key: string, options: CommitOptions = {}): Promise<void> {
+    const prepared = this.#prepared.get(key);
+    const { id, kind } = prepared ?? await this.stat(key);
     // What is not active is refused by the store, in its words.
     if (kind === "active") {
-      await this.#demand(id, `cannot commit snapshot ${quote(key)} as ${quote(name)}`);
+      if (prepared === undefined) await this.#demand(id, `cannot commit snapshot ${quote(key)} as ${quote(name)}`);
       await this.#files.finish?.(id);
     }
     await this.#store.commit(name, key, options);
+    this.#prepared.delete(key);
     await this.#files.seal?.(id);
   }
 
   async remove(key: string): Promise<void> {
     const { id } = await this.#store.remove(key);
     this.#chains.delete(key);
+    this.#prepared.delete(key);
     await this.#files.remove(id);
   }
 

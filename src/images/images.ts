@@ -684,9 +684,9 @@ export class Images {
    * @param name in full, as `formatReference` writes it.
    */
   async record(namespace: string, name: string, target: Descriptor, labels?: Labels): Promise<Image> {
-    const before = await this.#parts.metadata.images.get(namespace, name);
     const image = await this.#parts.metadata.images.put({ namespace, name, target, ...(labels && { labels }) });
-    const topic = before === undefined ? "/images/create" : "/images/update";
+    const isNew = image.createdAt.getTime() === image.updatedAt.getTime();
+    const topic = isNew ? "/images/create" : "/images/update";
     this.#parts.events?.publish(topic, namespace, { name, digest: target.digest });
     return image;
   }

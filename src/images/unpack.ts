@@ -80,7 +80,7 @@ export class Unpacker {
     for (const layer of image.layers) {
       const below = parent;
       const { digest, size } = layer.descriptor;
-      if (await isCommitted(snapshotter, layer.chainId)) {
+      if (layer.chainId !== image.chainId && await isCommitted(snapshotter, layer.chainId)) {
         options.onProgress?.({ digest, phase: "exists", bytes: size, total: size });
       } else {
         // Work is shared by those who have the same blob at hand: one that comes slowly, or is not what its image says, is
@@ -104,21 +104,21 @@ export class Unpacker {
     parent: string | undefined,
     snapshotter: Snapshotter,
     budget: Budget,
-    { onProgress, signal, hold }: UnpackOptions,
+    { onProgress, signal }: UnpackOptions,
   ): Promise<void> {
     const { digest, size } = layer.descriptor;
     if (await isCommitted(snapshotter, layer.chainId)) {
       return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
     }
     const key = `${unpackPrefix}${crypto.randomUUID()}-${layer.chainId}`;
-    await hold.snapshots(snapshotter.id, [key]);
     await snapshotter.prepare(key, parent);
     try {
       const folder = await snapshotter.folder(key);
       await this.#apply(layer, folder, budget, onProgress, signal);
       // What is committed is never unpacked again: a power cut must find it whole.
       await this.#sync?.(folder.path);
-      await snapshotter.commit(layer.chainId, key);
+      // Where its record is lost, it is unpacked anew; what names the image is recorded durably.
+      await snapshotter.commit(layer.chainId, key, { durable: false });
     } catch (error) {
       await this.#discard(snapshotter, key);
       // Another process was faster.

@@ -3,7 +3,7 @@ import { alias } from "drizzle-orm/sqlite-core";
 import { Failure } from "../core/errors.ts";
 import { changeLabels, type LabelChanges, type Labels, LabelsSchema } from "../core/labels.ts";
 import { parse } from "../core/parse.ts";
-import type { SnapshotInfo, SnapshotOptions, SnapshotStore } from "../core/snapshotter.ts";
+import type { CommitOptions, SnapshotInfo, SnapshotStore } from "../core/snapshotter.ts";
 import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
 import { paged } from "./paged.ts";
@@ -91,26 +91,35 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     }
   }
 
-  async commit(name: string, key: string, { labels = {} }: SnapshotOptions = {}): Promise<SnapshotInfo> {
+  async commit(name: string, key: string, { labels = {}, durable = true }: CommitOptions = {}): Promise<SnapshotInfo> {
     const action = `cannot commit snapshot ${quote(key)} as ${quote(name)}`;
     check(action, name, labels);
-    const found = await this.#need(key, action);
-    if (found.kind !== "active") {
-      throw new Failure("failed_precondition", `${action}: it is ${found.kind}, not active`);
-    }
     const now = new Date();
     try {
-      const [row] = await this.#durable.run((queries) =>
+      const [row] = await (durable ? this.#durable : this.#relaxed).run((queries) =>
         queries.update(snapshots)
           .set({ key: name, kind: "committed", labels, createdAt: now, updatedAt: now })
-          .where(and(eq(snapshots.id, found.id), eq(snapshots.kind, "active")))
-          .returning({ id: snapshots.id })
+          .where(
+            and(eq(snapshots.snapshotter, this.#snapshotter), eq(snapshots.key, key), eq(snapshots.kind, "active")),
+          )
+          .returning({
+            id: snapshots.id,
+            parent: sql<string | null>`(
+            SELECT key FROM snapshots AS parent WHERE parent.id = snapshots.parent_id
+          )`,
+          })
       );
-      if (row === undefined) throw gone(action);
-      return await this.#told({ ...found, key: name, kind: "committed", labels, createdAt: now, updatedAt: now });
+      if (row !== undefined) {
+        const { id, parent } = row;
+        const times = { createdAt: now, updatedAt: now };
+        return await this.#told({ id, parent: parent ?? undefined, key: name, kind: "committed", labels, ...times });
+      }
     } catch (error) {
       throw violatedConstraint(error) === "unique" ? taken(action, name) : error;
     }
+    const { kind } = await this.#need(key, action);
+    if (kind === "active") throw gone(action);
+    throw new Failure("failed_precondition", `${action}: it is ${kind}, not active`);
   }
 
   async update(key: string, changes: LabelChanges): Promise<SnapshotInfo> {
