@@ -33,7 +33,7 @@ import { importImages } from "./import.ts";
 import { importPrefix } from "./ingest.ts";
 import { layerArchive } from "./layer_archive.ts";
 import { type OnProgress, sparsely } from "./progress.ts";
-import { everyBlob, fetchHeld, LayerDownloads } from "./pull.ts";
+import { everyBlob, fetchHeld, LayerDownloads, PendingWrites } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { checkManifest, type ResolvedImage, resolveImage, resolveManifest, withConfig } from "./resolve.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
@@ -195,8 +195,9 @@ export class Images {
     const snapshotter = id === undefined ? undefined : this.#snapshotter(id);
     await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "pull");
 
-    const document = fetchHeld(this.#fetcher, hold, reference, distribution);
-    const resolving = { content: this.#parts.content, platform, fetch: document };
+    await using writes = new PendingWrites();
+    const fetch = writes.documents(this.#fetcher, hold, reference, distribution);
+    const resolving = { content: this.#parts.content, platform, fetch };
     const { target, resolved } = await step(monitor, "resolve", { parent }, async () => {
       const target = await this.#parts.distribution.resolve(reference, distribution);
       await this.#verify({ namespace, reference, target }, distribution, parent);
@@ -212,7 +213,7 @@ export class Images {
     };
     const { config, layers } = resolved.manifest;
     const blobs = isArtifact(resolved.manifest) ? [config, ...layers] : layers;
-    const others = allPlatforms ? await everyBlob(this.#parts.content, target, document) : [];
+    const others = allPlatforms ? await everyBlob(target, resolving) : [];
     const downloads = new LayerDownloads([...blobs, ...others], download, signal);
     try {
       // While the layers are on their way already.
@@ -228,6 +229,7 @@ export class Images {
       throw error;
     }
     await downloads.done;
+    await writes.done();
     return await this.#put(namespace, reference, target);
   }
 

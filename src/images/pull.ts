@@ -1,4 +1,3 @@
-import type { ContentStore } from "../core/content.ts";
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Digest } from "../core/digest.ts";
 import type { DistributionOptions } from "../core/distribution.ts";
@@ -7,8 +6,8 @@ import type { ImageReference } from "../core/reference.ts";
 import type { Fetcher } from "./fetch.ts";
 import type { Hold } from "./hold.ts";
 import type { OnProgress } from "./progress.ts";
-import { documentBytes, readManifest } from "./read_manifest.ts";
-import type { ResolvedLayer } from "./resolve.ts";
+import { readManifest } from "./read_manifest.ts";
+import { readDocument, type ResolvedLayer, type ResolveOptions } from "./resolve.ts";
 
 /** How many layers are on their way at once. */
 const concurrency = 3;
@@ -91,20 +90,48 @@ export function fetchHeld(
   };
 }
 
+/** Writes that go on while what is written is used already. */
+export class PendingWrites implements AsyncDisposable {
+  readonly #writes: Promise<void>[] = [];
+
+  /** A function that fetches a document, and holds it from before it is looked for. */
+  documents(
+    fetcher: Fetcher,
+    hold: Hold,
+    reference: ImageReference,
+    options: DistributionOptions,
+  ): (descriptor: Descriptor) => Promise<Uint8Array | undefined> {
+    return async (descriptor) => {
+      await hold.content(descriptor.digest, reference);
+      const document = await fetcher.document(reference, descriptor, options);
+      if (document !== undefined) this.#writes.push(document.written);
+      return document?.bytes;
+    };
+  }
+
+  /** Resolves when all is written. @throws what kept something from that. */
+  async done(): Promise<void> {
+    await Promise.all(this.#writes);
+  }
+
+  /** Waits until none is on its way any more: the error that led here is not hidden. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#writes);
+  }
+}
+
 /** The most blobs that an image for all platforms may have. */
 const maxBlobs = 20_000;
 const maxDepth = 4;
 
 /**
  * Brings every manifest below an index.
- * @param fetch brings one document into the content store.
  * @returns all the blobs that they name.
  * @throws invalid_argument for what is no image; resource_exhausted for more blobs than an image has.
  */
 export async function everyBlob(
-  content: ContentStore,
   target: Descriptor,
-  fetch: (descriptor: Descriptor) => Promise<void>,
+  options: Pick<ResolveOptions, "content" | "fetch">,
 ): Promise<readonly Descriptor[]> {
   const blobs = new Map<Digest, Descriptor>();
   const seen = new Set<Digest>();
@@ -114,12 +141,7 @@ export async function everyBlob(
     if (depth > maxDepth) {
       throw new Failure("invalid_argument", `cannot pull ${target.digest}: over ${maxDepth} indexes in each other`);
     }
-    await fetch(descriptor);
-    const document = readManifest(
-      await content.bytes(descriptor.digest, documentBytes),
-      descriptor.digest,
-      descriptor.mediaType,
-    );
+    const document = readManifest(await readDocument(descriptor, options), descriptor.digest, descriptor.mediaType);
     if (document.kind === "index") {
       for (const child of document.index.manifests) await visit(child, depth + 1);
       return;

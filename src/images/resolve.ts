@@ -38,8 +38,8 @@ export interface ResolveOptions {
   readonly content: ContentStore;
   /** The platform that the image has to suit. */
   readonly platform: Platform;
-  /** Brings a document into the content store where it is missing. */
-  readonly fetch?: (descriptor: Descriptor) => Promise<void>;
+  /** Brings a document where it is missing. It returns it where that is not in the content store yet. */
+  readonly fetch?: (descriptor: Descriptor) => Promise<Uint8Array | undefined>;
 }
 
 /**
@@ -122,7 +122,11 @@ async function readConfig(manifest: Manifest, digest: Digest, options: ResolveOp
   );
 }
 
-async function readDocument(descriptor: Descriptor, { content, fetch }: ResolveOptions): Promise<Uint8Array> {
+/** Reads a manifest or configuration. @throws resource_exhausted for a large one; what `fetch` and the store throw. */
+export async function readDocument(
+  descriptor: Descriptor,
+  { content, fetch }: Pick<ResolveOptions, "content" | "fetch">,
+): Promise<Uint8Array> {
   if (descriptor.size > documentBytes) {
     throw new Failure(
       "resource_exhausted",
@@ -130,8 +134,7 @@ async function readDocument(descriptor: Descriptor, { content, fetch }: ResolveO
         `${documentBytes} at most`,
     );
   }
-  await fetch?.(descriptor);
-  return await content.bytes(descriptor.digest, documentBytes);
+  return await fetch?.(descriptor) ?? await content.bytes(descriptor.digest, documentBytes);
 }
 
 function unequal(manifest: Manifest, config: ImageConfig, digest: Digest): Failure {
