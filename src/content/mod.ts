@@ -2,6 +2,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { ContentStore } from "../core/content.ts";
 import type { Plugin } from "../core/plugin.ts";
+import { folderNames } from "../linux/folder_names.ts";
+import { Kernel } from "../linux/kernel.ts";
 import { LocalContent } from "./store.ts";
 
 const Config = v.strictObject({
@@ -15,5 +17,11 @@ export const content: Plugin<ContentStore, typeof Config> = {
   id: "local",
   contract: 1,
   config: Config,
-  create: ({ root, config }) => LocalContent.open(join(root, "content"), { limitBytes: config.maxBlobBytes }),
+  create({ host, root, config }) {
+    const kernel = new Kernel(host);
+    return LocalContent.open(join(root, "content"), {
+      limitBytes: config.maxBlobBytes,
+      namesIn: (folder) => folderNames(kernel, folder),
+    });
+  },
 };

@@ -16,7 +16,12 @@ const maxRefLength = 1024;
 export interface LocalContentOptions {
   /** The largest blob that is accepted. Default 64 GiB. */
   readonly limitBytes?: number;
+  /** Lists the names in a folder, some at a time. Default: all at once. */
+  readonly namesIn?: (folder: string) => AsyncIterable<readonly string[]>;
 }
+
+/** So many files are looked at at once. */
+const lookups = 32;
 
 /**
  * The content store on a local disk.
@@ -32,6 +37,7 @@ export interface LocalContentOptions {
 export class LocalContent implements ContentStore {
   readonly #folder: string;
   readonly #limitBytes: number;
+  readonly #namesIn: (folder: string) => AsyncIterable<readonly string[]>;
   readonly #held = new Set<string>();
   #writingBack = false;
   readonly #syncs: Readonly<Record<(typeof algorithms)[number], FolderSync>>;
@@ -39,6 +45,7 @@ export class LocalContent implements ContentStore {
   private constructor(folder: string, options: LocalContentOptions) {
     this.#folder = folder;
     this.#limitBytes = options.limitBytes ?? 64 * 2 ** 30;
+    this.#namesIn = options.namesIn ?? allNames;
     const sync = (algorithm: string) => new FolderSync(join(folder, "blobs", algorithm));
     this.#syncs = { sha256: sync("sha256"), sha512: sync("sha512") };
   }
@@ -141,12 +148,14 @@ export class LocalContent implements ContentStore {
     }
   }
 
-  async *list(): AsyncIterable<ContentInfo> {
+  async *list(wanted: (digest: Digest) => boolean = () => true): AsyncGenerator<ContentInfo> {
     for (const algorithm of algorithms) {
-      for (const name of await readdir(join(this.#folder, "blobs", algorithm))) {
-        const digest = `${algorithm}:${name}`;
-        const info = isDigest(digest) ? await this.#find(digest) : undefined;
-        if (info !== undefined) yield info;
+      for await (const names of this.#namesIn(join(this.#folder, "blobs", algorithm))) {
+        const digests = names.map((name) => `${algorithm}:${name}`).filter(isDigest).filter(wanted);
+        for (let at = 0; at < digests.length; at += lookups) {
+          const infos = await Promise.all(digests.slice(at, at + lookups).map((digest) => this.#find(digest)));
+          for (const info of infos) if (info !== undefined) yield info;
+        }
       }
     }
   }
@@ -224,6 +233,10 @@ export class LocalContent implements ContentStore {
       throw errnoOf(error) === "ENOENT" ? missing(digest) : diskFailure(`cannot ${act} blob ${digest}`, error);
     }
   }
+}
+
+async function* allNames(folder: string): AsyncGenerator<readonly string[]> {
+  yield await readdir(folder);
 }
 
 function missing(digest: Digest): Failure {

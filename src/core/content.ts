@@ -30,8 +30,8 @@ export interface ContentStore {
    * resource_exhausted when `expected.size` is more than a blob may have; invalid_argument for a ref that is empty or long.
    */
   writer(ref: string, expected?: ExpectedContent): Promise<Ingest>;
-  /** Every blob, in no order. */
-  list(): AsyncIterable<ContentInfo>;
+  /** Every blob, in no order. @param wanted tells of a digest whether its blob is to be among them. Default: all. */
+  list(wanted?: (digest: Digest) => boolean): AsyncIterable<ContentInfo>;
   /** Every ingest that is not committed. */
   ingests(): Promise<readonly IngestInfo[]>;
   /** Drops an ingest. @throws not_found; unavailable while a writer holds it. */

@@ -36,7 +36,7 @@ export interface RepositoryStore {
   /** @returns whether it was there. */
   deleteBlob(at: Repository, digest: Digest): Promise<boolean>;
   /** Everything that some repository has a link to, for garbage collection; what two have comes twice or once. */
-  links(): AsyncIterable<Digest>;
+  links(): Promise<readonly Digest[]>;
   /**
    * Removes links that no tag leads to: by manifests and indexes down, and from a subject to what refers to it.
    * @param tagged the digests that a repository's tags point at.

@@ -1,4 +1,5 @@
 import { and, asc, desc, eq, gt, or, type SQL, sql } from "drizzle-orm";
+import * as v from "valibot";
 import {
   defaultKeptRevisions,
   type DeployedFunction,
@@ -10,8 +11,12 @@ import { allToLatest, latest, type Traffic } from "../core/revision.ts";
 import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database, Queries } from "./database.ts";
 import { namespaceRow } from "./namespaces.ts";
+import { paged } from "./paged.ts";
 import { referencesOfMounts } from "./references.ts";
 import { functions, namespaces, revisions } from "./schema.ts";
+
+type Used = Awaited<ReturnType<FunctionStore["images"]>>[number];
+const MountedSchema = v.array(v.object({ image: v.string(), digest: v.string() }));
 
 /** How many are read at once, where all are. */
 const pageLength = 200;
@@ -129,16 +134,36 @@ export class LibsqlFunctionStore implements FunctionStore {
     return await this.get(namespace, name);
   }
 
-  images(): ReturnType<FunctionStore["images"]> {
-    const image = sql<string>`json_extract(${revisions.settings}, '$.image')`;
-    const mounted = (field: string) => sql<string>`json_extract(mounts.value, ${`$.${field}`})`;
-    return this.#database.run((queries) =>
-      queries.selectDistinct({ namespace: revisions.namespace, image, digest: revisions.digest }).from(revisions).union(
-        queries.selectDistinct({ namespace: revisions.namespace, image: mounted("source"), digest: mounted("digest") })
-          .from(revisions).innerJoin(sql`json_each(${revisions.settings}, '$.mounts') as mounts`, sql`1`)
-          .where(sql`${mounted("type")} = 'image'`),
-      )
+  async images(): ReturnType<FunctionStore["images"]> {
+    const { namespace, function: name, revision, digest, settings } = revisions;
+    const mount = (field: string) => sql`json_extract(mount.value, ${`$.${field}`})`;
+    const columns = {
+      namespace,
+      name,
+      revision,
+      digest,
+      image: sql<string>`json_extract(${settings}, '$.image')`,
+      mounted: sql<string>`(
+        SELECT json_group_array(json_object('image', ${mount("source")}, 'digest', coalesce(${mount("digest")}, '')))
+        FROM json_each(${settings}, '$.mounts') AS mount WHERE ${mount("type")} = 'image')`,
+    };
+    const rows = await paged<Used & { readonly name: string; readonly revision: number; readonly mounted: string }>(
+      (last, limit) =>
+        this.#database.run((queries) =>
+          queries.select(columns).from(revisions)
+            .where(
+              last && sql`(${namespace}, ${name}, ${revision}) > (${last.namespace}, ${last.name}, ${last.revision})`,
+            )
+            .orderBy(asc(namespace), asc(name), asc(revision)).limit(limit)
+        ),
     );
+    const used = new Map<string, Used>();
+    for (const { namespace, image, digest, mounted } of rows) {
+      for (const each of [{ image, digest }, ...v.parse(MountedSchema, JSON.parse(mounted))]) {
+        used.set(JSON.stringify([namespace, each]), { namespace, ...each });
+      }
+    }
+    return [...used.values()];
   }
 
   /** @param limit default -1, all. */

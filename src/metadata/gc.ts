@@ -137,7 +137,7 @@ class Collection {
     for (const { digest } of await functions.images()) await this.#add([`content/${digest}`]);
     for (const container of await containers.list()) await this.#add(referencesOfContainer(container));
     // Each of these is linked to by itself.
-    for await (const digest of repositories.links()) {
+    for (const digest of await repositories.links()) {
       await this.#turn();
       this.#reachable.addLeaf(`content/${digest}`);
     }
@@ -174,21 +174,17 @@ class Collection {
 
   async removeBlobs(): Promise<void> {
     const { content } = this.#options;
-    let garbage: Garbage[] = [];
-    for await (const { digest, size, createdAt } of content.list()) {
+    const garbage: Garbage[] = [];
+    for await (const info of content.list((digest) => !this.#reachable.has(`content/${digest}`))) {
       await this.#turn();
-      const resource = `content/${digest}`;
-      if (this.#reachable.has(resource) || this.#isNew(createdAt)) continue;
+      if (this.#isNew(info.createdAt)) continue;
       const count = () => {
         this.collected.blobs++;
-        this.collected.bytes += size;
+        this.collected.bytes += info.size;
       };
-      garbage.push({ resource, remove: () => content.delete(digest), count });
-      if (garbage.length < blobsAtOnce) continue;
-      await this.#remove(garbage);
-      garbage = [];
+      garbage.push({ resource: `content/${info.digest}`, remove: () => content.delete(info.digest), count });
     }
-    await this.#remove(garbage);
+    for (let at = 0; at < garbage.length; at += blobsAtOnce) await this.#remove(garbage.slice(at, at + blobsAtOnce));
   }
 
   async removeIngests(): Promise<void> {

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers";
 
 /** Rows of one page: the driver reads them, and parses their JSON, in one turn of the event loop. */
-const pageLength = 200;
+const pageLength = 100;
 
 /**
  * Reads all rows, a page at a time; the event loop turns between them. What is written meanwhile may be missing.

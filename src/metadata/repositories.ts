@@ -2,13 +2,15 @@ import { and, asc, eq, gt, inArray, like, lt, type SQL } from "drizzle-orm";
 import type { Digest } from "../core/digest.ts";
 import type { LinkedManifest, Repository, RepositoryStore } from "../core/repository.ts";
 import type { WriteBarrier } from "../core/write_barrier.ts";
+import { Slice } from "../linux/slice.ts";
 import type { Database } from "./database.ts";
+import { paged } from "./paged.ts";
 import { registryBlobs, registryManifests } from "./schema.ts";
 
 /** A use is written down again when the last one is so old. */
 const useEveryMs = 3600_000;
 /** Rows that one statement takes. */
-const slice = 500;
+const rowsAtOnce = 200;
 
 const tables = [registryManifests, registryBlobs] as const;
 type Table = typeof registryManifests | typeof registryBlobs;
@@ -94,10 +96,10 @@ export class LibsqlRepositoryStore implements RepositoryStore {
 
   async #found(table: Table, at: Repository, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
     const found = new Set<Digest>();
-    for (let i = 0; i < digests.length; i += slice) {
+    for (let i = 0; i < digests.length; i += rowsAtOnce) {
       const rows = await this.#relaxed.run((queries) =>
         queries.select({ digest: table.digest, usedAt: table.usedAt }).from(table)
-          .where(and(within(table, at), inArray(table.digest, digests.slice(i, i + slice))))
+          .where(and(within(table, at), inArray(table.digest, digests.slice(i, i + rowsAtOnce))))
       );
       await this.#use(table, at, rows);
       for (const { digest } of rows) found.add(digest as Digest);
@@ -112,8 +114,8 @@ export class LibsqlRepositoryStore implements RepositoryStore {
   async putBlobs({ namespace, repository }: Repository, digests: readonly Digest[]): Promise<void> {
     const usedAt = new Date();
     const target = [registryBlobs.namespace, registryBlobs.repository, registryBlobs.digest];
-    for (let i = 0; i < digests.length; i += slice) {
-      const rows = digests.slice(i, i + slice).map((digest) => ({ namespace, repository, digest, usedAt }));
+    for (let i = 0; i < digests.length; i += rowsAtOnce) {
+      const rows = digests.slice(i, i + rowsAtOnce).map((digest) => ({ namespace, repository, digest, usedAt }));
       await this.#relaxed.run((queries) =>
         queries.insert(registryBlobs).values(rows).onConflictDoUpdate({ target, set: { usedAt } })
       );
@@ -125,18 +127,18 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     return this.#delete(this.#relaxed, registryBlobs, at, digest);
   }
 
-  async *links(): AsyncGenerator<Digest> {
-    for (const table of tables) {
-      for (let last = "";;) {
-        const rows = await this.#relaxed.run((queries) =>
-          queries.selectDistinct({ digest: table.digest }).from(table).where(gt(table.digest, last))
-            .orderBy(asc(table.digest)).limit(slice)
-        );
-        for (const { digest } of rows) yield digest as Digest;
-        if (rows.length < slice) break;
-        last = rows.at(-1)!.digest;
-      }
-    }
+  async links(): Promise<readonly Digest[]> {
+    const links = await Promise.all(
+      tables.map((table: Table) =>
+        paged<{ readonly digest: string }>((last, limit) =>
+          this.#relaxed.run((queries) =>
+            queries.selectDistinct({ digest: table.digest }).from(table).where(gt(table.digest, last?.digest ?? ""))
+              .orderBy(asc(table.digest)).limit(limit)
+          )
+        )
+      ),
+    );
+    return links.flatMap((rows) => rows.map(({ digest }) => digest as Digest));
   }
 
   async prune(tagged: (at: Repository) => Iterable<string>, usedBefore: Date): Promise<number> {
@@ -150,7 +152,7 @@ export class LibsqlRepositoryStore implements RepositoryStore {
     for (const at of repositories) {
       const manifests = await this.#all(registryManifests, at);
       const used = manifests.filter(({ usedAt }) => usedAt >= usedBefore).map(({ digest }) => digest);
-      const led = ledTo(manifests, [...tagged(at), ...used]);
+      const led = await ledTo(manifests, [...tagged(at), ...used]);
       const [stay, go] = [
         manifests.filter(({ digest }) => led.has(digest)),
         manifests.filter(({ digest }) => !led.has(digest)),
@@ -164,18 +166,13 @@ export class LibsqlRepositoryStore implements RepositoryStore {
   }
 
   /** Every row of a repository, some at a time. */
-  async #all<T extends Table>(table: T, at: Repository): Promise<T["$inferSelect"][]> {
-    const all: T["$inferSelect"][] = [];
-    for (let last = "";;) {
-      const rows = await this.#relaxed.run((queries) =>
-        queries.select().from(table as Table).where(and(within(table, at), gt(table.digest, last)))
-          .orderBy(asc(table.digest)).limit(slice)
-      );
-      all.push(...rows);
-      last = rows.at(-1)?.digest ?? "";
-      if (rows.length < slice) return all;
-      await turn();
-    }
+  #all<T extends Table>(table: T, at: Repository): Promise<T["$inferSelect"][]> {
+    return paged<T["$inferSelect"]>((last, limit) =>
+      this.#relaxed.run((queries) =>
+        queries.select().from(table as Table).where(and(within(table, at), gt(table.digest, last?.digest ?? "")))
+          .orderBy(asc(table.digest)).limit(limit)
+      )
+    );
   }
 
   async #any(table: Table, condition: SQL | undefined): Promise<boolean> {
@@ -188,8 +185,8 @@ export class LibsqlRepositoryStore implements RepositoryStore {
   /** Removes rows, those apart that have been used meanwhile. @returns how many. */
   async #prune(table: Table, at: Repository, rows: readonly { digest: string }[], usedBefore: Date): Promise<number> {
     let removed = 0;
-    for (let i = 0; i < rows.length; i += slice) {
-      const digests = rows.slice(i, i + slice).map(({ digest }) => digest);
+    for (let i = 0; i < rows.length; i += rowsAtOnce) {
+      const digests = rows.slice(i, i + rowsAtOnce).map(({ digest }) => digest);
       const unused = and(within(table, at), inArray(table.digest, digests), lt(table.usedAt, usedBefore));
       removed += (await this.#relaxed.run((queries) =>
         queries.delete(table).where(unused).returning({ digest: table.digest })
@@ -230,16 +227,18 @@ function one(table: Table, at: Repository, digest: Digest): SQL | undefined {
 }
 
 /** The manifests that some lead to, those themselves included. */
-function ledTo(
+async function ledTo(
   manifests: readonly { readonly digest: string; readonly subject: string | null; readonly references: string[] }[],
   from: readonly string[],
-): ReadonlySet<string> {
+): Promise<ReadonlySet<string>> {
+  const slice = new Slice();
   const byDigest = new Map(manifests.map((manifest) => [manifest.digest, manifest]));
   const bySubject = Map.groupBy(manifests, ({ subject }) => subject);
   const led = new Set<string>();
   const next = [...from];
   for (let digest = next.pop(); digest !== undefined; digest = next.pop()) {
     const manifest = byDigest.get(digest);
+    if (slice.over) await slice.next();
     if (manifest === undefined || led.has(digest)) continue;
     led.add(digest);
     next.push(...manifest.references, ...(bySubject.get(digest) ?? []).map(({ digest }) => digest));

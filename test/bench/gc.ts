@@ -87,15 +87,18 @@ try {
     }
   };
   const beside = [beat(), lease()];
-  const began = performance.now();
+  const [began, before] = [performance.now(), process.cpuUsage()];
   const collected = await collectGarbage({ ...room, graceMs: -1000 });
   const took = performance.now() - began;
+  const { user, system } = process.cpuUsage(before);
   over = true;
   await Promise.all(beside);
   const { name } = await currentHost();
   console.log(
     `${name}: ${layers} layers and ${blobs} blobs, of which ${collected.snapshots.length} and ${collected.blobs} went in ` +
-      `${(took / 1000).toFixed(1)} s; the loop stood still for ${milliseconds(Math.max(...pauses))} ms at most ` +
+      `${(took / 1000).toFixed(1)} s (${((user + system) / 1e6).toFixed(1)} s of processor); the loop stood still for ${
+        milliseconds(Math.max(...pauses))
+      } ms at most ` +
       `(99 %: ${milliseconds(quantile(pauses, 0.99))}) and worked for ${milliseconds(Math.max(...worked))} in one go ` +
       `(99 %: ${milliseconds(quantile(worked, 0.99))}), a lease took ${milliseconds(Math.max(...waits))} ms at most ` +
       `(99 %: ${milliseconds(quantile(waits, 0.99))})`,

@@ -260,6 +260,17 @@ describe("LocalContent", () => {
     assert.deepEqual(await store.ingests(), []);
   });
 
+  it("list() gives those that are wanted", async () => {
+    const [wanted, other] = [(await put(bytesOf(31, 14))).digest, (await put(bytesOf(32, 14))).digest];
+    const asked: Digest[] = [];
+    const found = await Array.fromAsync(store.list((digest) => {
+      asked.push(digest);
+      return digest === wanted;
+    }));
+    assert.deepEqual(found.map(({ digest }) => digest), [wanted]);
+    assert.ok(asked.includes(other));
+  });
+
   it("open() removes what a crash left of an ingest without a name", async () => {
     await mkdir(join(folder, "content/ingest/unnamed"));
     await LocalContent.open(join(folder, "content"));

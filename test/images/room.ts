@@ -10,6 +10,7 @@ import { Registry } from "../../src/distribution/registry.ts";
 import { currentHost } from "../../src/host/mod.ts";
 import type { UnpackLimits } from "../../src/images/budget.ts";
 import { Images } from "../../src/images/images.ts";
+import { folderNames } from "../../src/linux/folder_names.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { openMetadata } from "../../src/metadata/mod.ts";
 import { native } from "../../snapshotters/native/mod.ts";
@@ -32,7 +33,9 @@ export async function openRoom(
   plugins: readonly Plugin<Snapshotter>[] = [],
 ): Promise<Room> {
   const host = await currentHost();
-  const content = await LocalContent.open(join(root, "content"));
+  const kernel = new Kernel(host);
+  const namesIn = (folder: string) => folderNames(kernel, folder);
+  const content = await LocalContent.open(join(root, "content"), { namesIn });
   const metadata = await openMetadata({ root });
   const snapshotters = new Map<string, Snapshotter>();
   const all: readonly Plugin<Snapshotter>[] = [overlay, native, ...plugins];
@@ -63,7 +66,6 @@ export async function openRoom(
     artifacts: join(root, "artifacts"),
     ...(limits === undefined ? {} : { limits }),
   });
-  const kernel = new Kernel(host);
   return {
     images,
     content,

@@ -38,7 +38,7 @@ describe("LibsqlRepositoryStore", () => {
       true,
       false,
     ]);
-    const links = async () => (await Array.fromAsync(repositories.links())).sort();
+    const links = async () => (await repositories.links()).toSorted();
     assert.deepEqual(await links(), [blob, linked.digest].sort());
     assert.deepEqual([await repositories.deleteBlob(at, blob), await repositories.deleteBlob(at, blob)], [true, false]);
     assert.equal(await repositories.deleteManifest(at, linked.digest), true);
@@ -87,7 +87,7 @@ describe("LibsqlRepositoryStore", () => {
     const later = () => new Date(Date.now() + 1000);
     assert.equal(await repositories.prune(tags, new Date(Date.now() - 1000)), 0, "what has just been used stays");
     assert.equal(await repositories.prune(tags, later()), 2);
-    const linked = async () => (await Array.fromAsync(repositories.links())).sort();
+    const linked = async () => (await repositories.links()).toSorted();
     const stay = [child, tagged, signature].map(({ digest }) => digest);
     const needed = [blobs["tagged"], blobs["child"], blobs["signature"]] as Digest[];
     assert.deepEqual(await linked(), [...stay, ...needed].sort());

@@ -115,6 +115,28 @@ describe("FunctionStore", () => {
     assert.deepEqual(read.map(({ namespace, name }) => `${namespace}/${name}`), wanted);
   });
 
+  it("images() has those of all revisions, and those that they mount", async () => {
+    await using opened = await temporaryMetadata();
+    const { functions } = opened.metadata;
+    const mount = { type: "image", source: "tools", target: "/tools", digest: digest("3") } as const;
+    const tmpfs = { type: "tmpfs", target: "/scratch", mode: 0o1777 } as const;
+    for (const each of ["1", "2", "2"]) {
+      const mounts = each === "2" ? [tmpfs, mount] : [];
+      await functions.put({ namespace: "default", name: "hello", digest: digest(each), ...settings, mounts });
+    }
+    // More than are read at once.
+    for (let i = 0; i < 101; i++) {
+      await functions.put({ namespace: "default", name: `f${i}`, digest: digest("4"), ...settings, image: `${i}` });
+    }
+    const used = await functions.images();
+    assert.equal(used.length, 104);
+    assert.deepEqual(used.filter(({ digest: found }) => found !== digest("4")), [
+      { namespace: "default", image: "busybox", digest: digest("1") },
+      { namespace: "default", image: "busybox", digest: digest("2") },
+      { namespace: "default", image: "tools", digest: digest("3") },
+    ]);
+  });
+
   it("keeps the newest revisions, and those that have traffic or a tag", async () => {
     await using opened = await temporaryMetadata();
     const { functions } = opened.metadata;
