@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { Failure } from "../core/errors.ts";
+import { leastTmpfsBytes } from "../core/container_mount.ts";
 import { type Flag, type FlagValues, texts } from "./command.ts";
 import { byteCount } from "./flags.ts";
 
@@ -17,7 +18,7 @@ export const mountFlags: Readonly<Record<string, Flag>> = {
     multiple: true,
     value: "type=bind|tmpfs|image,…",
     help:
-      "in full: source=, target=, readonly, bind-propagation=; tmpfs-size=, tmpfs-mode=; an image's files: source=, subpath=",
+      "in full: source=, target=, readonly, bind-propagation=; in memory: size=, mode=; an image's files: source=, subpath=",
   },
   tmpfs: { type: "string", multiple: true, value: "target[:size=64m]", help: "a filesystem in memory in it" },
 };
@@ -71,7 +72,7 @@ function mount(text: string): Mount {
   const target = take("target", "destination", "dst") ?? "";
   const source = take("source", "src");
   const found: Mount = type === "tmpfs"
-    ? { type, target, ...tmpfsSettings(take("tmpfs-size"), take("tmpfs-mode"), text) }
+    ? { type, target, ...tmpfsSettings("mount", take("size", "tmpfs-size"), take("mode", "tmpfs-mode"), text) }
     : type === "image"
     // It is read-only, whatever is said.
     ? (take("readonly", "ro"), {
@@ -88,6 +89,7 @@ function mount(text: string): Mount {
       propagation: take("bind-propagation"),
     };
   const [unknown] = fields.keys();
+  if (type === "tmpfs" && source !== undefined) throw wrong("mount", text, "no source: memory comes from nowhere");
   if (!["bind", "tmpfs", "image"].includes(type)) throw wrong("mount", text, "type=bind, type=tmpfs or type=image");
   if (unknown !== undefined) throw wrong("mount", text, `nothing called ${JSON.stringify(unknown)}`);
   return found;
@@ -98,12 +100,16 @@ function tmpfs(text: string): Mount {
   const fields = Object.fromEntries(options === "" ? [] : options.split(",").map((field) => field.split("=")));
   const { size, mode, ...others } = fields as Record<string, string | undefined>;
   if (Object.keys(others).length > 0) throw wrong("tmpfs", text, "target[:size=64m][,mode=1777]");
-  return { type: "tmpfs", target, ...tmpfsSettings(size, mode, text) };
+  return { type: "tmpfs", target, ...tmpfsSettings("tmpfs", size, mode, text) };
 }
 
-function tmpfsSettings(size: string | undefined, mode: string | undefined, text: string) {
-  if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) throw wrong("tmpfs", text, "a mode in octal, as 1777");
-  return { sizeBytes: byteCount("tmpfs", size), mode: mode === undefined ? undefined : parseInt(mode, 8) };
+function tmpfsSettings(flag: string, size: string | undefined, mode: string | undefined, text: string) {
+  if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) throw wrong(flag, text, "a mode in octal, as 1777");
+  const sizeBytes = byteCount(flag, size);
+  if (sizeBytes !== undefined && sizeBytes < leastTmpfsBytes) {
+    throw wrong(flag, text, `a size of ${leastTmpfsBytes} bytes or more, a page; without one it is half of the memory`);
+  }
+  return { sizeBytes, mode: mode === undefined ? undefined : parseInt(mode, 8) };
 }
 
 function wrong(flag: string, text: string, wanted: string): Failure {

@@ -16,6 +16,9 @@ const target = v.pipe(
   v.check((text) => !reserved.test(text), "a path that is not /, /dev, or at or below /proc and /sys"),
 );
 
+/** The smallest filesystem in memory: a page. */
+export const leastTmpfsBytes = 4096;
+
 /** What a caller has mounted into a container beside what every one has, in Docker's words. */
 export const ContainerMountSchema = v.variant("type", [
   v.strictObject({
@@ -32,7 +35,7 @@ export const ContainerMountSchema = v.variant("type", [
     type: v.literal("tmpfs"),
     target,
     /** Its pages also count as the container's memory. Default: what the kernel allows, half of the machine's memory. */
-    sizeBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(4096), v.maxValue(2 ** 50))),
+    sizeBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(leastTmpfsBytes), v.maxValue(2 ** 50))),
     /** Its root's permissions. Default 0o1777. */
     mode: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(0o7777)), 0o1777),
   }),

@@ -83,6 +83,15 @@ describe("containers on the command line", () => {
     await out("rm", "mounted");
   });
 
+  it("--mount type=tmpfs has the size and mode that are said", async () => {
+    const memory = "type=tmpfs,target=/mem,size=64k,mode=700";
+    const script = "stat -c %a /mem; dd if=/dev/zero of=/mem/x bs=4k count=17 2>&1 | head -n 1; stat -c %s /mem/x";
+    for (const kept of [[], ["--rm", "--name", "memory"]]) {
+      const ran = await out("run", ...kept, "--mount", memory, "box:1", "sh", "-c", script);
+      assert.match(ran, /^700\n.*No space left on device\n65536\n$/);
+    }
+  });
+
   it("mounts that hide what every container has, or come from nowhere, are refused by name", async () => {
     const refused: readonly [flags: readonly string[], text: RegExp][] = [
       [["-v", "/none/such:/x"], /"\/none\/such": it is not there: make it first/],
@@ -93,6 +102,13 @@ describe("containers on the command line", () => {
       [["-v", "data:/x"], /there are no named volumes/],
       [["-v", "/etc:/x", "--tmpfs", "/x/"], /different targets/],
       [["--mount", "type=bind,source=/etc,target=/x,fly=1"], /nothing called "fly"/],
+      [["--mount", "type=tmpfs,target=/x,size=64q"], /--mount is "64q", wanted a size as 64m/],
+      [["--mount", "type=tmpfs,target=/x,size=1k"], /--mount is .*wanted a size of 4096 bytes or more/],
+      [["--mount", "type=tmpfs,target=/x,size=9000t"], /mounts.*sizeBytes/],
+      [["--mount", "type=tmpfs,target=/x,mode=rw"], /--mount is .*wanted a mode in octal/],
+      [["--mount", "type=tmpfs,target=/x,source=/etc"], /wanted no source/],
+      [["--mount", "type=bind,source=/etc,target=/x,size=1m"], /nothing called "size"/],
+      [["--tmpfs", "/x:size=0"], /--tmpfs is .*wanted a size of 4096 bytes or more/],
       [["--mount", "type=volume,target=/x"], /type=bind, type=tmpfs or type=image/],
     ];
     for (const [flags, text] of refused) {
