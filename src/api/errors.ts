@@ -28,6 +28,7 @@ const reasonStatuses = {
   no_capacity: 503,
   exit_code: 500,
   out_of_memory: 500,
+  out_of_space: 500,
   timeout: 504,
   // Nobody reads it; the log of a proxy in front may.
   cancelled: 499,

@@ -14,6 +14,7 @@ const failureReasons = [
   "no_capacity",
   "exit_code",
   "out_of_memory",
+  "out_of_space",
   "timeout",
   "cancelled",
   "not_ready",
@@ -139,8 +140,15 @@ export function noInstance(waitedMs: number, limit: number): Failure {
   );
 }
 
-/** What an exit means; undefined where it is a success. */
-export function exitFailure(exit: Exit, settings: Pick<FunctionSettings, "memoryBytes">): Failure | undefined {
+/**
+ * What an exit means; undefined where it is a success.
+ * @param full what `outOfSpace` says of it.
+ */
+export function exitFailure(
+  exit: Exit,
+  settings: Pick<FunctionSettings, "memoryBytes">,
+  full?: string,
+): Failure | undefined {
   if (exit.code === 0) return undefined;
   if (exit.oomKilled) {
     return new Failure(
@@ -150,9 +158,9 @@ export function exitFailure(exit: Exit, settings: Pick<FunctionSettings, "memory
     );
   }
   const how = exit.signal === undefined ? `exit code ${exit.code}` : `signal ${exit.signal}`;
-  return new Failure("failed_precondition", `the function ended with ${how}`, {
+  return new Failure("failed_precondition", `the function ended with ${how}${full === undefined ? "" : `: ${full}`}`, {
     details: {
-      reason: "exit_code",
+      reason: full === undefined ? "exit_code" : "out_of_space",
       exitCode: exit.code,
       ...(exit.signal === undefined ? {} : { signal: exit.signal }),
     },
@@ -170,6 +178,7 @@ export function statusOf(failure: Failure | undefined): InvocationStatus {
     case "cancelled":
       return "cancelled";
     case "exit_code":
+    case "out_of_space":
       return "failed";
     default:
       return "error";

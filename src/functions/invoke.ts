@@ -11,6 +11,7 @@ import { Input } from "./input.ts";
 import { letOthersPass } from "./let_others_pass.ts";
 import { readLog } from "./log_pace.ts";
 import { Output } from "./output.ts";
+import { outOfSpace } from "./out_of_space.ts";
 import type { Prepared } from "./prepared.ts";
 import { Phases } from "./phases.ts";
 import { describe, describeSpan, measure, type Progress, type RunOptions } from "./report.ts";
@@ -72,8 +73,7 @@ export class InvocationRun implements Progress {
       undo.defer(() => this.phases.mark("cleanup"));
       try {
         await this.#live(undo);
-        const failure = this.#stopped ?? this.#misread ??
-          (this.exit && exitFailure(this.exit, this.options.recipe.settings));
+        const failure = this.#stopped ?? this.#misread ?? this.#ended();
         if (failure === undefined) this.#readHead();
         this.#settle(failure);
       } catch (error) {
@@ -143,6 +143,14 @@ export class InvocationRun implements Progress {
     this.phases.mark("run");
     await streams();
     this.phases.mark("exit");
+  }
+
+  /** What is wrong with how its process has ended. */
+  #ended(): Failure | undefined {
+    if (this.exit === undefined || this.exit.code === 0) return undefined;
+    const { settings, scratchBytes } = this.options.recipe;
+    const full = outOfSpace(this.stderr.text(), this.exit, { mounts: settings.mounts, scratchBytes });
+    return exitFailure(this.exit, settings, full);
   }
 
   /** Starts what carries the three streams. @returns what waits for their ends, when the process has ended. */

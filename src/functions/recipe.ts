@@ -80,6 +80,11 @@ export class Recipe {
     return this.spec(id, env).process.env ?? [];
   }
 
+  /** How much may be written to the root of one; undefined where that is on the machine's disk. */
+  get scratchBytes(): number | undefined {
+    return this.#rootfs?.scratch?.sizeBytes;
+  }
+
   /** The command that containers run. */
   get args(): readonly string[] {
     return this.#parts.template.spec.process.args ?? [];

@@ -19,8 +19,15 @@ const usage = {
   ioReadBytes: undefined,
   ioWriteBytes: undefined,
 };
+const ended = (code: number, oomKilled = false) => ({
+  code,
+  signal: undefined,
+  exitedAt: new Date(),
+  oomKilled,
+  usage,
+});
 const exit = (code: number, oomKilled = false) => {
-  const failure = exitFailure({ code, signal: undefined, exitedAt: new Date(), oomKilled, usage }, { memoryBytes: 1 });
+  const failure = exitFailure(ended(code, oomKilled), { memoryBytes: 1 });
   assert.ok(failure);
   return failure;
 };
@@ -45,6 +52,7 @@ describe("problemResponse()", () => {
       ["a body that comes too slowly", bodyTooSlow(5, 1), 408, "body-too-slow"],
       ["a timeout", timedOut(5), 504, "timeout"],
       ["an exit code", exit(3), 500, "exit-code"],
+      ["an exit out of space", exitFailure(ended(1), { memoryBytes: 1 }, "full") as Failure, 500, "out-of-space"],
       ["an exit out of memory", exit(137, true), 500, "out-of-memory"],
       ["a command that is not there", startFailed(new Failure("not_found", "no /x")), 500, "start-failed"],
       ["a machine that is full", startFailed(new Failure("resource_exhausted", "no space")), 503, "no-capacity"],

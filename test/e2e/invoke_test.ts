@@ -166,6 +166,25 @@ describe("invoking a function", () => {
       }
     });
 
+    it("where no space was left names the limits that it may have met", async () => {
+      const MiB = 1024 * 1024;
+      const fill = (path: string) => `dd if=/dev/zero of=${path} bs=64k`;
+      const mounts = [{ type: "tmpfs", target: "/mem", sizeBytes: 512 * 1024 }];
+      const limits = { scratchBytes: 16 * MiB, mounts };
+      await world.script("full", fill("/file"), limits);
+      await world.script("full-mount", fill("/mem/file"), limits);
+      await world.script("full-said", "echo no space left on device >&2; exit 1", { scratchBytes: 200 * MiB });
+      const full = await world.curl("/fn/full");
+      assert.equal(full.status, 500);
+      assert.equal(problem(full).type, "urn:mayfly:problem:out-of-space");
+      assert.match(full.body, /exit code 1: .*its root filesystem may have 16777216 bytes \(scratchBytes\)/);
+      const { status, exitCode } = await world.record(full);
+      assert.deepEqual([status, exitCode], ["failed", 1]);
+      assert.match((await world.curl("/fn/full-mount")).body, /\/mem may have 524288 bytes \(mounts\)/);
+      // What it has had of memory tells that it cannot be true.
+      assert.equal(problem(await world.curl("/fn/full-said")).type, "urn:mayfly:problem:exit-code");
+    });
+
     it("for a command that cannot be executed names it", async () => {
       await world.admin("PUT", "/v1/functions/text", { image: "box:1", command: ["/etc/passwd"] });
       const answer = await world.curl("/fn/text");

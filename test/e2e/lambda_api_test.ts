@@ -61,6 +61,7 @@ describe("AWS Lambda's API", () => {
     await deploy("one", "until [ -e /dev/never ]; do sleep 1; done", "--concurrency", "1");
     await deploy("large", "head -c 7000000 /dev/zero");
     await deploy("nothing", "no-such-program");
+    await deploy("full", "dd if=/dev/zero of=/x bs=64k", "--scratch", "1m");
   });
   after(async () => {
     assert.equal(await daemon.end("SIGTERM"), 0, daemon.log());
@@ -141,6 +142,9 @@ describe("AWS Lambda's API", () => {
     assert.match(slow.errorMessage, /Error: Task timed out after 0.10 seconds$/);
     assert.equal((await failed("large")).errorType, "Function.ResponseSizeTooLarge");
     assert.equal((await failed("nothing")).errorType, "Runtime.ExitError");
+    const full = await failed("full");
+    assert.equal(full.errorType, "Runtime.ExitError");
+    assert.match(full.errorMessage, /its root filesystem may have 1048576 bytes \(scratchBytes\)$/);
   });
 
   it("refuses what is none of the function's fault by AWS's exceptions", async () => {
@@ -253,7 +257,7 @@ describe("AWS Lambda's API", () => {
       names.push(...page.Functions?.map((one) => one.FunctionName ?? "") ?? []);
       Marker = page.NextMarker;
     } while (Marker !== undefined);
-    assert.deepEqual(names, ["bad", "large", "made", "nothing", "one", "slow", "upper"]);
+    assert.deepEqual(names, ["bad", "full", "large", "made", "nothing", "one", "slow", "upper"]);
 
     await admin.send(new DeleteFunctionCommand({ FunctionName }));
     const gone = await refused(admin.send(new GetFunctionConfigurationCommand({ FunctionName })));

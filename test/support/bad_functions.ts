@@ -35,7 +35,7 @@ export const badFunctions: readonly BadFunction[] = [
     body: "",
     told: ["500 out-of-memory"],
   },
-  { name: "fills-disk", input: script("busybox dd if=/dev/zero of=/big bs=64k"), body: "", told: ["500 exit-code"] },
+  { name: "fills-disk", input: script("busybox dd if=/dev/zero of=/big bs=64k"), body: "", told: ["500 out-of-space"] },
   { name: "fills-stdout", input: { ...script("exec cat /dev/zero"), timeoutMs }, body: "", told: ["cut"] },
   { name: "fills-stderr", input: { ...script("exec cat /dev/zero >&2"), timeoutMs }, body: "", told: timeout },
   { name: "closes-stdout", input: { ...script("exec >&-; sleep 1000"), timeoutMs }, body: "", told: timeout },

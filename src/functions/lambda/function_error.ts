@@ -32,6 +32,8 @@ export function functionErrorOf(error: unknown, id?: string): FunctionError | un
         "Runtime.ExitError",
         `Runtime exited with error: ${signal === undefined ? `exit status ${exitCode}` : `signal: ${signal}`}`,
       );
+    case "out_of_space":
+      return of("Runtime.ExitError", error.message);
     case "out_of_memory":
       return of("Runtime.OutOfMemory", "Runtime exited with error: signal: killed: out of memory");
     case "timeout":
