@@ -99,15 +99,19 @@ export class Instance {
         runtime: recipe.runtime,
         spec: recipe.spec(this.id, protocol.environment(record, recipe)),
         rootfs,
+        ...(recipe.checkpoint !== undefined && { checkpoint: recipe.checkpoint }),
         stdio: { stdin: false },
       });
       const { stdout, stderr } = tasks.output(task);
       this.#keepLog([stdout, stderr]);
       undo.defer(() => task.delete().then(() => this.#logged));
       this.#task = task;
-      server = undo.use(protocol.attach(task, record, this.#beside()));
+      const attach = () => undo.use(protocol.attach(task, record, this.#beside()));
+      // One that goes on from a checkpoint has no process before its start.
+      const attached = recipe.checkpoint === undefined ? attach() : undefined;
       undo.defer(() => this.#gone.abort());
       await task.start();
+      server = attached ?? attach();
       task.wait().then((exit) => {
         this.#exit = exit;
         this.#gone.abort();

@@ -255,7 +255,13 @@ function checkServed(settings: FunctionSettings): void {
   if (prepared > 0 || preparedMax > 0) {
     refuse("prepared", "its containers serve many requests, choose minInstances in place of prepared");
   }
-  if (restore) refuse("restore", "containers that go on from a checkpoint have no PORT of it");
+  // They listen where they did: the others' are told of a socket at their start.
+  if (restore && protocol !== "http") {
+    refuse(
+      "restore",
+      'containers that go on from a checkpoint are told nothing at their start, choose protocol "http"',
+    );
+  }
   if (minInstances > maxInstances) {
     refuse("minInstances", `minInstances ${minInstances} is over maxInstances ${maxInstances}`);
   }

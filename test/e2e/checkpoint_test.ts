@@ -12,6 +12,12 @@ import { startRegistry, type TestRegistry } from "../support/registry.ts";
 const program = `echo found > /var-of-image; secret=$(head -c 300000 /dev/zero | md5sum); echo warm >&2
 while read line; do echo "$line: $secret $(cat /var-of-image)"; done`;
 
+/** It serves HTTP when it is warm, and answers what it has found before. */
+const server = `export found=$(head -c 300000 /dev/zero | md5sum | cut -c1-32); printf '%s' '#!/bin/sh
+while read -r line; do case "$line" in ?) break; esac; done
+printf "HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: 32\\r\\n\\r\\n%s" "$found"' > /answer
+chmod 755 /answer; exec nc -ll -p 9000 -e /answer`;
+
 const plugins = (folder: string) => [
   "--plugins",
   JSON.stringify({
@@ -87,6 +93,24 @@ describe("a checkpoint", () => {
     await out("deploy", "by-runc", "--image", "box:other", "--function-runtime", "runc", "--restore");
     assert.equal(await invoke("by-runc", "one\n"), expected);
     await out("rm", "by-runc");
+  });
+
+  it("is what a function that serves HTTP goes on from, where it listened", async () => {
+    await out("run", "-d", "--name", "serving", "box:1", "sh", "-c", server);
+    await out("exec", "serving", "sh", "-c", "until grep -q ':2328 .* 0A ' /proc/net/tcp*; do :; done");
+    await out("checkpoint", "serving", "box:serving");
+    await out("rm", "serving");
+    const flags = ["--image", "box:serving", "--restore"];
+    await out("deploy", "web", ...flags, "--protocol", "http", "--port", "9000");
+    for (const start of ["cold", "warm"]) {
+      const answer = await fetch(`${daemon.url}/fn/web`);
+      const text = await answer.text();
+      assert.equal(answer.status, 200, text);
+      assert.match(text, /^[0-9a-f]{32}$/);
+      assert.equal(answer.headers.get("x-mayfly-start"), start);
+    }
+    await out("rm", "web");
+    await refused(/are told nothing at their start/, "deploy", "web", ...flags, "--protocol", "lambda");
   });
 
   it("ends the container where it is not to go on", async () => {
