@@ -10,7 +10,11 @@ import { ingestRef } from "./hold.ts";
 import { counted, type OnProgress } from "./progress.ts";
 import { SingleFlight } from "./single_flight.ts";
 
-/** A document that has come. */
+export interface FetchOptions extends DistributionOptions {
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** A document, or another small blob, that has come. */
 export interface FetchedDocument {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Resolves when it is in the content store; rejects with what kept it from there. */
@@ -37,7 +41,7 @@ export class Fetcher {
   async fetch(
     reference: ImageReference,
     descriptor: Descriptor,
-    options: DistributionOptions & { readonly onProgress?: OnProgress | undefined },
+    options: FetchOptions,
   ): Promise<void> {
     const { digest, size } = descriptor;
     const { onProgress, signal, ...rest } = options;
@@ -56,7 +60,7 @@ export class Fetcher {
   }
 
   /**
-   * Brings a manifest or configuration. It is given to who wants to read it before it is in the store.
+   * Brings a manifest, a configuration or a small layer. It is given to who wants to read it before it is in the store.
    * @param descriptor of no more bytes than may be in memory.
    * @returns undefined where it was there already.
    * @throws as `fetch`.
@@ -64,16 +68,18 @@ export class Fetcher {
   async document(
     reference: ImageReference,
     descriptor: Descriptor,
-    { signal, ...options }: DistributionOptions,
+    { signal, onProgress, ...options }: FetchOptions,
   ): Promise<FetchedDocument | undefined> {
-    const ref = ingestRef(descriptor.digest, reference);
-    const writing = this.#writing.get(ref);
-    if (writing !== undefined) return writing;
-    if (await isThere(this.#content, descriptor.digest)) return undefined;
-    return await this.#flights.run(ref, signal, async (signal) => {
+    const { digest, size } = descriptor;
+    const ref = ingestRef(digest, reference);
+    if (!this.#writing.has(ref) && await isThere(this.#content, digest)) {
+      onProgress?.({ digest, phase: "exists", bytes: size, total: size });
+      return undefined;
+    }
+    const document = await this.#flights.run(ref, signal, async (signal) => {
       const writing = this.#writing.get(ref);
       if (writing !== undefined) return writing;
-      const bytes = await this.#read(reference, descriptor, { ...options, signal });
+      const bytes = await this.#read(reference, descriptor, { ...options, signal }, onProgress);
       const written = this.#leavingRoom(ref, () => this.#write(reference, descriptor, bytes))
         .finally(() => this.#writing.delete(ref));
       // Whoever has asked for it waits for that.
@@ -82,6 +88,8 @@ export class Fetcher {
       this.#writing.set(ref, document);
       return document;
     });
+    onProgress?.({ digest, phase: "done", bytes: size, total: size });
+    return document;
   }
 
   /** Reads a document into memory, and verifies it. */
@@ -89,12 +97,13 @@ export class Fetcher {
     reference: ImageReference,
     descriptor: Descriptor,
     options: DistributionOptions,
+    onProgress: OnProgress | undefined,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { digest, size } = descriptor;
     const { body } = await this.#distribution.fetch(reference, descriptor, options);
     const bytes = new Uint8Array(size);
     let length = 0;
-    for await (const chunk of body) {
+    for await (const chunk of counted(body, { digest, phase: "download", total: size }, onProgress)) {
       if (length + chunk.length > size) throw another(reference, digest, `more than its ${size} bytes`);
       bytes.set(chunk, length);
       length += chunk.length;

@@ -206,7 +206,8 @@ export class Images {
       return { target, resolved };
     });
     parent?.set({ "oci.manifest.digest": resolved.descriptor.digest });
-    const blob = fetchHeld(this.#fetcher, hold, reference, { ...distribution, onProgress });
+    const fetching = [this.#fetcher, hold, reference, { ...distribution, onProgress }] as const;
+    const blob = snapshotter === undefined ? fetchHeld(...fetching) : writes.layers(...fetching);
     const download: typeof blob = (layer, signal) => {
       const attributes = { "mayfly.blob.digest": layer.digest, "mayfly.blob.size": layer.size };
       return step(monitor, "download", { parent, attributes }, () => blob(layer, signal));

@@ -16,7 +16,7 @@ const everyMs = 50;
 
 /** Passes a stream on and tells how far it is. @param start bytes that were there before. */
 export async function* counted(
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   step: Omit<Progress, "bytes">,
   onProgress: OnProgress | undefined,
   start = 0,

@@ -1,32 +1,37 @@
 import type { Descriptor } from "../core/descriptor.ts";
 import type { Digest } from "../core/digest.ts";
-import type { DistributionOptions } from "../core/distribution.ts";
 import { Failure } from "../core/errors.ts";
 import type { ImageReference } from "../core/reference.ts";
-import type { Fetcher } from "./fetch.ts";
+import type { Fetcher, FetchOptions } from "./fetch.ts";
 import type { Hold } from "./hold.ts";
-import type { OnProgress } from "./progress.ts";
 import { readManifest } from "./read_manifest.ts";
 import { readDocument, type ResolvedLayer, type ResolveOptions } from "./resolve.ts";
+import { threadBytes } from "./unpack.ts";
 
 /** How many layers are on their way at once. */
 const concurrency = 3;
 
+/** How much of an image's small layers is in memory, at most. */
+const memoryBytes = 8 << 20;
+
+/** Fetches a blob. @returns it, where it is not in the content store yet. */
+type FetchBlob = (blob: Descriptor, signal?: AbortSignal) => Promise<Uint8Array | undefined>;
+
 /** The blobs of one image on their way into the content store, the largest first. */
 export class LayerDownloads {
-  readonly #arrivals = new Map<string, PromiseWithResolvers<void>>();
+  readonly #arrivals = new Map<string, PromiseWithResolvers<Uint8Array | undefined>>();
   /** Resolves when all are there; rejects with the first error, when the others have stopped. */
   readonly done: Promise<void>;
   readonly #stop = new AbortController();
 
   constructor(
     blobs: readonly Descriptor[],
-    fetch: (layer: Descriptor, signal: AbortSignal) => Promise<void>,
+    fetch: FetchBlob,
     signal: AbortSignal | undefined,
   ) {
     const unique = new Map(blobs.map((blob) => [blob.digest, blob]));
     for (const digest of unique.keys()) {
-      const arrival = Promise.withResolvers<void>();
+      const arrival = Promise.withResolvers<Uint8Array | undefined>();
       // Nobody may be waiting for this one when it fails; `done` tells.
       arrival.promise.catch(() => {});
       this.#arrivals.set(digest, arrival);
@@ -35,9 +40,9 @@ export class LayerDownloads {
     this.done.catch(() => {});
   }
 
-  /** Resolves when a layer is in the content store. */
-  arrived(layer: ResolvedLayer): Promise<void> {
-    return this.#arrivals.get(layer.descriptor.digest)?.promise ?? Promise.resolve();
+  /** Resolves when a layer is in the content store; or with the layer itself, when it has come. */
+  arrived(layer: ResolvedLayer): Promise<Uint8Array | undefined> {
+    return this.#arrivals.get(layer.descriptor.digest)?.promise ?? Promise.resolve(undefined);
   }
 
   /** Ends those that are on their way, and waits until they have ended. */
@@ -48,7 +53,7 @@ export class LayerDownloads {
 
   async #run(
     queue: readonly Descriptor[],
-    fetch: (layer: Descriptor, signal: AbortSignal) => Promise<void>,
+    fetch: FetchBlob,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const stop = this.#stop;
@@ -59,8 +64,7 @@ export class LayerDownloads {
         const arrival = this.#arrivals.get(layer.digest);
         try {
           either.throwIfAborted();
-          await fetch(layer, either);
-          arrival?.resolve();
+          arrival?.resolve(await fetch(layer, either));
         } catch (error) {
           arrival?.reject(error);
           stop.abort(error);
@@ -82,11 +86,12 @@ export function fetchHeld(
   fetcher: Fetcher,
   hold: Hold,
   reference: ImageReference,
-  options: DistributionOptions & { readonly onProgress?: OnProgress | undefined },
-): (descriptor: Descriptor, signal?: AbortSignal) => Promise<void> {
+  options: FetchOptions,
+): FetchBlob {
   return async (descriptor, signal) => {
     await hold.content(descriptor.digest, reference);
     await fetcher.fetch(reference, descriptor, signal === undefined ? options : { ...options, signal });
+    return undefined;
   };
 }
 
@@ -94,18 +99,26 @@ export function fetchHeld(
 export class PendingWrites implements AsyncDisposable {
   readonly #writes: Promise<void>[] = [];
 
-  /** A function that fetches a document, and holds it from before it is looked for. */
-  documents(
-    fetcher: Fetcher,
-    hold: Hold,
-    reference: ImageReference,
-    options: DistributionOptions,
-  ): (descriptor: Descriptor) => Promise<Uint8Array | undefined> {
-    return async (descriptor) => {
+  /** As `fetchHeld`, for documents: who has asked for one need not wait until it is written. */
+  documents(fetcher: Fetcher, hold: Hold, reference: ImageReference, options: FetchOptions): FetchBlob {
+    return async (descriptor, signal) => {
       await hold.content(descriptor.digest, reference);
-      const document = await fetcher.document(reference, descriptor, options);
+      const all = signal === undefined ? options : { ...options, signal };
+      const document = await fetcher.document(reference, descriptor, all);
       if (document !== undefined) this.#writes.push(document.written);
       return document?.bytes;
+    };
+  }
+
+  /** As `fetchHeld`, for layers that are unpacked: a few small ones are while they are written. */
+  layers(fetcher: Fetcher, hold: Hold, reference: ImageReference, options: FetchOptions): FetchBlob {
+    const small = this.documents(fetcher, hold, reference, options);
+    const large = fetchHeld(fetcher, hold, reference, options);
+    let bytes = 0;
+    return (layer, signal) => {
+      if (layer.size >= threadBytes || bytes + layer.size > memoryBytes) return large(layer, signal);
+      bytes += layer.size;
+      return small(layer, signal);
     };
   }
 

@@ -25,12 +25,20 @@ export interface UnpackOptions extends Traced {
   readonly hold: Hold;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Resolves when a layer's blob is in the content store. Default: it is there. */
-  readonly arrived?: (layer: ResolvedLayer) => Promise<void>;
+  /** Resolves when a layer's blob is in the content store; or with it, where it is in memory. Default: it is there. */
+  readonly arrived?: (layer: ResolvedLayer) => Promise<Uint8Array | undefined>;
+}
+
+/** A layer to unpack. */
+interface LayerToUnpack extends ResolvedLayer {
+  /** The key of what it stands on. */
+  readonly parent: string | undefined;
+  /** Its blob. Undefined: it is in the content store. */
+  readonly blob: Uint8Array | undefined;
 }
 
 /** A blob of so many bytes is worth a thread; a smaller one is unpacked before a thread has begun. */
-const threadBytes = 2 << 20;
+export const threadBytes = 2 << 20;
 
 /** Writes the filesystem of a folder to its disk. */
 export type SyncFilesystem = (path: string) => Promise<void>;
@@ -85,13 +93,13 @@ export class Unpacker {
       } else {
         // Work is shared by those who have the same blob at hand: one that comes slowly, or is not what its image says, is
         // to hinder nobody whose image has the same layers from elsewhere.
-        await options.arrived?.(layer);
+        const blob = await options.arrived?.(layer);
         const attributes = { "mayfly.blob.digest": digest, "mayfly.blob.size": size };
         await step(this.#monitor, "layer", { parent: options.parent, attributes }, () =>
           this.#flights.run(
             `${snapshotter.id} ${layer.chainId} ${digest}`,
             options.signal,
-            (signal) => this.#layer(layer, below, snapshotter, budget, { ...options, signal }),
+            (signal) => this.#layer({ ...layer, parent: below, blob }, snapshotter, budget, { ...options, signal }),
           ));
       }
       parent = layer.chainId;
@@ -100,8 +108,7 @@ export class Unpacker {
   }
 
   async #layer(
-    layer: ResolvedLayer,
-    parent: string | undefined,
+    layer: LayerToUnpack,
     snapshotter: Snapshotter,
     budget: Budget,
     { onProgress, signal }: UnpackOptions,
@@ -111,7 +118,7 @@ export class Unpacker {
       return onProgress?.({ digest, phase: "exists", bytes: size, total: size });
     }
     const key = `${unpackPrefix}${crypto.randomUUID()}-${layer.chainId}`;
-    await snapshotter.prepare(key, parent);
+    await snapshotter.prepare(key, layer.parent);
     try {
       const folder = await snapshotter.folder(key);
       await this.#apply(layer, folder, budget, onProgress, signal);
@@ -146,7 +153,7 @@ export class Unpacker {
   }
 
   async #apply(
-    { descriptor: { digest, size }, diffId }: ResolvedLayer,
+    { descriptor: { digest, size }, diffId, blob }: LayerToUnpack,
     folder: Awaited<ReturnType<Snapshotter["folder"]>>,
     budget: Budget,
     onProgress: OnProgress | undefined,
@@ -154,13 +161,13 @@ export class Unpacker {
   ): Promise<void> {
     const step = { digest, phase: "unpack", total: size } as const;
     if (this.#threads !== undefined && size >= threadBytes) {
-      const blob = await this.#fileOf(digest);
-      const job = blob && { blob, diffId, folder, budget: budget.state };
+      const file = await this.#fileOf(digest);
+      const job = file && { blob: file, diffId, folder, budget: budget.state };
       if (job && await this.#threads.run(job, (bytes) => onProgress?.({ ...step, bytes }), signal)) return;
     }
     using sink = openSink(this.#kernel, folder, budget);
-    const blob = counted(await this.#content.read(digest), step, onProgress);
-    await applyLayer({ archive: inflate(blob), diffId, sink, budget, signal });
+    const source = counted(blob === undefined ? await this.#content.read(digest) : [blob], step, onProgress);
+    await applyLayer({ archive: inflate(source), diffId, sink, budget, signal });
   }
 
   /** The file that a blob is in; undefined where the store has it otherwise. */

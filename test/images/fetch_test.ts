@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomFillSync } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,11 @@ import { type Descriptor, mediaTypes } from "../../src/core/descriptor.ts";
 import { parseReference } from "../../src/core/reference.ts";
 import { Registry } from "../../src/distribution/registry.ts";
 import { Fetcher } from "../../src/images/fetch.ts";
+import { Hold } from "../../src/images/hold.ts";
+import { PendingWrites } from "../../src/images/pull.ts";
+import { temporaryMetadata } from "../metadata/open.ts";
 import { HostileRegistry } from "../support/hostile_registry.ts";
+import { digestOfBytes } from "../support/layout_folder.ts";
 
 describe("Fetcher", () => {
   const folder = mkdtempSync(join(tmpdir(), "mayfly-fetch-"));
@@ -68,6 +73,26 @@ describe("Fetcher", () => {
     await one?.written;
     assert.equal(await fetcher.document(reference(), document, {}), undefined);
     assert.equal(registry.asked(document.digest), 1);
+  });
+
+  it("small layers are given before they are written, as many as memory is for, and large ones never", async () => {
+    await using opened = await temporaryMetadata();
+    await using hold = await Hold.take(opened.metadata.leases, "default", "test");
+    await using writes = new PendingWrites();
+    const disk = Promise.withResolvers<void>();
+    const fetcher = new Fetcher(slow(disk.promise), distribution);
+    const layer = (size: number) => registry.put(mediaTypes.layerGzip, randomFillSync(new Uint8Array(size)));
+    const fetch = writes.layers(fetcher, hold, reference(), {});
+    const large = fetch(layer(3 << 20));
+    const small = Array.from({ length: 4 }, () => layer(2_000_000));
+    for (const each of small) assert.equal(digestOfBytes((await fetch(each))!.slice()), each.digest);
+    const fifth = layer(2_000_000);
+    const late = fetch(fifth);
+    for (const each of small) await assert.rejects(store.info(each.digest), { code: "not_found" });
+    disk.resolve();
+    assert.deepEqual(await Promise.all([large, late]), [undefined, undefined]);
+    await writes.done();
+    for (const { digest, size } of [...small, fifth]) assert.equal((await store.info(digest)).size, size);
   });
 
   it("document() tells of what could not be written, and the next one tries again", async () => {
