@@ -267,11 +267,12 @@ export class Files implements Disposable {
 
   /**
    * Reads a part of a directory, in the order of the filesystem, without `.` and `..`.
+   * @param limitBytes how much at most, as the kernel lays it out: an entry has 24 and its name. 64 KiB at most, which is the default.
    * @returns undefined at the end.
    */
-  list(fd: number): DirectoryEntry[] | undefined {
+  list(fd: number, limitBytes = listBytes): DirectoryEntry[] | undefined {
     const { bytes, address } = this.#memory;
-    const length = this.#kernel.attempt("getdents64", fd, address, listBytes);
+    const length = this.#kernel.attempt("getdents64", fd, address, limitBytes);
     // It was removed while it was open.
     if (length === -errno.ENOENT) return undefined;
     this.#done(length, "getdents64", () => "cannot list a directory");

@@ -109,8 +109,7 @@ class Collection {
   async pruneRepositories(): Promise<void> {
     const { metadata, untaggedGraceMs = 24 * 3600_000 } = this.#options;
     const tagged = new Map<string, string[]>();
-    for (const { namespace, name, target } of await metadata.images.all()) {
-      await this.#turn();
+    for await (const { namespace, name, target } of this.#each(() => metadata.images.all())) {
       const repository = ownRepository(name);
       if (repository === undefined) continue;
       const key = `${namespace}/${repository}`;
@@ -125,22 +124,18 @@ class Collection {
   /** Reads what refers to something, and follows it. */
   async mark(): Promise<void> {
     const { leases, images, functions, containers, repositories } = this.#options.metadata;
-    for (const { id, expiresAt, resources } of await leases.list()) {
-      if (expiresAt.getTime() > this.#startedMs) {
-        await this.#add(resources);
-        continue;
+    for await (const { id, expiresAt, resources } of this.#each(() => leases.list())) {
+      if (expiresAt.getTime() > this.#startedMs) this.#add(resources);
+      else {
+        if (!this.#options.dryRun) await leases.delete(id);
+        this.collected.leases++;
       }
-      if (!this.#options.dryRun) await leases.delete(id);
-      this.collected.leases++;
     }
-    for (const image of await images.all()) await this.#add(referencesOfImage(image));
-    for (const { digest } of await functions.images()) await this.#add([`content/${digest}`]);
-    for (const container of await containers.list()) await this.#add(referencesOfContainer(container));
+    for await (const image of this.#each(() => images.all())) this.#add(referencesOfImage(image));
+    for await (const { digest } of this.#each(() => functions.images())) this.#add([`content/${digest}`]);
+    for await (const container of this.#each(() => containers.list())) this.#add(referencesOfContainer(container));
     // Each of these is linked to by itself.
-    for (const digest of await repositories.links()) {
-      await this.#turn();
-      this.#reachable.addLeaf(`content/${digest}`);
-    }
+    for await (const digest of this.#each(() => repositories.links())) this.#reachable.addLeaf(`content/${digest}`);
     for (const snapshotter of this.#options.snapshotters.values()) {
       await this.#attempt(`snapshots of ${snapshotter.id}`, () => this.#markSnapshots(snapshotter));
     }
@@ -149,10 +144,10 @@ class Collection {
 
   async #markSnapshots(snapshotter: Snapshotter): Promise<void> {
     const all = new Map<string, SnapshotInfo>();
-    for (const info of await snapshotter.walk()) {
+    for await (const info of this.#each(() => snapshotter.walk())) {
       all.set(info.key, info);
       const isRoot = info.kind !== "committed" || Object.hasOwn(info.labels, rootLabel) || this.#isNew(info.createdAt);
-      await this.#add(isRoot ? [`snapshot/${snapshotter.id}/${info.key}`] : []);
+      if (isRoot) this.#add([`snapshot/${snapshotter.id}/${info.key}`]);
     }
     this.#snapshots.set(snapshotter.id, all);
   }
@@ -189,7 +184,7 @@ class Collection {
 
   async removeIngests(): Promise<void> {
     const { content, ingestGraceMs = 24 * 3600_000 } = this.#options;
-    for (const { ref, startedAt } of await content.ingests()) {
+    for await (const { ref, startedAt } of this.#each(() => content.ingests())) {
       if (this.#isNew(startedAt, ingestGraceMs)) continue;
       await this.#remove([{
         resource: `ingest/${ref}`,
@@ -208,8 +203,16 @@ class Collection {
     if (this.#slice.over) await this.#slice.next();
   }
 
-  async #add(resources: Iterable<string>): Promise<void> {
+  /** Reads a list, with turns before it and between its items where it is time. */
+  async *#each<T>(read: () => Promise<readonly T[]>): AsyncGenerator<T> {
     await this.#turn();
+    for (const item of await read()) {
+      yield item;
+      await this.#turn();
+    }
+  }
+
+  #add(resources: Iterable<string>): void {
     for (const resource of resources) this.#reachable.add(resource);
   }
 
