@@ -107,7 +107,7 @@ export class LayerFolder implements LayerSink, Disposable {
     const path = entryPath(entry.path);
     if (path === "") {
       if (entry.type !== "directory") throw refused(entry.path, "the entry", "it is the root, and no directory");
-      this.#deferred.set("", entry);
+      this.#defer("", entry);
       return;
     }
     const [parent, name] = splitPath(path);
@@ -122,6 +122,11 @@ export class LayerFolder implements LayerSink, Disposable {
     await this.#make(entry, directory, name, real);
   }
 
+  /** Keeps what a directory gets in the end, and no more of its entry: there may be a million of them. */
+  #defer(path: ByteString, { mode, uid, gid, modified, attributes }: TarEntry): void {
+    this.#deferred.set(path, { mode, uid, gid, modified, attributes });
+  }
+
   /** Writes a piece of the content of the last entry. */
   write({ bytes, offset }: TarData): void {
     if (this.#open === undefined) return;
@@ -132,11 +137,13 @@ export class LayerFolder implements LayerSink, Disposable {
   /** Sets what had to wait until all was made. */
   async finish(slice: Slice): Promise<void> {
     this.#close();
-    for (const [path, attributes] of [...this.#deferred].reverse()) {
+    const deferred = [...this.#deferred.keys()];
+    for (let path = deferred.pop(); path !== undefined; path = deferred.pop()) {
       if (slice.over) await slice.next();
+      const attributes = this.#deferred.get(path);
       const directory = this.#directories.find(path);
       // Another entry may have replaced it.
-      if (directory === undefined || directory.path !== path) continue;
+      if (attributes === undefined || directory === undefined || directory.path !== path) continue;
       this.#attributes(directory.fd, "", attributes);
     }
     for (const [path, modified] of this.#before) {
@@ -172,7 +179,7 @@ export class LayerFolder implements LayerSink, Disposable {
           check(there, "mkdirat", entry.path);
           this.#madeDirectory(directory, name, real);
         }
-        this.#deferred.set(real, entry);
+        this.#defer(real, entry);
         return;
       }
       case "hardlink":

@@ -8,6 +8,9 @@ import { type RawHeader, readHeader, readSparseBlock, type TarEntry, type TarEnt
 const maxExtendedBytes = 1 << 20;
 const maxPathBytes = 4096;
 
+/** What most entries have: one for all of them, since a layer may have a million. */
+const noAttributes: TarEntry["attributes"] = new Map();
+
 const types: Readonly<Record<string, TarEntryType>> = {
   "\0": "file",
   "0": "file",
@@ -237,7 +240,7 @@ export class TarReader {
     const values = this.#pax?.values;
     const path = values?.get("GNU.sparse.name") || values?.get("path") || this.#longPath || header.path;
     const link = values?.get("linkpath") || this.#longLink || header.link;
-    const attributes = this.#pax?.attributes ?? new Map();
+    const attributes = this.#pax?.attributes.size ? this.#pax.attributes : noAttributes;
     const integer = (keyword: string, value: number) => {
       const said = values?.get(keyword);
       return said === undefined || said === "" ? value : paxInteger(said, keyword);
