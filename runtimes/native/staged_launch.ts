@@ -80,7 +80,7 @@ export class StagedLaunch implements Launch {
     const done = this.#stage.ahead(settle, values);
     this.#settled = async () => {
       try {
-        await done.end();
+        await done();
       } catch (error) {
         throw startFailure(id, spec, settle, error);
       }

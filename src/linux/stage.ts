@@ -6,7 +6,7 @@ import { errno } from "./errno.ts";
 import * as f from "./flags.ts";
 import { frame } from "./frame.ts";
 import type { Spawned } from "./kernel.ts";
-import type { Argument, Operation, Program } from "./program.ts";
+import type { Argument, Program } from "./program.ts";
 import { Results } from "./results.ts";
 import type { Stages } from "./stages.ts";
 import { type Step, stepFailure } from "./step_failure.ts";
@@ -33,33 +33,32 @@ interface Sent {
   readonly reply: number;
 }
 
-/** A program that a process is at. */
-export interface Ahead {
-  /** How many bytes its answer has. */
-  readonly reply: number;
-  /** Waits for its end. To be called before anything else is asked of the process. @throws as `Stage.run`. */
-  end(): Promise<Results>;
+/** How a process comes to be that another one makes, by cloning itself. */
+export interface Birth {
+  /** Asks for it. What it answers then, or why there is none, comes over the stage's socket. */
+  ask(): Asked;
+  /** Lets go of what asking takes: nobody wants the process any more. */
+  forget(): void;
 }
 
-/** A process that another one makes, by cloning itself in the middle of a program. */
-export interface Birth {
-  /** Resolves with the process's id. */
-  readonly pid: Promise<number>;
-  /** How many bytes it answers that program with. */
+/** Who has been asked for a process. */
+export interface Asked {
+  /** The process id of the one that is to make it. */
+  readonly maker: number;
+  /** How many bytes the process answers at first. */
   readonly reply: number;
+  /** Reads why there is no process, from `refusalBytes` of its maker. */
+  readonly refusal: (bytes: Uint8Array<ArrayBuffer>) => Failure;
 }
+
+/** How many bytes say that there is no process. */
+export const refusalBytes = 16;
 
 /**
  * The byte that a program sends in the middle, with a descriptor or without. An answer cannot begin with it: its first byte
  * is the lowest of an operation's address.
  */
 export const announcement = "!";
-
-/** Says who the process has become: the kernel sends its process id along. */
-export function announce(): Operation {
-  const why = "tell the daemon who it is now";
-  return { syscall: "sendto", args: [init.control, announcement, 1, f.MSG_NOSIGNAL, 0, 0], why };
-}
 
 /** Longer than any set of system calls that does not wait for something takes. */
 const defaultTimeoutMs = 10_000;
@@ -76,6 +75,8 @@ export class Stage {
   readonly #stages: Stages;
   readonly #control: number;
   #process: Spawned | undefined;
+  /** A process that nobody has asked for yet. */
+  #birth: Birth | undefined;
   /** Settles when the process is there, or is known not to come. */
   #born: Promise<void> | undefined;
   #open = true;
@@ -85,16 +86,12 @@ export class Stage {
   /** Settles when those are reaped that it went on from. */
   #before: Promise<unknown> = Promise.resolve();
 
-  /** @param control a socket to the process, which may be still to come: it takes programs already. */
+  /** @param control a socket to the process. One that is still to come is asked for when there is a program for it. */
   constructor(stages: Stages, control: number, process: Spawned | Birth) {
     this.#stages = stages;
     this.#control = control;
     if ("pidfd" in process) this.#process = process;
-    else {
-      this.#born = this.#begin(process);
-      // It is told to whoever asks something of the process.
-      this.#born.catch(() => {});
-    }
+    else this.#birth = process;
   }
 
   /** The process. One that is still to come is not known before an answer of it. */
@@ -155,16 +152,16 @@ export class Stage {
     throw new Failure("invalid_argument", "cannot execute: the program came to its end without");
   }
 
-  /** Has a program run while this process goes on. */
-  ahead(program: Program, values: Values = {}): Ahead {
+  /**
+   * Has a program run while this process goes on.
+   * @returns what waits for its end, to be called before anything else is asked of the process. It throws as `run`.
+   */
+  ahead(program: Program, values: Values = {}): () => Promise<void> {
     const { encoded, reply } = this.#send(program, values);
-    return {
-      reply,
-      end: async () => {
-        const answer = await this.#receive(reply, defaultTimeoutMs);
-        if (answer === undefined) throw this.#gone();
-        return this.#results(program, encoded, answer.bytes);
-      },
+    return async () => {
+      const answer = await this.#receive(reply, defaultTimeoutMs);
+      if (answer === undefined) throw this.#gone();
+      this.#results(program, encoded, answer.bytes);
     };
   }
 
@@ -179,9 +176,12 @@ export class Stage {
     this.#stages.kernel.call("sendmsg", this.#control, message, f.MSG_NOSIGNAL);
   }
 
-  /** Runs a program that nobody waits for: the process is at it until somebody ends it. */
-  begin(program: Program, values: Values = {}): void {
-    this.#send(program, values);
+  /**
+   * Runs a program that nobody waits for: the process is at it until somebody ends it.
+   * @returns how many bytes it would answer.
+   */
+  begin(program: Program, values: Values = {}): number {
+    return this.#send(program, values).reply;
   }
 
   /** Where the steps of a program come to lie, for `failedStep`. @throws as `run`. */
@@ -227,8 +227,11 @@ export class Stage {
    * itself when it comes to wait for a program.
    */
   async abandon(): Promise<void> {
-    this.#close();
+    this.#birth?.forget();
+    this.#birth = undefined;
+    // One that is asked for has to be known before it can be reaped.
     await this.#born?.catch(() => {});
+    this.#close();
     if (this.#owned && this.#process !== undefined) {
       const { pidfd } = this.#process;
       this.#stages.kernel.attempt("pidfd_send_signal", pidfd, f.SIGKILL, 0, 0);
@@ -240,7 +243,7 @@ export class Stage {
     await this.#before;
   }
 
-  /** Lays a program out for the process and sends it. */
+  /** Lays a program out for the process and sends it. One that is still to come finds there what it takes without it. */
   #send(program: Program, values: Values): Sent {
     if (!this.#open) throw this.#gone();
     const { kernel } = this.#stages;
@@ -252,7 +255,14 @@ export class Stage {
     for (const [bytes, length] of [[head, head.length], [arena.memory.address, arena.cursor]] as const) {
       for (let sent = 0; sent < length;) {
         const from = typeof bytes === "number" ? bytes + sent : bytes;
-        const result = kernel.attempt("sendto", this.#control, from, length - sent, f.MSG_NOSIGNAL, 0, 0);
+        const how = f.MSG_NOSIGNAL | (this.#birth === undefined ? 0 : f.MSG_DONTWAIT);
+        const result = kernel.attempt("sendto", this.#control, from, length - sent, how, 0, 0);
+        if (result === -errno.EAGAIN && this.#birth !== undefined) {
+          this.#ask(this.#birth);
+          // Another program may have been laid out there for that.
+          this.#encode(program, values);
+          continue;
+        }
         if (result === -errno.EPIPE || result === -errno.ECONNRESET) {
           // Why there is none is told by who was to make it.
           if (this.#process === undefined) return { encoded, reply };
@@ -262,7 +272,15 @@ export class Stage {
         sent += result;
       }
     }
+    if (this.#birth !== undefined) this.#ask(this.#birth);
     return { encoded, reply };
+  }
+
+  #ask(birth: Birth): void {
+    this.#birth = undefined;
+    this.#born = this.#begin(birth.ask());
+    // It is told to whoever waits for an answer of the process.
+    this.#born.catch(() => {});
   }
 
   #encode(program: Program, values: Values): Encoded {
@@ -280,11 +298,13 @@ export class Stage {
     }
   }
 
-  /** Takes a process for this one's when it has been made. @throws why it has not. */
-  async #begin({ pid: made, reply }: Birth): Promise<void> {
-    const pid = await made;
-    this.#process = { pid, pidfd: this.#stages.kernel.call("pidfd_open", pid, 0) };
-    if (await this.#hear(reply, defaultTimeoutMs) === undefined) throw this.#gone();
+  /** Takes the process for this one's whose first answer comes. @throws why none does. */
+  async #begin({ maker, reply, refusal }: Asked): Promise<void> {
+    const first = await this.#hear(refusalBytes, defaultTimeoutMs);
+    if (first === undefined) throw this.#gone();
+    if (first.pid === maker) throw refusal(first.bytes);
+    this.#process = { pid: first.pid, pidfd: this.#stages.kernel.call("pidfd_open", first.pid, 0) };
+    if (await this.#hear(reply - refusalBytes, defaultTimeoutMs) === undefined) throw this.#gone();
   }
 
   /** @returns as `#hear`. @throws why there is no process. */

@@ -7,9 +7,9 @@ import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import { Kernel } from "../../src/linux/kernel.ts";
 import { pipe } from "../../src/linux/pipe.ts";
-import type { Program } from "../../src/linux/program.ts";
+import type { Operation, Program } from "../../src/linux/program.ts";
 import type { Stage } from "../../src/linux/stage.ts";
-import { announce, announcement } from "../../src/linux/stage.ts";
+import { announcement } from "../../src/linux/stage.ts";
 import { Stages } from "../../src/linux/stages.ts";
 import { init } from "../../src/linux/stub/layout.ts";
 import { busybox } from "./child.ts";
@@ -23,6 +23,13 @@ const needsRoot = isRoot ? false : "only root makes namespaces";
 const descriptors = () => readdirSync("/proc/self/fd").length;
 const nothing = new Map([[0, null], [1, null], [2, null]]);
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** Says who the process has become: the kernel sends its process id along. */
+const announce: Operation = {
+  syscall: "sendto",
+  args: [init.control, announcement, 1, f.MSG_NOSIGNAL, 0, 0],
+  why: "announce itself",
+};
 
 const getpid: Program = [{ syscall: "getpid", args: [], store: "pid", why: "ask" }];
 
@@ -63,9 +70,9 @@ describe("Stage", () => {
 
   it("ahead() lets a program run meanwhile, and tells then what it failed with", () =>
     use(async (stage) => {
-      await stage.ahead(getpid).end();
+      await stage.ahead(getpid)();
       const done = stage.ahead([{ syscall: "chdir", args: ["/nonesuch"], why: "enter the folder" }]);
-      await assert.rejects(done.end(), (error) => /enter the folder: no such file/.test(String(error)));
+      await assert.rejects(done(), (error) => /enter the folder: no such file/.test(String(error)));
       assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
     }));
 
@@ -192,13 +199,13 @@ describe("Stage", () => {
     const ignore = () => {};
     const stage = stages.spawn(nothing);
     const first = stage.process.pid;
-    await stage.executeAnnounced([hide, unshare, ...fork, announce(), exec], {}, ignore);
+    await stage.executeAnnounced([hide, unshare, ...fork, announce, exec], {}, ignore);
     const { pid, pidfd } = stage.release();
     assert.notEqual(pid, first);
     assert.equal((await children.wait(pidfd)).code, 7);
     kernel.call("close", pidfd);
     await stage.abandon();
-    for (const program of [[fail, announce(), exec], [announce(), fail, exec]]) {
+    for (const program of [[fail, announce, exec], [announce, fail, exec]]) {
       await use(async (stage) => {
         await assert.rejects(stage.executeAnnounced(program, {}, ignore), { errno: "EBADF" });
         assert.equal((await stage.run(getpid)).get("pid"), stage.process.pid);
