@@ -79,6 +79,23 @@ describe("AWS's command line", () => {
     assert.ok((await aws("get-account-settings"))["AccountLimit"]);
     await aws("put-function-event-invoke-config", ...named, "--maximum-retry-attempts", "1");
     assert.equal((await aws("get-function-event-invoke-config", ...named))["MaximumRetryAttempts"], 1);
+    const to = JSON.stringify({
+      OnFailure: { Destination: "arn:aws:lambda:eu-central-1:000000000000:function:f:live" },
+    });
+    await aws("update-function-event-invoke-config", ...named, "--destination-config", to);
+    const { DestinationConfig } = await aws("get-function-event-invoke-config", ...named);
+    assert.deepEqual(DestinationConfig, { OnSuccess: {}, ...JSON.parse(to) });
+
+    const live = [...named, "--qualifier", "live"];
+    await aws("put-provisioned-concurrency-config", ...live, "--provisioned-concurrent-executions", "2");
+    assert.equal((await aws("get-provisioned-concurrency-config", ...live))["Status"], "READY");
+    const { ProvisionedConcurrencyConfigs } = await aws("list-provisioned-concurrency-configs", ...named);
+    assert.equal((ProvisionedConcurrencyConfigs as unknown[]).length, 1);
+    await aws("delete-provisioned-concurrency-config", ...live);
+    await assert.rejects(
+      aws("get-provisioned-concurrency-config", ...live),
+      /\(ProvisionedConcurrencyConfigNotFoundException\)/,
+    );
     const resource = ["--resource", "arn:aws:lambda:eu-central-1:000000000000:function:f"];
     await aws("tag-resource", ...resource, "--tags", "team=blue");
     assert.equal((await aws("list-tags", ...resource) as { Tags: Record<string, string> }).Tags["team"], "blue");

@@ -5,6 +5,7 @@ import {
   GetFunctionConfigurationCommand,
   InvokeCommand,
   type InvokeCommandInput,
+  InvokeWithResponseStreamCommand,
   LambdaClient,
   LambdaServiceException,
   ListFunctionsCommand,
@@ -322,6 +323,38 @@ describe("AWS Lambda's API", () => {
     await deploy("mounted", "cat", "-v", `${folder}:/host`);
     await denied(ours.send(new UpdateFunctionCodeCommand({ FunctionName: "mounted", ImageUri: "box:2" })));
     await ours.send(new UpdateFunctionConfigurationCommand({ FunctionName: "upper", Timeout: 3 }));
+  });
+
+  it("lets who has a token for it call a function that wants one, which does not see it", async () => {
+    const script = "cat; env | grep -c -E 'mayfly_[0-9a-f]{16}_|SECURITY_TOKEN|AUTHORIZATION=' >&2; true";
+    await deploy("closed", script, "--auth", "token");
+    const given = async (name: string, scope: string) =>
+      client((await out("token", "create", name, "--scope", scope)).trim());
+    const [caller, looker] = [await given("caller", "invoke"), await given("looker", "read")];
+    const input = { FunctionName: "closed", Payload: '"in"', LogType: "Tail" } as const;
+    const answer = await caller.send(new InvokeCommand(input));
+    assert.equal(answer.Payload?.transformToString(), '"in"');
+    assert.match(atob(answer.LogResult ?? ""), /^START .*\n0\nEND /);
+    const { EventStream } = await caller.send(new InvokeWithResponseStreamCommand(input));
+    const parts: string[] = [];
+    for await (const { PayloadChunk } of EventStream ?? []) {
+      if (PayloadChunk?.Payload !== undefined) parts.push(new TextDecoder().decode(PayloadChunk.Payload));
+    }
+    assert.equal(parts.join(""), '"in"');
+    assert.equal((await caller.send(new InvokeCommand({ ...input, InvocationType: "Event" }))).StatusCode, 202);
+    for (const type of ["RequestResponse", "Event", "DryRun"] as const) {
+      for (
+        const [who, name] of [
+          [client(), "UnrecognizedClientException"],
+          [client("a-wrong-token"), "UnrecognizedClientException"],
+          [looker, "AccessDeniedException"],
+        ] as const
+      ) {
+        const error = await refused(who.send(new InvokeCommand({ ...input, InvocationType: type })));
+        assert.deepEqual([error.name, error.$metadata.httpStatusCode], [name, 403], type);
+      }
+    }
+    await out("rm", "closed");
   });
 
   it("gives nobody but the administrator more than to invoke", async () => {

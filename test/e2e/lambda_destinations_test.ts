@@ -21,6 +21,21 @@ import { until } from "../support/until.ts";
 const token = "a-token-of-the-administrator";
 const arn = (name: string) => `arn:aws:lambda:eu-central-1:000000000000:function:${name}`;
 
+/** What a destination has got. */
+interface Told {
+  readonly version: string;
+  readonly timestamp: string;
+  readonly requestContext: {
+    readonly requestId: string;
+    readonly functionArn: string;
+    readonly condition: string;
+    readonly approximateInvokeCount: number;
+  };
+  readonly requestPayload: unknown;
+  readonly responseContext: { readonly executedVersion: string };
+  readonly responsePayload: unknown;
+}
+
 interface Call {
   readonly id: string;
   readonly status: string;
@@ -43,12 +58,17 @@ describe("destinations of asynchronous invocations", () => {
     );
     return sent.$metadata.requestId ?? "";
   };
+  const records = new Map<string, Told>();
   /** What a function that answers with what it is told was told of a call. */
   const told = (name: string, id: string) =>
     until(async () => {
       for (const call of await calls(name)) {
         if (call.status !== "succeeded") continue;
-        const record = await (await fetch(`${daemon.url}/async/calls/${call.id}/answer`)).json();
+        let record = records.get(call.id);
+        if (record === undefined) {
+          record = await (await fetch(`${daemon.url}/async/calls/${call.id}/answer`)).json() as Told;
+          records.set(call.id, record);
+        }
         if (record.requestContext?.requestId === id) return record;
       }
       return undefined;
@@ -65,16 +85,21 @@ describe("destinations of asynchronous invocations", () => {
       }),
     );
 
-  before(async () => {
+  const start = async () => {
     const flags = ["--log-level", "warn", "--admin-tcp", "--call-retry-ms", "20", "--max-call-bytes", "20000"];
     daemon = await MayflyProcess.start(folder, flags, { MAYFLY_ADMIN_TOKEN: token });
-    await out("import", makeBusyboxImage(folder, "box:1"));
+    client?.destroy();
     client = new LambdaClient({
       region: "eu-central-1",
       endpoint: daemon.url,
       maxAttempts: 1,
       credentials: { accessKeyId: "any", secretAccessKey: "thing", sessionToken: token },
     });
+  };
+
+  before(async () => {
+    await start();
+    await out("import", makeBusyboxImage(folder, "box:1"));
     await deploy("good", "cat");
     await deploy("bad", "exit 3");
     await deploy("listener", "cat");
@@ -123,7 +148,7 @@ describe("destinations of asynchronous invocations", () => {
       executedVersion: "$LATEST",
       functionError: "Unhandled",
     });
-    assert.equal(record.responsePayload.errorType, "Runtime.ExitError");
+    assert.equal((record.responsePayload as { errorType: string }).errorType, "Runtime.ExitError");
   });
 
   it("are called by a version or an alias, and told which of them was", async () => {
@@ -143,6 +168,15 @@ describe("destinations of asynchronous invocations", () => {
   it("are told without what was asked and answered where that is too much", async () => {
     const { requestPayload, responsePayload } = await told("listener", await event("good", "y".repeat(15_000)));
     assert.deepEqual([requestPayload, responsePayload], [null, null]);
+  });
+
+  it("are told of every call, whatever the daemon has been killed in", async () => {
+    await tell("good", arn("mourner"));
+    const ids = await Promise.all(Array.from({ length: 40 }, () => event("good")));
+    await until(async () => (await calls("mourner")).length > 5);
+    await daemon.end("SIGKILL");
+    await start();
+    for (const id of ids) await told("mourner", id);
   });
 
   it("end where functions name each other in a circle", async () => {
