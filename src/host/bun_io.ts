@@ -7,7 +7,7 @@ import { Bun, bunFetch } from "./bun_shapes.ts";
 import { BunSockets } from "./bun_web_socket.ts";
 import { connectFailure, defaultHostname, guarded, listenFailure } from "./http_failures.ts";
 import { peerAddress } from "./peer_address.ts";
-import { asksForWebSocket } from "./upgrade_once.ts";
+import { asksForWebSocket, brokenHandshake } from "./upgrade_once.ts";
 
 /**
  * Reads a descriptor through `Bun.file`: Bun's `node:net` never reads a pipe. Bun makes a descriptor of its own as the
@@ -78,7 +78,7 @@ export const serve: Host["serve"] = async (options, handler) => {
         server.timeout(request, 0);
         const connection = { peer: () => peerAddress(server.requestIP(request)) };
         if (asksForWebSocket(request.method, request.headers.get("upgrade"))) {
-          return await sockets.upgrade(request, connection, server, answer);
+          return brokenHandshake(request.headers) ?? await sockets.upgrade(request, connection, server, answer);
         }
         const response = await fromFile(await answer(request, connection));
         return beforeEnd(response, () => server.timeout(request, idleSeconds));

@@ -6,6 +6,7 @@ import { filePartOf } from "../core/file_part.ts";
 import { defaultHeadTimeoutMs, type Host, type TlsIdentity } from "../core/host.ts";
 import { limitHeads } from "./head_limit.ts";
 import { defaultHostname, guarded, listenFailure } from "./http_failures.ts";
+import { inOriginForm } from "./origin_form.ts";
 import { openPart, sendPart } from "./send_file.ts";
 import { peerOf } from "./peer_address.ts";
 import { withRequestBody } from "./request_body.ts";
@@ -17,14 +18,14 @@ export const serve: Host["serve"] = async (options, handler) => {
   const answer = guarded(handler);
   // The package makes the `Request`. The response is sent here: the package would end a broken body cleanly, with the
   // error's text, and wait a millisecond for a second chunk.
-  const listener = getRequestListener(async (request, { incoming, outgoing }) => {
+  const listener = inOriginForm(getRequestListener(async (request, { incoming, outgoing }) => {
     const { socket } = incoming;
     const response = await answer(withRequestBody(request, incoming as IncomingMessage), {
       peer: () => peerOf(socket),
     });
     await send(response, outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
-  }, { overrideGlobalObjects: false });
+  }, { overrideGlobalObjects: false }));
   // No limit on how long a request takes: its handler has one. Its head has to come, though: see below.
   const headTimeoutMs = options.headTimeoutMs ?? defaultHeadTimeoutMs;
   const { tls } = options;

@@ -6,8 +6,9 @@ import { WebSocketServer } from "ws";
 import type { FetchHandler } from "../core/host.ts";
 import { maxMessageBytes } from "../core/web_socket.ts";
 import { goingAway } from "./http_failures.ts";
+import { inOriginForm } from "./origin_form.ts";
 import { peerOf } from "./peer_address.ts";
-import { hand, UpgradeOnce } from "./upgrade_once.ts";
+import { brokenHandshake, hand, UpgradeOnce } from "./upgrade_once.ts";
 import { wsConnection } from "./ws_connection.ts";
 
 /**
@@ -31,15 +32,16 @@ export function serveWebSockets(
   const heads = new WeakMap<object, Buffer>();
   /** Whose handler has not answered; the server knows nothing of them any more. */
   const pending = new Set<Socket>();
-  const listener = getRequestListener(async (request, { incoming, outgoing }) => {
+  const listener = inOriginForm(getRequestListener(async (request, { incoming, outgoing }) => {
     await upgrade(request, incoming as IncomingMessage, outgoing as ServerResponse);
     return RESPONSE_ALREADY_SENT;
-  }, { overrideGlobalObjects: false });
+  }, { overrideGlobalObjects: false }));
 
   const upgrade = async (request: Request, incoming: IncomingMessage, outgoing: ServerResponse) => {
     const once = new UpgradeOnce();
     const { socket } = incoming;
-    const response = await answer(request, { peer: () => peerOf(socket), upgrade: once.upgrade });
+    const response = brokenHandshake(request.headers) ??
+      await answer(request, { peer: () => peerOf(socket), upgrade: once.upgrade });
     pending.delete(socket);
     const accepted = once.acceptedBy(response);
     if (accepted === undefined) return await send(response, outgoing);

@@ -74,12 +74,15 @@ class Parts {
 }
 
 /**
- * Gives a request that body, made when it is first asked for. Where there can be none, the package would make the runtime's
+ * Gives a request that body, made when it is first asked for. Where there is none, the package would make the runtime's
  * own `Request` to find that out, with a copy of the header and a signal that follows another.
  */
 export function withRequestBody(request: Request, incoming: IncomingMessage): Request {
-  const { method } = incoming;
-  if (method === "GET" || method === "HEAD") return Object.defineProperty(request, "body", { value: null });
+  const { method, headers } = incoming;
+  const announced = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+  if (method === "GET" || method === "HEAD" || !announced) {
+    return Object.defineProperty(request, "body", { value: null });
+  }
   let body: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   return Object.defineProperty(request, "body", { get: () => body ??= requestBody(incoming) });
 }

@@ -30,6 +30,18 @@ export function asksForWebSocket(method: string | undefined, upgrade: string | n
   return method === "GET" && upgrade?.toLowerCase() === "websocket";
 }
 
+/**
+ * Refuses a request that asks for a WebSocket otherwise than is agreed on, before its handler has shaken a hand behind it
+ * that the caller has not given.
+ * @returns undefined for one that is as it should be.
+ * @see https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+ */
+export function brokenHandshake(headers: Headers): Response | undefined {
+  const key = headers.get("sec-websocket-key") ?? "";
+  if (headers.get("sec-websocket-version") === "13" && /^[A-Za-z0-9+/]{22}==$/.test(key)) return undefined;
+  return new Response(null, { status: 400, headers: { "sec-websocket-version": "13" } });
+}
+
 /** Gives a connection to who takes it. What goes wrong there is reported, unless the peer has gone, and cuts it. */
 export function hand(connection: WebSocketConnection, accept: Accept): void {
   accept(connection).catch((error) => {

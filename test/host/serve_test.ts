@@ -240,6 +240,33 @@ for (const [name, address] of kinds) {
       assert.equal(out, "hello".repeat(100));
     });
 
+    it("gives the handler what was said, and refuses what cannot be given so", async () => {
+      const own = address();
+      const other = await host.serve(own, ({ method, url, body }, { upgrade }) => {
+        const { protocol, pathname } = new URL(url);
+        const seen = [method, protocol, pathname, body === null ? "nothing" : "a body", upgrade && "an upgrade"];
+        return Promise.resolve(new Response(seen.filter(Boolean).join(" ")));
+      });
+      const ask = async (...head: readonly string[]) => {
+        const socket = own.path === undefined ? connect(other.port ?? 0, "127.0.0.1") : connect(own.path);
+        const body = head.some((field) => field.startsWith("Transfer-Encoding")) ? ["0", "", ""] : [""];
+        socket.write([...head, "Host: x", "Connection: close, Upgrade", "", ...body].join("\r\n"));
+        let answer = "";
+        for await (const part of socket) answer += String(part);
+        return answer;
+      };
+      assert.match(await ask("GET https://x/a HTTP/1.1"), /GET http: \/a nothing/);
+      assert.match(await ask("GET https://x HTTP/1.1"), /GET http: \/ nothing/);
+      assert.match(await ask("POST /a HTTP/1.1"), /POST http: \/a nothing/);
+      assert.match(await ask("POST /a HTTP/1.1", "Transfer-Encoding: chunked"), /POST http: \/a a body/);
+      assert.match(await ask("POST /a HTTP/1.1", "Transfer-Encoding: gzip, chunked"), /^HTTP\/1.1 (?:400|501) /);
+      for (const offer of ["", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short"]) {
+        const head = ["GET /a HTTP/1.1", "Upgrade: websocket", ...offer === "" ? [] : [offer]];
+        assert.match(await ask(...head), /^HTTP\/1.1 400 /);
+      }
+      await other.close({ force: true });
+    });
+
     it("peer() is the client's address, and undefined on a Unix socket", async () => {
       const told = Promise.withResolvers<PeerAddress | undefined>();
       const own = address();
