@@ -73,7 +73,7 @@ export function requestOf(c: Context<ApiEnv>, url: string, prefix?: string) {
   const above = segmentsAbove(c.req.routePath);
   const { name, namespace, mount, revision, ...parts } = splitTarget(url, { above, prefix });
   const { method, signal } = c.req.raw;
-  const headers = withRevision(c.req.raw.headers, revision);
+  const headers = withRevision(withoutOwn(c.req.raw.headers), revision);
   const { client, identify, span } = c.var;
   const request: InvocationRequest = {
     ...parts,
@@ -89,6 +89,15 @@ export function requestOf(c: Context<ApiEnv>, url: string, prefix?: string) {
     body: bodyOf(c.req.raw),
   };
   return { name, namespace, mount, request };
+}
+
+/** Without what this daemon alone says to functions: a caller could pass for its clock. What revision is meant, callers say. */
+export function withoutOwn(given: Headers): Headers {
+  const own = [...given.keys()].filter((name) => name.startsWith("x-mayfly-") && name !== revisionHeader);
+  if (own.length === 0) return given;
+  const headers = new Headers(given);
+  for (const name of own) headers.delete(name);
+  return headers;
 }
 
 /** What a path asks for as the header does. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { splitTarget } from "../../src/api/fn.ts";
+import { splitTarget, withoutOwn } from "../../src/api/fn.ts";
 import { codeOf } from "../../src/core/errors.ts";
 
 describe("splitTarget()", () => {
@@ -53,4 +53,12 @@ describe("splitTarget()", () => {
       assert.throws(() => splitTarget(`http://h${url}`), (error) => codeOf(error) === "invalid_argument");
     });
   }
+});
+
+describe("withoutOwn()", () => {
+  it("leaves out what a caller says in this daemon's name, but for the revision that is asked for", () => {
+    const given = new Headers({ "X-Mayfly-Scheduled-At": "2030", "X-Mayfly-Revision": "blue", "X-Other": "kept" });
+    assert.deepEqual([...withoutOwn(given)], [["x-mayfly-revision", "blue"], ["x-other", "kept"]]);
+    assert.equal(given.get("x-mayfly-scheduled-at"), "2030");
+  });
 });

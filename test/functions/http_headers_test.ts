@@ -71,6 +71,20 @@ describe("requestHeaders()", () => {
     assert.equal(fields.has("x-mayfly-revision"), false);
   });
 
+  it("takes nothing of that in names that CGI cannot tell from its own", () => {
+    for (const client of [{ address: "::1", port: 5 }, { address: "::1" }]) {
+      const given = {
+        "x_real_ip": "1",
+        "x_forwarded_user": "1",
+        "x_mayfly_invocation": "1",
+        "x_a": "1",
+        "transfer_encoding": "1",
+      };
+      const fields = sent(given, client);
+      assert.deepEqual([...fields.keys()].filter((name) => name.includes("_")), ["x_a"]);
+    }
+  });
+
   it("leaves out what is of the connection", () => {
     const fields = sent(
       { connection: "x-hop, close", "x-hop": "1", te: "trailers", expect: "100-continue" },

@@ -29,6 +29,11 @@ const ofRequest: ReadonlySet<string> = new Set([
 
 const none: ReadonlySet<string> = new Set();
 
+/** Whether a field of a request ends here. */
+function isOfHop(name: string): boolean {
+  return hopByHop.has(name) || ofRequest.has(name) || name.startsWith(own);
+}
+
 /** The fields that `Connection` names beside those that always are of one connection. */
 function namedByConnection(headers: Headers): ReadonlySet<string> {
   const connection = headers.get("connection");
@@ -61,7 +66,7 @@ export function requestHeaders({ id, request, trace }: ServerCall): Map<string, 
   const named = namedByConnection(given);
   const headers = new Map<string, string>();
   given.forEach((value, name) => {
-    if (hopByHop.has(name) || named.has(name) || ofRequest.has(name) || name.startsWith(own)) return;
+    if (named.has(name) || isOfHop(name)) return;
     if (!proxied && name.startsWith("x-forwarded-")) return;
     headers.set(name, value);
   });
@@ -89,6 +94,11 @@ export function requestHeaders({ id, request, trace }: ServerCall): Map<string, 
     headers.set("traceparent", trace.traceparent);
     if (trace.tracestate === undefined) headers.delete("tracestate");
     else headers.set("tracestate", trace.tracestate);
+  }
+  for (const name of headers.keys()) {
+    // Servers that read CGI's names cannot tell "x_real_ip" from "x-real-ip": a caller could speak for this daemon.
+    const read = name.replaceAll("_", "-");
+    if (read !== name && (headers.has(read) || isOfHop(read) || read.startsWith("x-forwarded-"))) headers.delete(name);
   }
   if (request.upgrade === undefined) headers.delete("sec-websocket-protocol");
   const length = bodyLength(request);
