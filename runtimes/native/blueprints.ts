@@ -6,7 +6,7 @@ import { errno } from "../../src/linux/errno.ts";
 import * as f from "../../src/linux/flags.ts";
 import type { Kernel } from "../../src/linux/kernel.ts";
 import { compileSeccomp, letsPass, seccompFlags } from "../../src/linux/seccomp.ts";
-import type { Template } from "../../src/linux/template.ts";
+import { Templates } from "../../src/linux/templates.ts";
 import { candidates } from "./execute.ts";
 import { allTurns, hasHooks } from "./hooks.ts";
 import { checkHostName } from "./host_name.ts";
@@ -32,7 +32,7 @@ export class Blueprint implements Disposable {
   readonly #kernel: Kernel;
   readonly #spec: Spec;
   readonly #options: PlanOptions;
-  #direct: Template | undefined;
+  #direct: Templates | undefined;
   #parked: ParkedPlan | undefined;
   #staged: StagedPlan | undefined;
 
@@ -53,8 +53,8 @@ export class Blueprint implements Disposable {
   }
 
   /** For a launch from nothing to the container's command at once, laid out in memory. @throws as `plan`. */
-  get direct(): Template {
-    return this.#direct ??= this.#kernel.compile(plan(this.#spec, this.#options));
+  get direct(): Templates {
+    return this.#direct ??= new Templates(this.#kernel, plan(this.#spec, this.#options));
   }
 
   /** For a launch that waits in the container for its command, with nothing to do for the daemon before. @throws as `plan`. */
@@ -67,7 +67,7 @@ export class Blueprint implements Disposable {
     const passes = !seccomp || letsPass(seccomp, behindFilter, this.#kernel.host.arch);
     const { assume, execute } = becomeInParts(this.#spec, this.#options, passes);
     return {
-      template: this.#kernel.compile(parkedPlan(this.#spec, this.#options)),
+      templates: new Templates(this.#kernel, parkedPlan(this.#spec, this.#options)),
       settle: [...hide(), ...assume],
       start: execute,
     };
@@ -79,9 +79,9 @@ export class Blueprint implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#direct?.release();
+    this.#direct?.[Symbol.dispose]();
     this.#direct = undefined;
-    this.#parked?.template.release();
+    this.#parked?.templates[Symbol.dispose]();
     this.#parked = undefined;
   }
 }

@@ -165,14 +165,14 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
     let launch = directLaunch({
       id,
       spec,
-      template: () => blueprints.get(spec, rootfs, kinds, hierarchies).direct,
-      spawn: (template, env) => {
+      templates: () => blueprints.get(spec, rootfs, kinds, hierarchies).direct,
+      spawn: (templates, env) => {
         const own = launchValues(spec, streams.ends, cgroup);
         const values = env === undefined ? own : { ...own, envp: [...env, 0] };
         return this.#withNetwork(
           namespaces,
           networkNamespace,
-          (network) => kernel.spawn(template.fill(network === undefined ? values : { ...values, network }), { flags }),
+          (network) => templates.spawn(network === undefined ? values : { ...values, network }, { flags }),
         );
       },
     });
@@ -207,7 +207,7 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
           plan: blueprint.staged,
           descriptors: await this.#descriptors(streams, blueprint.settings, { held, networkNamespace }),
         })
-        : this.#withNetwork(
+        : await this.#withNetwork(
           namespaces,
           networkNamespace,
           (network) => StagedLaunch.park(this.#stages, { ...options, plan: blueprint.parked, flags, network }),
@@ -268,16 +268,16 @@ export class NativeRuntime implements Runtime, AsyncDisposable {
   }
 
   /** Lends the network namespace that was given, or one made ahead: -1 where none is ready, undefined where none is wanted. */
-  #withNetwork<T>(
+  async #withNetwork<T>(
     { made }: Namespaces,
     given: number | undefined,
-    use: (network: number | undefined) => T,
-  ): T {
-    if (!made.has("network")) return use(undefined);
-    if (given !== undefined) return use(given);
+    use: (network: number | undefined) => Promise<T>,
+  ): Promise<T> {
+    if (!made.has("network")) return await use(undefined);
+    if (given !== undefined) return await use(given);
     const network = this.#networks.take() ?? -1;
     try {
-      return use(network);
+      return await use(network);
     } finally {
       if (network >= 0) this.#parts.kernel.attempt("close", network);
     }

@@ -2,7 +2,7 @@ import type { Spawned } from "../../src/linux/kernel.ts";
 import type { Program } from "../../src/linux/program.ts";
 import type { Stage } from "../../src/linux/stage.ts";
 import type { Descriptors, Stages } from "../../src/linux/stages.ts";
-import type { Template } from "../../src/linux/template.ts";
+import type { Templates } from "../../src/linux/templates.ts";
 import { createFailure, startFailure } from "./failure.ts";
 import type { Launch } from "./launch.ts";
 import { prepareContainer, type PrepareOptions } from "./prepare.ts";
@@ -18,7 +18,7 @@ export interface StagedLaunchOptions extends PrepareOptions {
 
 /** A launch in parts, of which the first one ends in the stub. */
 export interface ParkedPlan extends Pick<StagedPlan, "start"> {
-  readonly template: Template;
+  readonly templates: Templates;
   /** What the process goes on with by itself, before its start. */
   readonly settle: Program;
 }
@@ -62,14 +62,14 @@ export class StagedLaunch implements Launch {
   }
 
   /** Makes the process where the daemon has nothing to do in between. @throws as `prepare`. */
-  static park(stages: Stages, options: ParkOptions): StagedLaunch {
-    const { id, values, flags, network, plan: { template } } = options;
+  static async park(stages: Stages, options: ParkOptions): Promise<StagedLaunch> {
+    const { id, values, flags, network, plan: { templates } } = options;
     const parked = network === undefined ? values : { ...values, network };
     let launch: StagedLaunch;
     try {
-      launch = new StagedLaunch(stages.launch(template, parked, { flags }), options, undefined);
+      launch = new StagedLaunch(await stages.launch(templates, parked, { flags }), options, undefined);
     } catch (error) {
-      throw createFailure(id, template.program, error);
+      throw createFailure(id, templates.program, error);
     }
     launch.#settle(options);
     return launch;

@@ -356,6 +356,8 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     const { cgroup, streams, initIsLast, keepCgroup, launch, onDelete, processes } = this.#parts;
     let exit: Exit | undefined;
     try {
+      // A process that does not wait for its start is not known before.
+      if (launch.init === undefined) await this.#starting?.catch(() => {});
       if (this.#pidfd !== undefined) await this.kill();
       // Before init, whose end the kernel tells only when they are reaped.
       await processes.clear();

@@ -183,6 +183,11 @@ export const MOUNT_ATTR_NODIRATIME = 0x80;
 export const MOUNT_ATTR_IDMAP = 0x100000;
 export const MOUNT_ATTR_NOSYMFOLLOW = 0x200000;
 
+// futex(2), clock_gettime(2).
+export const FUTEX_WAIT = 0;
+export const FUTEX_WAKE = 1;
+export const CLOCK_THREAD_CPUTIME_ID = 3;
+
 // clone3(2), unshare(2), setns(2).
 export const CLONE_VM = 0x100;
 export const CLONE_FS = 0x200;
@@ -193,6 +198,7 @@ export const CLONE_VFORK = 0x4000;
 export const CLONE_PARENT = 0x8000;
 export const CLONE_THREAD = 0x10000;
 export const CLONE_NEWNS = 0x20000;
+export const CLONE_SYSVSEM = 0x40000;
 export const CLONE_NEWCGROUP = 0x2000000;
 export const CLONE_NEWUTS = 0x4000000;
 export const CLONE_NEWIPC = 0x8000000;

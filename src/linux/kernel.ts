@@ -15,6 +15,7 @@ import {
   WEXITED,
 } from "./flags.ts";
 import { frame } from "./frame.ts";
+import { Launchers } from "./launchers.ts";
 import { portArguments } from "./open_flags.ts";
 import type { Argument, Operation, Program } from "./program.ts";
 import { Results } from "./results.ts";
@@ -49,6 +50,7 @@ export class Kernel {
   #arena: Arena;
   #buffers: Memory | undefined;
   #buffersUsed = 0;
+  #launchers: Launchers | undefined;
 
   /**
    * Maps memory that is never given back: for an owner that lives as long as this process, not for a single call.
@@ -119,8 +121,31 @@ export class Kernel {
    */
   spawn(program: Program | Template, options: SpawnOptions = {}): Spawned {
     const loaded = this.#load(program);
-    const { arena } = loaded;
-    const { flags = 0, cgroupFd } = options;
+    try {
+      this.#asChild(loaded, options);
+      return this.#executed(loaded, this.#enter(loaded));
+    } finally {
+      loaded.arena.word(frame.context + context.clone, 0);
+    }
+  }
+
+  /**
+   * As `spawn`, but another thread sleeps in this one's place. The template, and the descriptors that it uses, are the
+   * child's until the promise settles.
+   */
+  async spawnBeside(template: Template, options: SpawnOptions = {}): Promise<Spawned> {
+    const loaded = this.#load(template);
+    this.#launchers ??= new Launchers(this, this.#stub);
+    try {
+      this.#asChild(loaded, options);
+      return this.#executed(loaded, await this.#launchers.launch(loaded.arena));
+    } finally {
+      loaded.arena.word(frame.context + context.clone, 0);
+    }
+  }
+
+  /** Has a program be a child's. */
+  #asChild({ arena }: Loaded, { flags = 0, cgroupFd }: SpawnOptions): void {
     const clone = frame.clone;
     arena.int32(clone + cloneArgs.flags, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags);
     const wide = cgroupFd === undefined ? CLONE_CLEAR_SIGHAND : CLONE_CLEAR_SIGHAND + CLONE_INTO_CGROUP;
@@ -128,21 +153,23 @@ export class Kernel {
     arena.int32(clone + cloneArgs.exitSignal, SIGCHLD);
     arena.word(clone + cloneArgs.cgroup, cgroupFd ?? 0);
     arena.pointer(frame.context + context.clone, clone);
-    try {
-      const pid = this.#enter(loaded);
-      if (pid < 0) {
-        const cure = pid === -errno.ENOSYS ? ": want Linux 5.7 or newer" : "";
-        throw syscallFailure(`make a child process${cure}`, "clone3", pid);
-      }
-      const pidfd = arena.readInt32(frame.pidfd);
-      const failed = this.#error(loaded) ?? this.#killed(loaded);
-      if (failed === undefined) return { pid, pidfd };
-      this.attempt("waitid", P_PIDFD, pidfd, 0, WEXITED, 0);
-      this.attempt("close", pidfd);
-      throw failed;
-    } finally {
-      arena.word(frame.context + context.clone, 0);
+  }
+
+  /**
+   * The child that has been made, at its end or behind its execve.
+   * @param pid what clone3 has returned. @throws what that or its program failed with; nothing is left then.
+   */
+  #executed(loaded: Loaded, pid: number): Spawned {
+    if (pid < 0) {
+      const cure = pid === -errno.ENOSYS ? ": want Linux 5.7 or newer" : "";
+      throw syscallFailure(`make a child process${cure}`, "clone3", pid);
     }
+    const pidfd = loaded.arena.readInt32(frame.pidfd);
+    const failed = this.#error(loaded) ?? this.#killed(loaded);
+    if (failed === undefined) return { pid, pidfd };
+    this.attempt("waitid", P_PIDFD, pidfd, 0, WEXITED, 0);
+    this.attempt("close", pidfd);
+    throw failed;
   }
 
   /**

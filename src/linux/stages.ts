@@ -14,6 +14,7 @@ import { initStub } from "./stub/mod.ts";
 import { syscallFailure } from "./syscall_failure.ts";
 import type { SyscallTable } from "./syscalls.ts";
 import { enlarge, load, type Template } from "./template.ts";
+import type { Templates } from "./templates.ts";
 
 /** Which descriptors a process has: number there → descriptor of this process, or `null` for /dev/null. */
 export type Descriptors = ReadonlyMap<number, number | null>;
@@ -103,26 +104,38 @@ export class Stages implements Disposable {
    * with `executeStub`. Until it does, it shares this process's memory.
    * @throws as `Kernel.spawn`.
    */
-  launch(template: Template, values: Values, options: SpawnOptions): Stage {
+  launch(templates: Templates, values: Values, options: SpawnOptions): Promise<Stage> {
     // What is left of the values is for the programs that come later.
-    const own = Object.entries(values).filter(([name]) => template.encoded.holes.has(name));
-    return this.#spawn((stub) => this.kernel.spawn(template.fill({ ...Object.fromEntries(own), ...stub }), options));
+    const own = Object.fromEntries(Object.entries(values).filter(([name]) => templates.holes.has(name)));
+    return this.#beside((stub) => templates.spawn({ ...own, ...stub }, options));
   }
 
   #spawn(make: (own: StubDescriptors) => Spawned): Stage {
     const { kernel } = this;
     const stub = this.#stub ??= makeStub(kernel);
     const { own, other } = this.connect();
-    let child: Spawned;
     try {
-      child = make({ control: other, stub });
+      return new Stage(this, own, make({ control: other, stub }));
     } catch (error) {
       kernel.attempt("close", own);
       throw error;
     } finally {
       kernel.attempt("close", other);
     }
-    return new Stage(this, own, child);
+  }
+
+  async #beside(make: (own: StubDescriptors) => Promise<Spawned>): Promise<Stage> {
+    const { kernel } = this;
+    const stub = this.#stub ??= makeStub(kernel);
+    const { own, other } = this.connect();
+    try {
+      return new Stage(this, own, await make({ control: other, stub }));
+    } catch (error) {
+      kernel.attempt("close", own);
+      throw error;
+    } finally {
+      kernel.attempt("close", other);
+    }
   }
 
   /** Makes a socket to a process that runs the stub. Both ends are the caller's to close. @throws resource_exhausted. */

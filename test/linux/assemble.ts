@@ -15,6 +15,7 @@ const tables = {
   FLAGS: layout.flags,
   PSEUDO: layout.pseudo,
   CLONE_ARGS: layout.cloneArgs,
+  LAUNCHER: layout.launcher,
   INIT: layout.init,
 };
 

@@ -1,15 +1,20 @@
 # The interpreter of syscall programs, AArch64: int64_t stub(struct context *). It does what x64.s does, which tells more.
 #
 # The child of a clone shares this memory and this thread's stack pointer (CLONE_VFORK): nothing here touches the stack
-# between the clone and the moment it has executed or ended.
+# between the clone and the moment it has executed or ended, nor does a launcher.
 #
-# x19: the context. x20: the current operation. w21: its flags. x22: where its six arguments lie. x0: the last result.
+# x19: the context. x20: the current operation. w21: its flags. x22: where its six arguments lie. x24: the launcher.
+# x0: the last result.
 
+	.set SYS_exit, 93
 	.set SYS_exit_group, 94
+	.set SYS_futex, 98
 	.set SYS_rt_sigaction, 134
 	.set SYS_rt_sigprocmask, 135
 	.set SYS_clone3, 435
 	.set SIG_SETMASK, 2
+	.set FUTEX_WAIT, 0
+	.set FUTEX_WAKE, 1
 	.set SIGSET_BYTES, 8
 	.set EINTR, 4
 	.set MAX_ERRNO, 4095
@@ -17,7 +22,7 @@
 	stp x29, x30, [sp, #-64]!
 	stp x19, x20, [sp, #16]
 	stp x21, x22, [sp, #32]
-	str x23, [sp, #48]
+	stp x23, x24, [sp, #48]
 	mov x19, x0
 	ldr x20, [x19, #CONTEXT_operations]
 	ldr x9, [x19, #CONTEXT_clone]
@@ -35,7 +40,7 @@
 	mov x1, #CLONE_ARGS_size
 	mov x8, #SYS_clone3
 	svc #0
-	cbz x0, child
+	cbz x0, made
 	mov x23, x0
 	mov x0, #SIG_SETMASK
 	add x1, x19, #CONTEXT_mask
@@ -45,11 +50,50 @@
 	svc #0
 	mov x0, x23
 return:
-	ldr x23, [sp, #48]
+	ldp x23, x24, [sp, #48]
 	ldp x21, x22, [sp, #32]
 	ldp x19, x20, [sp, #16]
 	ldp x29, x30, [sp], #64
 	ret
+
+made:
+	ldr x24, [x19, #CONTEXT_launcher]
+	cbz x24, child
+
+# A launcher. All signals are blocked, as they were around the clone. The state is 0 before who waits for the child is woken.
+sleep:
+	add x0, x24, #LAUNCHER_state
+	mov x1, #FUTEX_WAIT
+	mov x2, xzr
+	mov x3, xzr
+	mov x8, #SYS_futex
+	svc #0
+	add x9, x24, #LAUNCHER_state
+	ldar w9, [x9]
+	cbz w9, sleep
+	ldr x19, [x24, #LAUNCHER_context]
+	cbz x19, leave
+	ldr x20, [x19, #CONTEXT_operations]
+	ldr x0, [x19, #CONTEXT_clone]
+	mov x1, #CLONE_ARGS_size
+	mov x8, #SYS_clone3
+	svc #0
+	cbz x0, child
+	str x0, [x19, #CONTEXT_child]
+	str wzr, [x24, #LAUNCHER_state]
+	add x0, x19, #CONTEXT_done
+	mov w9, #1
+	stlr w9, [x0]
+	mov x1, #FUTEX_WAKE
+	mov x2, #1
+	mov x8, #SYS_futex
+	svc #0
+	b sleep
+leave:
+	mov x0, xzr
+	mov x8, #SYS_exit
+	svc #0
+	brk #0
 
 # CLONE_CLEAR_SIGHAND has removed the handlers; what is ignored would stay so across execve. SIGKILL and SIGSTOP refuse.
 child:

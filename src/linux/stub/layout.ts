@@ -21,7 +21,22 @@ export const context = {
   mask: 72,
   /** The arguments of the current operation after references were followed. Written by the stub. */
   resolved: 80,
-  size: 128,
+  /** Address of a launcher, to have the clone become that thread instead of a child; 0 for a child. */
+  launcher: 128,
+  /** What clone3 returned to the launcher that made the child. Written by the stub. */
+  child: 136,
+  /** 32 bits: 1, and a wake-up for who waits for that, when the launcher's child has executed or ended. Written by the stub. */
+  done: 144,
+  size: 160,
+} as const;
+
+/** A thread that makes children, one after another, and sleeps in between. It has neither a stack nor a handler of signals. */
+export const launcher = {
+  /** 32 bits: 1 where there is something to do; 0 again, by the stub, when it has been done. */
+  state: 0,
+  /** Address of the context of the child that is to be made; 0 to end the thread. */
+  context: 8,
+  size: 16,
 } as const;
 
 /** One operation. The next one lies directly behind it. */

@@ -5,14 +5,21 @@
 # this memory and this thread's stack pointer, while the thread sleeps until the child has executed or ended (CLONE_VFORK).
 # Nothing here touches the stack between the clone and that moment, so that the child needs no stack of its own.
 #
-# rbp: the context. rbx: the current operation. r12: its flags. r13: where its six arguments lie.
+# With context.launcher set as well, the clone is a thread of this process and stays here: it makes the children that it is
+# told to, as above, and sleeps in their place. It touches no stack either.
+#
+# rbp: the context. rbx: the current operation. r12: its flags. r13: where its six arguments lie. r14: the launcher.
 
 	.intel_syntax noprefix
 	.set SYS_rt_sigaction, 13
 	.set SYS_rt_sigprocmask, 14
+	.set SYS_exit, 60
+	.set SYS_futex, 202
 	.set SYS_exit_group, 231
 	.set SYS_clone3, 435
 	.set SIG_SETMASK, 2
+	.set FUTEX_WAIT, 0
+	.set FUTEX_WAKE, 1
 	.set SIGSET_BYTES, 8
 	.set EINTR, 4
 	.set MAX_ERRNO, 4095
@@ -39,7 +46,7 @@
 	mov eax, SYS_clone3
 	syscall
 	test rax, rax
-	jz child
+	jz made
 	mov rbx, rax
 	mov edi, SIG_SETMASK
 	lea rsi, [rbp + CONTEXT_mask]
@@ -54,6 +61,46 @@ return:
 	pop rbp
 	pop rbx
 	ret
+
+made:
+	mov r14, [rbp + CONTEXT_launcher]
+	test r14, r14
+	jz child
+
+# A launcher. All signals are blocked, as they were around the clone. The state is 0 before who waits for the child is woken.
+sleep:
+	lea rdi, [r14 + LAUNCHER_state]
+	mov esi, FUTEX_WAIT
+	xor edx, edx
+	xor r10d, r10d
+	mov eax, SYS_futex
+	syscall
+	cmp dword ptr [r14 + LAUNCHER_state], 0
+	je sleep
+	mov rbp, [r14 + LAUNCHER_context]
+	test rbp, rbp
+	jz leave
+	mov rbx, [rbp + CONTEXT_operations]
+	mov rdi, [rbp + CONTEXT_clone]
+	mov esi, CLONE_ARGS_size
+	mov eax, SYS_clone3
+	syscall
+	test rax, rax
+	jz child
+	mov [rbp + CONTEXT_child], rax
+	mov dword ptr [r14 + LAUNCHER_state], 0
+	lea rdi, [rbp + CONTEXT_done]
+	mov dword ptr [rdi], 1
+	mov esi, FUTEX_WAKE
+	mov edx, 1
+	mov eax, SYS_futex
+	syscall
+	jmp sleep
+leave:
+	xor edi, edi
+	mov eax, SYS_exit
+	syscall
+	ud2
 
 # CLONE_CLEAR_SIGHAND has removed the handlers; what is ignored would stay so across execve. SIGKILL and SIGSTOP refuse.
 child:
