@@ -156,6 +156,9 @@ class Collection {
     for (const [id, all] of this.#snapshots) {
       const snapshotter = this.#options.snapshotters.get(id)!;
       for (const { key } of all.values()) {
+        if (this.#reachable.has(`snapshot/${id}/${key}`)) continue;
+        // Its row is removed durably, which takes as long as the disk: each has a turn of its own.
+        await this.#slice.next();
         await this.#remove([{
           resource: `snapshot/${id}/${key}`,
           remove: () => snapshotter.remove(key),
