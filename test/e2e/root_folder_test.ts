@@ -114,7 +114,7 @@ describe("a daemon on a root folder", () => {
       assert.deepEqual(files(at), before);
       assert.equal(daemon.log().split('"message":"cannot collect garbage"').length - 1, 1, daemon.log());
       const [, warning = ""] = /"message":"(nothing is cleaned up: (?:\\.|[^"\\])*)"/.exec(daemon.log()) ?? [];
-      const [, id = "", file = ""] = /write its id: echo (\S+) > (\S+)$/.exec(warning) ?? [];
+      const [, id = "", file = ""] = /write its id, and start again: echo (\S+) > (\S+)$/.exec(warning) ?? [];
       assert.equal(file, join(at, "root/id"), daemon.log());
       writeFileSync(file, `${id}\n`);
     }
