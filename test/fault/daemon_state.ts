@@ -45,6 +45,7 @@ export async function leftOnDisk(folder: string): Promise<readonly string[]> {
       ...folders(kept).flatMap((namespace) =>
         folders(join(kept, namespace)).map((id) => `folder of container ${namespace}/${id}`)
       ),
+      ...folders(join(root, "artifacts")).map((id) => `folder of artifact ${id}`),
       ...readdirSync(join(folder, "run"), { recursive: true }).map((path) => `${path} in the folder for runtime state`),
     ];
   } finally {

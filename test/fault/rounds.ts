@@ -3,7 +3,9 @@ import { mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { tarOf } from "../images/tar_bytes.ts";
 import { makeBusyboxImage } from "../support/busybox_image.ts";
+import { LayoutFolder } from "../support/layout_folder.ts";
 import { leftSince, type MachineState, machineState, type ProcessState } from "../support/machine_state.ts";
 import { cgroupParent, MayflyProcess } from "../support/mayfly_process.ts";
 import { descriptors, leftOnDisk } from "./daemon_state.ts";
@@ -60,6 +62,7 @@ export async function faultRounds({ rounds, seed, atOnce = 6, say = () => {} }: 
     {
       await using first = await start();
       await done(first, "POST", "/v1/images/import", { path: layout, name: "box:1" });
+      await done(first, "POST", "/v1/images/import", { path: volumeImages(join(folder, "volumes")) });
       for (const [name, settings] of Object.entries(functions)) {
         await done(first, "PUT", `/v1/functions/${name}`, {
           image: "box:1",
@@ -131,6 +134,16 @@ export async function faultRounds({ rounds, seed, atOnce = 6, say = () => {} }: 
     await ended(isOurs);
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Images that verbs mount: a layout of `data:1`, which has two layers, and of `files:1`, an artifact. */
+function volumeImages(path: string): string {
+  const layout = new LayoutFolder(path);
+  const file = layout.put("text/plain", "file");
+  return layout.name({
+    "data:1": layout.image([tarOf({ path: "one", content: "one " }), tarOf({ path: "two", content: "two " })]),
+    "files:1": layout.artifact([{ ...file, annotations: { "org.opencontainers.image.title": "part/file" } }]),
+  });
 }
 
 interface LoadOptions {

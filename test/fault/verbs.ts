@@ -30,6 +30,14 @@ export const functions: Readonly<Record<string, Readonly<Record<string, unknown>
   orphans: { command: ["/bin/sh", "-c", "(sleep 1000; true) & (setsid sleep 1000; true) & sleep 0; echo left two"] },
 };
 
+/** What rounds make beside `box:1`: an image of two layers, and an artifact. */
+const volumes = {
+  mounts: [
+    { type: "image", source: "data:1", target: "/data" },
+    { type: "image", source: "files:1", target: "/file", subpath: "part/file" },
+  ],
+};
+
 const waits = { image: "box:1", command: ["/bin/sh", "-c", "trap 'exit 5' TERM; while true; do sleep 0.05; done"] };
 
 async function invoke({ daemon }: VerbContext, name: string, body = "x"): Promise<{ status: number; text: string }> {
@@ -142,6 +150,35 @@ export const verbs: Readonly<Record<string, Verb>> = {
         assert.deepEqual([answer.status, await answer.text()], [200, "GET / HTTP/1.1\r"]);
       }
     });
+  },
+
+  async "images in a function"(context) {
+    const settings = { command: ["/bin/cat", "/data/two", "/file"], prepared: context.random.below(2), ...volumes };
+    await deployed(context, settings, async () => {
+      for (let n = 0; n < 2; n++) {
+        assert.deepEqual(await invoke(context, context.name), { status: 200, text: "two file" });
+      }
+    });
+  },
+
+  async "images in a container"(context) {
+    const path = `/v1/containers/${context.name}`;
+    await admin(context, "POST", "/v1/containers", { ...waits, ...volumes, name: context.name });
+    await admin(context, "POST", `${path}/start`);
+    await anywhere(context.random, 20);
+    if (context.random.below(2) === 0) await admin(context, "POST", `${path}/kill`);
+    await admin(context, "DELETE", `${path}?force=true`);
+  },
+
+  async "images in a container that cannot start"(context) {
+    await admin(context, "POST", "/v1/containers", {
+      ...waits,
+      ...volumes,
+      workdir: "/etc/passwd",
+      name: context.name,
+    });
+    assert.ok(!(await context.daemon.admin("POST", `/v1/containers/${context.name}/start`)).ok);
+    await admin(context, "DELETE", `/v1/containers/${context.name}`);
   },
 
   async "secret"(context) {
