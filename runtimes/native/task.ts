@@ -165,6 +165,11 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     await this.#hooks("poststart");
   }
 
+  /** Waits, while it is being started, for a process that is not known before. */
+  async #known(): Promise<void> {
+    if (this.#parts.launch.init === undefined) await this.#starting?.catch(() => {});
+  }
+
   /** Runs hooks whose failure changes nothing. */
   async #hooks(turn: "poststart" | "poststop"): Promise<void> {
     const { hooks, log } = this.#parts;
@@ -191,6 +196,7 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
 
   async kill(signal = SIGKILL, options: { readonly all?: boolean } = {}): Promise<void> {
     checkSignal(signal, this.#name);
+    await this.#known();
     if (this.#status === "created" && this.#pid === undefined) throw this.#wrongState("signal", "created");
     // A cgroup of a deleted task may be another's by now.
     if (options.all === true && this.#deleted === undefined) this.#signalAll(signal);
@@ -356,8 +362,7 @@ export class NativeTask implements Task, Checkpoints, Executes, Measures, Pauses
     const { cgroup, streams, initIsLast, keepCgroup, launch, onDelete, processes } = this.#parts;
     let exit: Exit | undefined;
     try {
-      // A process that does not wait for its start is not known before.
-      if (launch.init === undefined) await this.#starting?.catch(() => {});
+      await this.#known();
       if (this.#pidfd !== undefined) await this.kill();
       // Before init, whose end the kernel tells only when they are reaped.
       await processes.clear();

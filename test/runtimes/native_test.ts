@@ -297,6 +297,17 @@ describe("NativeRuntime", { skip: isRoot ? false : "it takes root" }, () => {
     removeCgroups(parent);
   });
 
+  it("kills and deletes what is being started", async () => {
+    for (const end of ["kill", "delete"] as const) {
+      const task = await runtime.create({ id: `early-${end}`, spec: specFor(["sleep", "60"]), rootfs, lazy: true });
+      const started = task.start();
+      await task[end]();
+      await started;
+      assert.equal((await task.wait()).signal, 9);
+      await task.delete();
+    }
+  });
+
   it("leaves no cgroup of its own when it is disposed of", async () => {
     const parent = `${cgroupParent}-disposed`;
     const next = await nativeRuntime(join(folder, "run"), parent);
