@@ -2,7 +2,6 @@ import { codeOf, Failure } from "./errors.ts";
 import type { LabelChanges } from "./labels.ts";
 import type { Mount } from "./mount.ts";
 import type {
-  CommitOptions,
   SnapshotFilter,
   SnapshotFolder,
   SnapshotInfo,
@@ -129,7 +128,7 @@ export class RecordedSnapshotter implements Snapshotter, Disposable {
     return this.#files.folder(id, await this.#readyChain(parent));
   }
 
-  async commit(name: string, key: string, options: CommitOptions = {}): Promise<void> {
+  async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
     const prepared = this.#prepared.get(key);
     const { id, kind } = prepared ?? await this.stat(key);
     // What is not active is refused by the store, in its words.

@@ -51,7 +51,7 @@ export interface Snapshotter {
    * one spoke of work in progress.
    * @throws not_found; already_exists; failed_precondition when it is not active, or half made.
    */
-  commit(name: string, key: string, options?: CommitOptions): Promise<void>;
+  commit(name: string, key: string, options?: SnapshotOptions): Promise<void>;
   /** Removes a snapshot of any kind, with its folder. @throws not_found; failed_precondition while children exist. */
   remove(key: string): Promise<void>;
   /**
@@ -67,14 +67,6 @@ export interface Snapshotter {
 
 export interface SnapshotOptions {
   readonly labels?: Labels;
-}
-
-export interface CommitOptions extends SnapshotOptions {
-  /**
-   * Whether it is to outlive a power cut at once. Else it does when something durable has been recorded after it, and until
-   * then what comes back is an active snapshot that can only be removed. Default true.
-   */
-  readonly durable?: boolean;
 }
 
 /**
@@ -149,7 +141,7 @@ export interface SnapshotStore {
    * Makes an active one committed, under a new name and with new labels.
    * @throws not_found; already_exists for `name`; invalid_argument; failed_precondition when `key` is not active.
    */
-  commit(name: string, key: string, options?: CommitOptions): Promise<SnapshotInfo>;
+  commit(name: string, key: string, options?: SnapshotOptions): Promise<SnapshotInfo>;
   /** Changes labels. @throws not_found; invalid_argument. */
   update(key: string, labels: LabelChanges): Promise<SnapshotInfo>;
   /** Takes one out. @returns what it was. @throws not_found; failed_precondition while children exist. */

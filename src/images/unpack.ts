@@ -124,8 +124,7 @@ export class Unpacker {
       await this.#apply(layer, folder, budget, onProgress, signal);
       // What is committed is never unpacked again: a power cut must find it whole.
       await this.#sync?.(folder.path);
-      // Where its record is lost, it is unpacked anew; what names the image is recorded durably.
-      await snapshotter.commit(layer.chainId, key, { durable: false });
+      await snapshotter.commit(layer.chainId, key);
     } catch (error) {
       await this.#discard(snapshotter, key);
       // Another process was faster.

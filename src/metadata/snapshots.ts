@@ -3,7 +3,7 @@ import { alias } from "drizzle-orm/sqlite-core";
 import { Failure } from "../core/errors.ts";
 import { changeLabels, type LabelChanges, type Labels, LabelsSchema } from "../core/labels.ts";
 import { parse } from "../core/parse.ts";
-import type { CommitOptions, SnapshotInfo, SnapshotStore } from "../core/snapshotter.ts";
+import type { SnapshotInfo, SnapshotOptions, SnapshotStore } from "../core/snapshotter.ts";
 import type { WriteBarrier } from "../core/write_barrier.ts";
 import type { Database } from "./database.ts";
 import { paged } from "./paged.ts";
@@ -91,12 +91,12 @@ export class LibsqlSnapshotStore implements SnapshotStore {
     }
   }
 
-  async commit(name: string, key: string, { labels = {}, durable = true }: CommitOptions = {}): Promise<SnapshotInfo> {
+  async commit(name: string, key: string, { labels = {} }: SnapshotOptions = {}): Promise<SnapshotInfo> {
     const action = `cannot commit snapshot ${quote(key)} as ${quote(name)}`;
     check(action, name, labels);
     const now = new Date();
     try {
-      const [row] = await (durable ? this.#durable : this.#relaxed).run((queries) =>
+      const [row] = await this.#durable.run((queries) =>
         queries.update(snapshots)
           .set({ key: name, kind: "committed", labels, createdAt: now, updatedAt: now })
           .where(

@@ -40,7 +40,7 @@ describe("SnapshotStore", () => {
     await assert.rejects(store.commit("base", "a"), { code: "already_exists" });
     assert.equal((await store.get("a"))?.kind, "active");
     const child = await store.create("child", "active", { parent: "base" });
-    const above = await store.commit("above", "child", { durable: false, labels: { by: "test" } });
+    const above = await store.commit("above", "child", { labels: { by: "test" } });
     assert.deepEqual([above.id, above.parent, above.labels], [child.id, "base", { by: "test" }]);
     assert.deepEqual(await store.get("above"), above);
   });
