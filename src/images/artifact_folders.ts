@@ -5,17 +5,13 @@ import type { ContentStore } from "../core/content.ts";
 import type { Digest } from "../core/digest.ts";
 import { filePartOf } from "../core/file_part.ts";
 import type { ArtifactFile } from "./artifact.ts";
-
-/** An artifact's files on disk, until it is disposed of. */
-export interface OpenArtifact extends Disposable {
-  readonly folder: string;
-}
+import { type OpenFolder, SharedFolders } from "./shared_folders.ts";
 
 /** Artifacts as folders of files: each once for all who want it, and without a copy where the blobs are files themselves. */
 export class ArtifactFolders {
   readonly #content: ContentStore;
   readonly #folder: string;
-  readonly #open = new Map<Digest, { readonly ready: Promise<string>; users: number }>();
+  readonly #open = new SharedFolders();
 
   /** @param folder one of this object's own. */
   constructor(content: ContentStore, folder: string) {
@@ -32,24 +28,8 @@ export class ArtifactFolders {
    * Shows the files of an artifact, or shares them with who has done so. All users may read them.
    * @param manifest of the artifact, by which its folder is known. @throws not_found for a blob that is not here.
    */
-  async open(manifest: Digest, files: readonly ArtifactFile[]): Promise<OpenArtifact> {
-    const opened = this.#open.get(manifest) ?? { ready: this.#make(files), users: 0 };
-    this.#open.set(manifest, opened);
-    opened.users++;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      if (--opened.users > 0) return;
-      this.#open.delete(manifest);
-      opened.ready.then((folder) => rmSync(folder, { recursive: true, force: true }), () => {});
-    };
-    try {
-      return { folder: await opened.ready, [Symbol.dispose]: release };
-    } catch (error) {
-      release();
-      throw error;
-    }
+  async open(manifest: Digest, files: readonly ArtifactFile[]): Promise<OpenFolder> {
+    return await this.#open.open(manifest, () => this.#make(files));
   }
 
   async #make(files: readonly ArtifactFile[]): Promise<string> {

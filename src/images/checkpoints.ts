@@ -10,6 +10,7 @@ import { Failure } from "../core/errors.ts";
 import type { Hold } from "./hold.ts";
 import { ingest, ingestBytes } from "./ingest.ts";
 import { documentBytes, readManifest } from "./read_manifest.ts";
+import { type OpenFolder, SharedFolders } from "./shared_folders.ts";
 
 /** containerd's name for an archive of what CRIU writes. */
 const archiveType = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
@@ -22,11 +23,6 @@ const nowhere: Platform = { os: "unknown", architecture: "unknown" };
 /** The label of an image whose checkpoint was written here; its value is the index. */
 export const ownCheckpointLabel = "mayfly/checkpoint";
 
-/** A checkpoint's files on disk, until it is disposed of. */
-export interface OpenCheckpoint extends Disposable {
-  readonly folder: string;
-}
-
 /**
  * Checkpoints as images: an index of an ordinary image, which is the container's root filesystem as it was, and of one more
  * manifest for no platform, whose only layer is an archive of what CRIU wrote. So it is pushed, pulled and kept as a whole.
@@ -34,8 +30,7 @@ export interface OpenCheckpoint extends Disposable {
 export class Checkpoints {
   readonly #content: ContentStore;
   readonly #folder: string;
-  /** What is unpacked, and how many use it. */
-  readonly #open = new Map<Digest, { readonly ready: Promise<string>; users: number }>();
+  readonly #open = new SharedFolders();
 
   /** @param folder one of this object's own. */
   constructor(content: ContentStore, folder: string) {
@@ -49,7 +44,7 @@ export class Checkpoints {
   }
 
   /** A new folder for CRIU to write into. */
-  workspace(): OpenCheckpoint {
+  workspace(): OpenFolder {
     const folder = join(this.#folder, crypto.randomUUID());
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     return { folder, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
@@ -89,25 +84,9 @@ export class Checkpoints {
    * Unpacks an index's checkpoint, or shares it with who has done so.
    * @throws failed_precondition for an image that is none; not_found where only the image of it is here.
    */
-  async open(index: Digest): Promise<OpenCheckpoint> {
+  async open(index: Digest): Promise<OpenFolder> {
     const archive = await this.#archive(index);
-    const opened = this.#open.get(archive) ?? { ready: this.#unpack(archive), users: 0 };
-    this.#open.set(archive, opened);
-    opened.users++;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      if (--opened.users > 0) return;
-      this.#open.delete(archive);
-      opened.ready.then((folder) => rmSync(folder, { recursive: true, force: true }), () => {});
-    };
-    try {
-      return { folder: await opened.ready, [Symbol.dispose]: release };
-    } catch (error) {
-      release();
-      throw error;
-    }
+    return await this.#open.open(archive, () => this.#unpack(archive));
   }
 
   async #archive(index: Digest): Promise<Digest> {

@@ -18,11 +18,11 @@ import type { Snapshotter } from "../core/snapshotter.ts";
 import { observed, step } from "../monitoring/observe.ts";
 import { Kernel } from "../linux/kernel.ts";
 import { artifactFiles, isArtifact } from "./artifact.ts";
-import { ArtifactFolders, type OpenArtifact } from "./artifact_folders.ts";
+import { ArtifactFolders } from "./artifact_folders.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
 import { commitImage, type CommitSettings } from "./commit.ts";
 import { checkContent, type ContentCheck } from "./check_content.ts";
-import { Checkpoints, type OpenCheckpoint, ownCheckpointLabel } from "./checkpoints.ts";
+import { Checkpoints, ownCheckpointLabel } from "./checkpoints.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
 import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
@@ -36,6 +36,7 @@ import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads, PendingWrites } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { checkManifest, type ResolvedImage, resolveImage, resolveManifest, withConfig } from "./resolve.ts";
+import type { OpenFolder } from "./shared_folders.ts";
 import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
 import type { UnpackThreads } from "./unpack_threads.ts";
 
@@ -500,7 +501,7 @@ export class Images {
    * The files of an artifact, in a folder.
    * @param digest of its manifest. @returns undefined for an image. @throws as `artifactFiles`; as `ArtifactFolders.open`.
    */
-  async openArtifact(digest: Digest): Promise<OpenArtifact | undefined> {
+  async openArtifact(digest: Digest): Promise<OpenFolder | undefined> {
     const { manifest } = await this.#manifest({ digest, mediaType: "", size: 0 });
     if (!isArtifact(manifest)) return undefined;
     const files = artifactFiles(manifest, digest);
@@ -625,7 +626,7 @@ export class Images {
   }
 
   /** The files of a checkpoint. @param index of an image that `checkRestore` has seen. @throws as `Checkpoints.open`. */
-  openCheckpoint(index: Digest): Promise<OpenCheckpoint> {
+  openCheckpoint(index: Digest): Promise<OpenFolder> {
     return this.#needCheckpoints().open(index);
   }
 
