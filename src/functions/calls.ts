@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers";
 import { rootCaller } from "../core/access.ts";
 import type { AcceptedCall, Call, CallAnswer, CallOutcome, CallRequest, CallStore } from "../core/call.ts";
 import { codeOf, type ErrorCode, Failure, messageOf } from "../core/errors.ts";
+import type { FunctionRecord } from "../core/function.ts";
 import type { Monitor } from "../core/monitor.ts";
 import type { Delivery, Queue, QueueMessage } from "../core/queue.ts";
 import { fromMessage, toMessage } from "./call_message.ts";
@@ -17,8 +18,8 @@ import { collect, readBody } from "./whole_body.ts";
 export interface CallsParts {
   readonly store: CallStore;
   readonly queue: Queue;
-  readonly functions: Functions;
-  readonly callbacks: Callbacks;
+  readonly functions: Pick<Functions, "answering" | "gone" | "ingress" | "invoke">;
+  readonly callbacks: Pick<Callbacks, "parse" | "wake">;
   readonly monitor: Monitor;
   /** How many run at once. */
   readonly concurrency: number;
@@ -265,7 +266,10 @@ export class Calls implements AsyncDisposable {
         return await store.forget(call.id);
       }
       const run = this.#hold(receipt, () => this.#run(call, record, receipt))
-        .catch((error) => onError(error, `cannot record how call ${call.id} went`))
+        .catch((error) => {
+          onError(error, `cannot record how call ${call.id} went: it comes again`);
+          return this.#comeAgain(call, receipt);
+        })
         .finally(() => {
           this.#running.delete(call.id);
           this.#pump();
@@ -280,6 +284,18 @@ export class Calls implements AsyncDisposable {
   async #putBack({ namespace, function: name }: AcceptedCall, receipt: string, delayMs: number): Promise<void> {
     await this.#parts.queue.nak(receipt, delayMs);
     this.#line(namespace, name).count++;
+  }
+
+  /** As `#putBack`, as soon as the queue can write that down: what was told once is not told for each try. */
+  async #comeAgain(call: AcceptedCall, receipt: string): Promise<void> {
+    while (!this.#stopped) {
+      await new Promise((resolve) => setTimeout(resolve, busyMs));
+      try {
+        return await this.#putBack(call, receipt, 0);
+      } catch {
+        // Its disk is full still, or whatever it was.
+      }
+    }
   }
 
   /** Tells the queue, as long as some work takes, that a message is still worked on. */
@@ -364,8 +380,14 @@ export class Calls implements AsyncDisposable {
   async #tell(ended: Omit<EndedCall, "record">): Promise<void> {
     const { store, queue, functions, maxBytes, onError } = this.#parts;
     const { call: { id, namespace, function: name } } = ended;
-    const record = await functions.answering(namespace, name).catch(() => undefined);
-    if (record === undefined) return;
+    let record: FunctionRecord;
+    try {
+      record = await functions.answering(namespace, name);
+    } catch (error) {
+      // Nobody is left who had wanted to be told.
+      if (codeOf(error) === "not_found") return;
+      throw error;
+    }
     let next: AcceptedCall | undefined;
     try {
       next = destinationCall({ ...ended, record }, {
