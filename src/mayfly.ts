@@ -21,7 +21,7 @@ import { parse } from "./core/parse.ts";
 import { type RevisionInfo, type TrafficChangeInput, TrafficChangeSchema } from "./core/revision.ts";
 import { type Daemon, openDaemon } from "./daemon.ts";
 import { currentHost } from "./host/mod.ts";
-import type { PullOptions } from "./images/images.ts";
+import type { PullOptions } from "./images/image_options.ts";
 
 export type { Api } from "./api/app.ts";
 export type { Client } from "./api/client.ts";

@@ -22,7 +22,7 @@ import type { TaskStats } from "../core/task.ts";
 import type { TokenInfo } from "../core/token.ts";
 import type { FileDescription } from "../images/copy_out.ts";
 import type { FileChange } from "../images/diff.ts";
-import type { ImageCheck } from "../images/images.ts";
+import type { ImageCheck } from "../images/verdicts.ts";
 import type { Recovery } from "../images/recover.ts";
 import type { ContentReport, StorageReport } from "../images/storage.ts";
 import type { ContainerExit, ContainerInfo } from "../tasks/container_info.ts";

@@ -20,25 +20,34 @@ import { Kernel } from "../linux/kernel.ts";
 import { artifactFiles, isArtifact } from "./artifact.ts";
 import { ArtifactFolders } from "./artifact_folders.ts";
 import { defaultLimits, type UnpackLimits } from "./budget.ts";
-import { commitImage, type CommitSettings } from "./commit.ts";
-import { checkContent, type ContentCheck } from "./check_content.ts";
+import { commitImage } from "./commit.ts";
+import { checkContent } from "./check_content.ts";
 import { Checkpoints, ownCheckpointLabel } from "./checkpoints.ts";
 import { copyIn, type CopyInOptions } from "./copy_in.ts";
 import { copyOut, type CopyOutOptions, describeFile, type FileDescription } from "./copy_out.ts";
 import { diffFolder, type FileChange } from "./diff.ts";
 import { exportImages } from "./export.ts";
 import { Fetcher } from "./fetch.ts";
+import { removeHalfDone } from "./half_done.ts";
 import { Hold } from "./hold.ts";
+import type {
+  BuildImageOptions,
+  CheckpointImageOptions,
+  CommitImageOptions,
+  PullOptions,
+  PushImageOptions,
+  UnpackImageOptions,
+} from "./image_options.ts";
 import { importImages } from "./import.ts";
-import { importPrefix } from "./ingest.ts";
 import { layerArchive } from "./layer_archive.ts";
 import { type OnProgress, sparsely } from "./progress.ts";
 import { everyBlob, fetchHeld, LayerDownloads, PendingWrites } from "./pull.ts";
 import { pushImage } from "./push.ts";
 import { checkManifest, type ResolvedImage, resolveImage, resolveManifest, withConfig } from "./resolve.ts";
 import type { OpenFolder } from "./shared_folders.ts";
-import { type SyncFilesystem, Unpacker, unpackPrefix } from "./unpack.ts";
+import { type SyncFilesystem, Unpacker } from "./unpack.ts";
 import type { UnpackThreads } from "./unpack_threads.ts";
+import { type ImageCheck, ownVerdict, verdictsOf } from "./verdicts.ts";
 
 const cachedImages = 256;
 
@@ -65,83 +74,6 @@ export interface ImagesParts {
   readonly verifiers?: readonly ImageVerifier[];
   /** What unpacks large layers. Default: this thread does. */
   readonly threads?: UnpackThreads;
-}
-
-export interface PullOptions extends DistributionOptions, Traced {
-  /** Default: this machine's. */
-  readonly platform?: Platform | undefined;
-  /** Whether what the image has for other platforms comes too. Default false. */
-  readonly allPlatforms?: boolean | undefined;
-  /** Whether it may be an artifact, which cannot run. Default false. */
-  readonly artifacts?: boolean | undefined;
-  /** The snapshotter into which the image is also unpacked, while it is on its way. */
-  readonly snapshotter?: string | undefined;
-  readonly onProgress?: OnProgress | undefined;
-}
-
-export interface PushImageOptions extends DistributionOptions, Traced {
-  /** Where it goes. Default: where its name says. */
-  readonly to?: string | undefined;
-  /** Which one of an index. Default: all that is here. */
-  readonly platform?: Platform | undefined;
-  readonly onProgress?: OnProgress | undefined;
-}
-
-export interface UnpackImageOptions extends Traced {
-  /** Whose image it is and what it is called, for its events. Default: nobody is told. */
-  readonly image?: { readonly namespace: string; readonly name: string } | undefined;
-  readonly onProgress?: OnProgress | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What a verifier says of an image that is here. */
-export interface Verdict {
-  /** `unknown`: it could not judge. `unasked`: nobody wants such an image judged. */
-  readonly state: "accepted" | "refused" | "unknown" | "unasked";
-  readonly reason: string;
-}
-
-/** What was found of an image. */
-export interface ImageCheck extends ContentCheck {
-  readonly name: string;
-  readonly digest: Digest;
-  /** One of each verifier; none where there is no policy. */
-  readonly verdicts: readonly Verdict[];
-  /** Whether every blob that ought to be here is whole, and nobody refuses the image or could not judge it. */
-  readonly ok: boolean;
-}
-
-/** Which container's changes become an image. */
-export interface CommitImageOptions extends CommitSettings, Traced {
-  /** What the image is called. */
-  readonly name: string;
-  /** The image that the container was made of: its index or manifest. */
-  readonly base: Digest | Descriptor;
-  readonly snapshotter: string;
-  /** The container's snapshot, an active one. Nobody should write into it meanwhile: pause the container. */
-  readonly key: string;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What an image is made of. */
-export interface BuildImageOptions extends Traced {
-  /** What the image is called. */
-  readonly name: string;
-  /** The image that it goes on from; pulled where it is not here. */
-  readonly base: string;
-  /** A tar archive of what it has beside that. */
-  readonly archive: AsyncIterable<Uint8Array>;
-  /** Into which one it is unpacked. */
-  readonly snapshotter: string;
-  /** Dockerfile instructions that change the configuration. */
-  readonly changes?: readonly string[] | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Which container is written as it runs. */
-export interface CheckpointImageOptions extends Omit<CommitImageOptions, "signal" | "parent"> {
-  /** Writes its processes to a folder, and calls back while they are stopped. */
-  readonly dump: (folder: string, whileStopped: () => Promise<void>) => Promise<void>;
 }
 
 /** Images: names that point at content, where they come from, and how they become snapshots. */
@@ -273,32 +205,17 @@ export class Images {
    */
   async verify(namespace: string, name: string, options: DistributionOptions = {}): Promise<ImageCheck> {
     const image = await this.get(namespace, name);
-    const { content, limits = defaultLimits } = this.#parts;
+    const { content, limits = defaultLimits, verifiers = [] } = this.#parts;
     await using hold = await Hold.take(this.#parts.metadata.leases, namespace, "verify");
     await hold.content(image.target.digest);
     const { blobs, elsewhere } = await checkContent(content, image.target, { limits, signal: options.signal });
-    const verdicts = await this.#verdicts(
-      { namespace, reference: this.#own.parse(image.name), target: image.target },
-      options,
-    );
+    const reference = this.#own.parse(image.name);
+    const verdicts = verifiers.length > 0 && this.#own.has(reference)
+      ? [ownVerdict]
+      : await verdictsOf(verifiers, { namespace, reference, target: image.target }, options);
     const ok = blobs.every(({ state }) => state === "whole") &&
       verdicts.every(({ state }) => state === "accepted" || state === "unasked");
     return { name: image.name, digest: image.target.digest, blobs, elsewhere, verdicts, ok };
-  }
-
-  async #verdicts(image: ImageToVerify, options: DistributionOptions): Promise<readonly Verdict[]> {
-    const { verifiers = [] } = this.#parts;
-    if (verifiers.length > 0 && this.#own.has(image.reference)) {
-      return [{ state: "unasked", reason: "what was pushed to the registry inside is not judged" }];
-    }
-    return await Promise.all(verifiers.map(async (verifier): Promise<Verdict> => {
-      try {
-        return { state: "accepted", reason: await verifier.verify(image, options) };
-      } catch (error) {
-        options.signal?.throwIfAborted();
-        return { state: codeOf(error) === "permission_denied" ? "refused" : "unknown", reason: messageOf(error) };
-      }
-    }));
   }
 
   /** What an image of the daemon's own registry is called; undefined for others. @throws invalid_argument. */
@@ -656,27 +573,9 @@ export class Images {
    * @returns ingests, keys and folders.
    */
   async recover(): Promise<readonly string[]> {
-    const removed: string[] = [];
     this.#checkpoints?.recover();
     this.#artifacts?.recover();
-    const { content, metadata } = this.#parts;
-    for (const { ref } of await content.ingests()) {
-      if (!ref.startsWith(importPrefix)) continue;
-      await content.abort(ref);
-      removed.push(ref);
-    }
-    if (metadata.conflict !== undefined) return removed;
-    // Nobody works on anything yet: whoever took them is gone.
-    for (const { id } of await metadata.leases.list()) await metadata.leases.delete(id);
-    for (const snapshotter of this.#parts.snapshotters.values()) {
-      for (const { key, kind } of await snapshotter.walk()) {
-        if (kind !== "active" || !key.startsWith(unpackPrefix)) continue;
-        await snapshotter.remove(key);
-        removed.push(key);
-      }
-      removed.push(...await snapshotter.cleanup());
-    }
-    return removed;
+    return await removeHalfDone(this.#parts);
   }
 
   #put(namespace: string, reference: ImageReference, target: Descriptor): Promise<Image> {
